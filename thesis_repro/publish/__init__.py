@@ -1,0 +1,107 @@
+"""From sources to pages: execute the chapters, stage the sources, render them, check the site.
+
+``build`` does the first three and leaves ``_build/html``; ``check`` executes every chapter a
+second time under nbval and reads the rendered site. Everything is written beside its final place
+and moved there when it is whole, so a build that was killed is taken up or started clean.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from thesis_repro.publish import site
+from thesis_repro.publish.execute import ChapterFailed, Executed, execute, validate
+from thesis_repro.publish.render import RenderFailed, render
+from thesis_repro.publish.sources import Run, chapters, find_root, pages
+from thesis_repro.publish.stage import stage
+
+__all__ = [
+    "ChapterFailed",
+    "Executed",
+    "RenderFailed",
+    "Run",
+    "build",
+    "chapters",
+    "check",
+    "execute",
+    "find_root",
+    "pages",
+    "render",
+    "stage",
+    "validate",
+]
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def _one_at_a_time(root: Path, say: Say) -> Iterator[None]:
+    """Hold the build folder's lock; the kernel drops it when the process ends, however it ends."""
+    (root / "_build").mkdir(exist_ok=True)
+    with (root / "_build" / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another build is running; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def build(
+    run: Run | None = None,
+    root: Path | None = None,
+    *,
+    fresh: bool = False,
+    jobs: int = 2,
+    say: Say = print,
+) -> Path:
+    """Execute what changed, stage, render.
+
+    Parameters
+    ----------
+    run : Run, optional
+        Profile, seed and device of every chapter. The default is the quick profile.
+    root : Path, optional
+        The project's folder. The default is found from the working directory.
+    fresh : bool
+        Execute every chapter, changed or not, with an empty store of cells.
+    jobs : int
+        Chapters executed at a time.
+    say : callable
+        Takes one line of progress.
+
+    Returns
+    -------
+    Path of the page to open.
+
+    Raises
+    ------
+    ChapterFailed
+        A cell raised; nothing is rendered.
+    RenderFailed
+        The sources have an error or a warning; the pages rendered before stay as they were.
+    """
+    root = root or find_root()
+    with _one_at_a_time(root, say):
+        executed = execute(root, run or Run(), fresh=fresh, jobs=jobs, say=say)
+        stage(root, executed)
+        return render(root, say=say)
+
+
+def check(root: Path | None = None, *, jobs: int = 2, say: Say = print) -> int:
+    """Execute the staged chapters again under nbval and read the rendered pages.
+
+    Returns
+    -------
+    Exit status: 0 when every checked output came out the same and the site has no fault.
+    """
+    root = root or find_root()
+    with _one_at_a_time(root, say):
+        faults = site.faults(root / "_build" / "html")
+        for fault in faults:
+            say(fault)
+        status = validate(root, jobs=jobs)
+    return status or int(bool(faults))
