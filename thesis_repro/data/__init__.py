@@ -20,6 +20,7 @@ from thesis_repro.data.files import (
 )
 from thesis_repro.data.files import fingerprint as _fingerprint
 from thesis_repro.data.sets import Dataset, Split, lfw
+from thesis_repro.data.sources import MNIST_5K_SHA256
 
 NAMES = tuple(sets.LOADERS)
 
@@ -125,7 +126,7 @@ def fingerprint(name: str) -> str:
     """
     if name == "mnist-5k":
         sets.read_embedded()
-        return sets.MNIST_5K_SHA256
+        return MNIST_5K_SHA256
     return _fingerprint(source(name), require(source(name)))
 
 

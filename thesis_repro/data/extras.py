@@ -5,6 +5,7 @@ accuracy measured on them means nothing.
 """
 
 import csv
+import zipfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,5 +138,5 @@ def weights(name: str = "squeezenet1_1") -> dict[str, Tensor]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {k: torch.from_numpy(arrays[k].astype(np.float32)) for k in arrays.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataDamaged(f"{path}: expected arrays in an npz file, found {error}") from None
