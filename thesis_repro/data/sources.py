@@ -59,7 +59,7 @@ TINY_IMAGENET = Source(
     name="tiny-imagenet",
     title="Tiny-ImageNet, 100,000 and 10,000 photographs of 200 kinds of thing",
     folder="tiny-imagenet-200",
-    get="run `thesis-repro data fetch tiny-imagenet` (248 MB from its authors' site)",
+    get="run `thesis-repro data fetch tiny-imagenet` (downloaded from its authors' site)",
     licence="research, non-commercial (ImageNet's terms)",
     pattern="**/*",
 )
