@@ -1,0 +1,102 @@
+import pytest
+import torch
+from torch import nn
+
+from thesis_repro.robustness import GloroNet, attacks
+
+
+def linear_model(seed=0, classes=3, pixels=16):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(pixels, classes)).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        model[1].weight.copy_(torch.randn(classes, pixels, generator=generator))
+        model[1].bias.zero_()
+    return model
+
+
+def points(n=20, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(n, 1, 4, 4, generator=generator, dtype=torch.float64) * 0.2 + 0.4
+
+
+def exact_radius(model, x, y):
+    """Distance of each point to the nearest boundary of a linear classifier."""
+    w = model[1].weight.detach()
+    logits = model(x).detach()
+    gaps = logits.gather(1, y[:, None]) - logits
+    norms = (w[y][:, None] - w[None]).norm(dim=2)
+    return (gaps / norms).nan_to_num(torch.inf).amin(1)
+
+
+def test_on_a_linear_model_it_succeeds_exactly_where_it_can():
+    model, x = linear_model(), points()
+    y = model(x).argmax(1)
+    radius = exact_radius(model, x, y)
+    for factor, falls in ((1.02, True), (0.98, False)):
+        found = attacks.pgd_l2(model, x, y, factor * radius, steps=30)
+        assert ((model(found).argmax(1) != y) == falls).all()
+
+
+def test_it_stays_in_the_ball_and_in_the_pixel_range():
+    model, x = linear_model(), torch.rand(30, 1, 4, 4)
+    y = torch.zeros(30, dtype=torch.int64)
+    found = attacks.pgd_l2(model.float(), x, y, 0.7, steps=7, restarts=3)
+    assert (found - x).flatten(1).norm(dim=1).max() <= 0.7
+    assert found.min() >= 0 and found.max() <= 1
+
+
+def test_targets_and_restarts_and_seed():
+    model, x = linear_model(), points()
+    y = model(x).argmax(1)
+    target = (y + 1) % 3
+    found = attacks.pgd_l2(model, x, y, 5.0, 20, targets=target)
+    assert (model(found).argmax(1) != y).any()
+    runs = [
+        attacks.pgd_l2(model, x, y, 0.01, 5, 3, torch.Generator().manual_seed(seed))
+        for seed in (5, 5)
+    ]
+    assert torch.equal(runs[0], runs[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps=0"),
+        ({"restarts": 0}, "restarts=0"),
+        ({"epsilon": 0.0}, "epsilon needs to be positive"),
+        ({"y": torch.tensor([7, 0])}, r"int64 in \[0, 3\).*to 7"),
+        ({"y": torch.tensor([0])}, "got 1 and 2"),
+    ],
+)
+def test_bad_input(change, message):
+    arguments = {"y": torch.tensor([0, 1]), "epsilon": 0.1, "steps": 2, "restarts": 1} | change
+    with pytest.raises(ValueError, match=message):
+        attacks.pgd_l2(linear_model(), points(2), **arguments)
+
+
+def planted(scale):
+    """A net whose body is linear in float32: its exact radius is known."""
+    body = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    with torch.no_grad():
+        body[1].weight.copy_(linear_model()[1].weight * scale)
+        body[1].bias.zero_()
+    return GloroNet(body, 0.05, (1, 4, 4))
+
+
+def test_break_certificates_finds_a_planted_false_bound(monkeypatch):
+    net, x = planted(1.0), points(200).float()
+    honest = attacks.break_certificates(net, x, steps=20, restarts=2, nearest=2)
+    assert honest["attacked"] > 20 and honest["broken"] == 0
+    bound = net.bound()
+    small = type(bound)(bound.k_sub / 2, bound.k_ij / 2, bound.layers)
+    monkeypatch.setattr(net, "bound", lambda: small)
+    assert attacks.break_certificates(net, x, steps=20, restarts=2)["broken"] > 0
+
+
+def test_smallest_margins_first_and_nothing_to_attack():
+    net, x = planted(1.0), points(200).float()
+    some = attacks.break_certificates(net, x, steps=1, restarts=1, smallest=10)
+    assert some["attacked"] == 10
+    flat = planted(0.0)
+    nothing = attacks.break_certificates(flat, x, steps=1, restarts=1)
+    assert nothing["attacked"] == 0

@@ -1,0 +1,107 @@
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given
+from torch import nn
+
+from thesis_repro import nets
+
+WIDTHS = {  # input shape, features after Flatten, dense units, classes
+    "2c2f": ((1, 28, 28), 1568, [100, 10]),
+    "4c3f": ((1, 28, 28), 3136, [512, 512, 10]),
+    "6c2f": ((3, 32, 32), 4096, [512, 10]),
+    "8c2f": ((3, 64, 64), 16384, [256, 200]),
+}
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+@pytest.mark.parametrize("activation", nets.ACTIVATIONS)
+def test_architecture_is_the_papers(name, activation):
+    shape, flat, dense = WIDTHS[name]
+    net = nets.build(name, activation)
+    linear = [m for m in net if isinstance(m, nn.Linear)]
+    assert sum(isinstance(m, nn.Conv2d) for m in net) == int(name[0])
+    assert linear[0].in_features == flat
+    assert [m.out_features for m in linear] == dense
+    assert net(torch.rand(2, *shape)).shape == (2, dense[-1])
+
+
+def test_start_is_orthogonal_and_seeded():
+    first, again, other = (
+        nets.cnn_2c2f(generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
+    weight = first[0].weight.flatten(1)
+    torch.testing.assert_close(weight @ weight.T, torch.eye(16))
+    assert torch.equal(first[0].weight, again[0].weight)
+    assert not torch.equal(first[0].weight, other[0].weight)
+
+
+def test_unknown_net_and_activation_name_the_choices():
+    with pytest.raises(ValueError, match="2c2f, 4c3f, 6c2f, 8c2f"):
+        nets.build("resnet")
+    with pytest.raises(ValueError, match="minmax, relu"):
+        nets.build("2c2f", "gelu")
+    with pytest.raises(ValueError, match="too small"):
+        nets.cnn_2c2f(in_shape=(1, 2, 2))
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 7, 4, 4)])
+def test_odd_channels_are_refused(shape):
+    with pytest.raises(ValueError, match=r"even number of channels.*got shape \("):
+        nets.MinMax()(torch.zeros(shape))
+
+
+@given(
+    st.integers(1, 4), st.integers(1, 6), st.integers(1, 5), st.booleans(), st.integers(0, 2**31)
+)
+def test_minmax_sorts_pairs_and_its_gradient_is_autograds(batch, pairs, side, last, seed):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(batch, 2 * pairs, side, side, generator=generator, dtype=torch.float64)
+    if last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    upstream = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    ours = x.clone().requires_grad_()
+    y = nets.MinMax()(ours)
+    y.backward(upstream)
+    stock = x.clone().requires_grad_()
+    a, b = stock.chunk(2, 1)
+    torch.cat([torch.maximum(a, b), torch.minimum(a, b)], 1).backward(upstream)
+    assert torch.equal(y[:, :pairs], torch.maximum(*x.chunk(2, 1)))
+    assert torch.equal(y[:, pairs:], torch.minimum(*x.chunk(2, 1)))
+    assert torch.equal(ours.grad, stock.grad)
+    torch.testing.assert_close(ours.grad.norm(), upstream.norm())  # a permutation
+
+
+def test_minmax_keeps_the_gradient_norm_on_ties():
+    x = torch.zeros(1, 4, requires_grad=True)
+    nets.MinMax()(x).backward(torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
+    assert x.grad.tolist() == [[1.0, 2.0, 3.0, 4.0]]
+
+
+@pytest.mark.slow
+def test_fused_kernels_give_the_same_numbers():
+    x = torch.randn(3, 8, 5, 5, generator=torch.Generator().manual_seed(0))
+    upstream = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+
+    def run():
+        leaf = x.clone().requires_grad_()
+        y = nets.MinMax()(leaf)
+        y.backward(upstream)
+        return y.detach(), leaf.grad
+
+    eager = run()
+    with nets.fused() as active:
+        fast = run()
+    if not active:
+        pytest.skip("no compiler tool chain here")
+    assert all(torch.equal(a, b) for a, b in zip(eager, fast, strict=True))
+
+
+def test_fused_falls_back_without_a_compiler(monkeypatch):
+    def broken():
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(nets, "_compiled", broken)
+    with nets.fused() as active:
+        assert not active
+        assert nets.MinMax()(torch.tensor([[1.0, 2.0]])).tolist() == [[2.0, 1.0]]

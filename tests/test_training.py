@@ -1,0 +1,155 @@
+import math
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given
+from torch import nn
+
+from thesis_repro import nets, training
+from thesis_repro.data import Split
+from thesis_repro.robustness import GloroNet, gloro
+from thesis_repro.training import TrainConfig
+
+
+def digits(n=96, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(0, 10, (n,), generator=generator)
+    x = torch.rand(n, 1, 28, 28, generator=generator) * 0.2
+    x[torch.arange(n), 0, 2 * y, :] = 1.0  # class c lights row 2c
+    return Split(x, y)
+
+
+def small_net(seed=0):
+    body = nets.cnn_2c2f(generator=torch.Generator().manual_seed(seed))
+    return GloroNet(body, 0.3, (1, 28, 28), power_steps=1)
+
+
+LOSS = gloro.trades(training.linear(0.01, 0.3, 0.5), training.linear(0, 1))
+CONFIG = TrainConfig(epochs=4, batch_size=32, seed=3, clip=5.0)
+LR = training.decay_after(1e-3, 1e-5)
+
+
+def weights(net):
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_resumed_training_equals_uninterrupted_bit_for_bit(tmp_path, monkeypatch, optimizer):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    config = TrainConfig(epochs=4, batch_size=32, seed=3, clip=5.0, optimizer=optimizer)
+
+    def noise(x, generator):
+        return (x + 0.05 * torch.rand(x.shape, generator=generator)).clamp(0, 1)
+
+    whole = small_net()
+    history = training.fit(whole, LOSS, digits(), config, LR, augment=noise)
+
+    def kill(model, record):
+        if record["epoch"] == 3:
+            raise Killed
+
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Killed):
+        training.fit(
+            small_net(), LOSS, digits(), config, LR, augment=noise, checkpoint=path, on_epoch=kill
+        )
+    resumed = small_net(seed=9)  # the start no longer matters
+    again = training.fit(resumed, LOSS, digits(), config, LR, augment=noise, checkpoint=path)
+    assert torch.equal(weights(whole), weights(resumed))
+    assert all(torch.equal(a, b) for a, b in zip(whole.buffers(), resumed.buffers(), strict=True))
+    assert [r["loss"] for r in history] == [r["loss"] for r in again]
+
+
+def test_it_learns_and_the_seed_decides():
+    nets_ = [small_net() for _ in range(3)]
+    config = TrainConfig(epochs=8, batch_size=16, seed=3)
+    for net, seed in zip(nets_, (1, 1, 2), strict=True):
+        training.fit(net, LOSS, digits(), TrainConfig(8, 16, seed=seed), LR)
+    assert torch.equal(weights(nets_[0]), weights(nets_[1]))
+    assert not torch.equal(weights(nets_[0]), weights(nets_[2]))
+    plain = nets.cnn_2c2f("relu", generator=torch.Generator().manual_seed(0))
+    training.fit(plain, training.classification, digits(), config, LR)
+    held_out = digits(seed=1)
+    assert (plain(held_out.x).argmax(1) == held_out.y).float().mean() > 0.9
+
+
+def test_every_point_is_seen_once_an_epoch_in_a_new_order():
+    seen = []
+
+    def spy(model, x, y, progress):
+        seen.append(y.clone())
+        return model(x).sum() * 0
+
+    data = Split(torch.zeros(10, 1, 2, 2), torch.arange(10))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 10))
+    training.fit(model, spy, data, TrainConfig(2, 4), training.constant(0.1))
+    first, second = torch.cat(seen[:3]), torch.cat(seen[3:])
+    assert first.sort().values.tolist() == second.sort().values.tolist() == list(range(10))
+    assert first.tolist() != second.tolist()
+
+
+def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    training.fit(small_net(), LOSS, digits(), CONFIG, LR, checkpoint=path)
+    other = TrainConfig(epochs=5, batch_size=32, seed=3, clip=5.0)
+    with pytest.raises(ValueError, match="another configuration"):
+        training.fit(small_net(), LOSS, digits(), other, LR, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="damaged"):
+        training.fit(small_net(), LOSS, digits(), CONFIG, LR, checkpoint=path)
+
+
+def test_bad_data_and_divergence_are_one_clear_line():
+    good = digits(8)
+    bad = [
+        (Split(good.x * 2, good.y), r"\[0, 1\], got values from .* to 2"),
+        (Split(good.x[:3], good.y), r"got x \(3, 1, 28, 28\) and y \(8,\)"),
+        (Split(good.x * math.nan, good.y), "nan"),
+    ]
+    for split, message in bad:
+        with pytest.raises(ValueError, match=message):
+            training.fit(small_net(), LOSS, split, CONFIG, LR)
+    with pytest.raises(ValueError, match="diverged.*epoch 1 of 4"):
+        training.fit(small_net(), LOSS, good, CONFIG, training.constant(math.inf))
+    with pytest.raises(ValueError, match="epochs=-1"):
+        TrainConfig(-1, 5)
+    with pytest.raises(ValueError, match="adam or sgd"):
+        TrainConfig(1, 5, optimizer="lion")
+
+
+def test_autocast_runs_the_layers_in_bfloat16_and_keeps_float32_weights():
+    seen = []
+
+    def spy(model, x, y, progress):
+        out = model(x)
+        seen.append(out.dtype)
+        return nn.functional.cross_entropy(out.float(), y)
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    training.fit(model, spy, digits(8), TrainConfig(1, 8, autocast=True), LR)
+    assert seen == [torch.bfloat16]
+    assert next(model.parameters()).dtype == torch.float32
+
+
+@given(st.floats(0, 1), st.floats(1e-3, 10), st.floats(0.1, 1))
+def test_schedules(progress, stop, until):
+    assert training.constant(stop)(progress) == stop
+    straight = training.linear(0.0, stop, until)
+    assert straight(0.0) == 0 and straight(until) == pytest.approx(stop)
+    assert straight(progress) == pytest.approx(stop * min(progress / until, 1))
+    curve = training.logarithmic(stop, until)
+    assert curve(0.0) == pytest.approx(0.01 * stop)
+    assert curve(1.0) == pytest.approx(stop)
+    assert curve(progress) >= straight(progress) - 1e-9  # fast first
+    fall = training.decay_after(stop, stop / 1000, 0.5)
+    assert fall(0.25) == fall(0.5) == stop
+    assert fall(0.75) == pytest.approx(stop / math.sqrt(1000))
+    assert fall(1.0) == pytest.approx(stop / 1000)
+    wave = training.cosine(stop, 0.1)
+    assert wave(0.0) == 0 and wave(0.1) == pytest.approx(stop)
+    assert wave(1.0) == pytest.approx(0, abs=1e-12)

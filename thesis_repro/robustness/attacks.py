@@ -1,0 +1,231 @@
+"""Attacks that look for a closer point of another class than a certificate allows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from thesis_repro.robustness.gloro import GloroNet, certify
+from thesis_repro.training import Loss, Schedule
+
+Model = Callable[[Tensor], Tensor]
+"""Maps (batch, channels, height, width) to logits (batch, classes)."""
+
+INSIDE = 1 - 1e-6
+"""Perturbations stay this factor inside the ball, so that rounding does not leave it."""
+
+
+def pgd_l2(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    epsilon: float | Tensor,
+    steps: int,
+    restarts: int = 1,
+    generator: torch.Generator | None = None,
+    *,
+    targets: Tensor | None = None,
+    batch_size: int = 500,
+) -> Tensor:
+    """Projected gradient ascent on the best wrong logit minus the logit of y.
+
+    Steps are normalised, of length 2.5 epsilon / steps; each iterate is projected to the L2 ball
+    and clipped to [0, 1]. The first restart begins at x, the others at random points of the ball.
+    A point that falls is left alone from then on.
+
+    Parameters
+    ----------
+    model : callable, images to logits
+    x : (n, c, h, w) in [0, 1]
+    y : (n,) int64, the labels to move away from
+    epsilon : radius > 0, one for all or (n,)
+    steps, restarts : >= 1
+    generator : for the random starts; seed 0 without it
+    targets : (n,) int64, optional
+        Raise the logit of this class instead of the best wrong one.
+
+    Returns
+    -------
+    (n, c, h, w)
+        For each point the first iterate that the model does not label y, else the iterate with
+        the smallest margin; within epsilon of x and in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        On labels out of range, steps or restarts below 1, or epsilon <= 0.
+
+    References
+    ----------
+    Madry et al. 2018, section 2.1.
+    """
+    if steps < 1 or restarts < 1:
+        raise ValueError(f"steps={steps} and restarts={restarts}: both need to be at least 1")
+    radius = torch.as_tensor(epsilon, dtype=x.dtype, device=x.device).expand(len(x))
+    if not (radius > 0).all():
+        raise ValueError(f"epsilon needs to be positive, got {radius.min().item():.3g}")
+    if len(x) != len(y) or not len(x):
+        raise ValueError(f"need as many labels as images, at least 1: got {len(y)} and {len(x)}")
+    generator = generator or torch.Generator(x.device).manual_seed(0)
+    parts = zip(
+        x.split(batch_size),
+        y.split(batch_size),
+        radius.split(batch_size),
+        (y if targets is None else targets).split(batch_size),
+        strict=True,
+    )
+    found = [
+        _attack(model, px, py, pr, pt if targets is not None else None, steps, restarts, generator)
+        for px, py, pr, pt in parts
+    ]
+    return torch.cat(found)
+
+
+def _attack(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    radius: Tensor,
+    targets: Tensor | None,
+    steps: int,
+    restarts: int,
+    generator: torch.Generator,
+) -> Tensor:
+    best, lowest = x.clone(), torch.full((len(x),), torch.inf, device=x.device)
+    for restart in range(restarts):
+        alive = lowest > 0
+        if not alive.any():
+            break
+        delta = torch.zeros_like(x)
+        if restart:
+            delta = _random_in_ball(x, radius, generator)
+        rows = alive.nonzero()[:, 0]
+        point = (x[rows] + delta[rows]).clamp(0, 1)
+        for step in range(steps + 1):
+            point = point.detach().requires_grad_()
+            with torch.enable_grad():
+                logits = model(point)
+                if not restart and not step:
+                    _check_labels(y, logits.shape[1])
+                margin = _margin(logits, y[rows], None if targets is None else targets[rows])
+                (grad,) = torch.autograd.grad(margin.sum(), point)
+            with torch.no_grad():
+                # a wrong arg-max counts, whatever class was aimed at; so does NaN
+                fallen = logits.argmax(1) != y[rows]
+                value = torch.where(fallen, -torch.inf, margin.detach().float().clamp_min(1e-30))
+                better = value < lowest[rows]
+                best[rows[better]] = point.detach()[better]
+                lowest[rows[better]] = value[better]
+                keep = ~fallen
+                rows, point, grad = rows[keep], point[keep], grad[keep]
+                if not len(rows) or step == steps:
+                    break
+                length = 2.5 * radius[rows] / steps
+                point = point - _scale(grad, length)
+                point = (x[rows] + _project(point - x[rows], radius[rows])).clamp(0, 1)
+    return best
+
+
+def _margin(logits: Tensor, y: Tensor, targets: Tensor | None) -> Tensor:
+    own = logits.gather(1, y[:, None])[:, 0]
+    if targets is not None:
+        return own - logits.gather(1, targets[:, None])[:, 0]
+    return own - logits.scatter(1, y[:, None], -torch.inf).amax(1)
+
+
+def _check_labels(y: Tensor, classes: int) -> None:
+    if y.dtype != torch.int64 or y.min() < 0 or y.max() >= classes:
+        raise ValueError(
+            f"labels need to be int64 in [0, {classes}), got {y.dtype} from {y.min().item()} to "
+            f"{y.max().item()}"
+        )
+
+
+def _scale(direction: Tensor, length: Tensor) -> Tensor:
+    norm = direction.flatten(1).norm(dim=1).clamp_min(1e-30)
+    return direction * (length / norm)[:, None, None, None]
+
+
+def _project(delta: Tensor, radius: Tensor) -> Tensor:
+    norm = delta.flatten(1).norm(dim=1).clamp_min(1e-30)
+    return delta * (INSIDE * radius / norm).clamp(max=1.0)[:, None, None, None]
+
+
+def _random_in_ball(x: Tensor, radius: Tensor, generator: torch.Generator) -> Tensor:
+    direction = torch.randn(x.shape, generator=generator, device=x.device)
+    share = torch.rand(len(x), generator=generator, device=x.device) ** (1 / x[0].numel())
+    return _scale(direction, INSIDE * radius * share)
+
+
+def break_certificates(
+    net: GloroNet,
+    x: Tensor,
+    *,
+    steps: int,
+    restarts: int,
+    generator: torch.Generator | None = None,
+    smallest: int | None = None,
+    nearest: int = 0,
+) -> dict[str, Any]:
+    """Attack the certified points of x inside the net's epsilon; one success refutes the bound.
+
+    Parameters
+    ----------
+    net : GloroNet
+    x : (n, c, h, w) in [0, 1]
+    steps, restarts : of :func:`pgd_l2`
+    smallest : attack only this many points, those of the smallest margins
+    nearest : also aim at each of this many classes with the smallest certified distance
+
+    Returns
+    -------
+    dict
+        attacked (int), broken (int), smallest_margin (float; infinite without certified points).
+    """
+    certificate = certify(net, x)
+    order = certificate.margin.argsort()
+    order = order[certificate.certified[order]][:smallest]
+    if not len(order):
+        return {"attacked": 0, "broken": 0, "smallest_margin": float("inf")}
+    chosen, labels = x[order], certificate.labels[order]
+    broken = torch.zeros(len(order), dtype=torch.bool, device=x.device)
+    aims: list[Tensor | None] = [None]
+    if nearest:
+        with torch.no_grad():
+            logits = torch.cat([net.body(part) for part in chosen.split(1000)]).double()
+        gaps = (logits.gather(1, labels[:, None]) - logits) / net.bound().k_ij.to(x.device)[labels]
+        ranked = gaps.scatter(1, labels[:, None], torch.inf).argsort(1)
+        aims += list(ranked[:, : min(nearest, logits.shape[1] - 1)].unbind(1))
+    for targets in aims:
+        attacked = pgd_l2(
+            net.body, chosen, labels, net.epsilon, steps, restarts, generator, targets=targets
+        )
+        with torch.no_grad():
+            after = torch.cat([net.body(part).argmax(1) for part in attacked.split(1000)])
+        broken |= after != labels
+    return {
+        "attacked": len(order),
+        "broken": int(broken.sum()),
+        "smallest_margin": certificate.margin[order[0]].item(),
+    }
+
+
+def adversarial_loss(epsilon: Schedule, steps: int) -> Loss:
+    """Cross-entropy at points that PGD finds inside the scheduled radius: adversarial training.
+
+    Source: Madry et al. 2018, section 2.1.
+    """
+
+    def loss(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
+        radius = torch.full((len(x),), epsilon(progress), device=x.device)
+        point = x
+        for _ in range(steps):
+            point = point.detach().requires_grad_()
+            (grad,) = torch.autograd.grad(F.cross_entropy(model(point).float(), y), point)
+            moved = point.detach() + _scale(grad, 2.5 * radius / steps)
+            point = (x + _project(moved - x, radius)).clamp(0, 1)
+        return F.cross_entropy(model(point.detach()).float(), y)
+
+    return loss

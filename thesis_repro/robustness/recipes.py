@@ -1,0 +1,131 @@
+"""Named ways to train a net, as data: what a cell's configuration holds.
+
+Every robust training of the book goes through :func:`train`, so a recipe says all there is to
+say about how a net came to be.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from thesis_repro import nets, training
+from thesis_repro.data import Dataset
+from thesis_repro.robustness import attacks, gloro
+from thesis_repro.robustness.gloro import GloroNet
+from thesis_repro.training import Loss, Schedule, TrainConfig
+
+METHODS = ("gloro", "standard", "adversarial")
+OBJECTIVES = ("trades", "cross-entropy")
+RAMPS = ("linear", "logarithmic")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training of one net.
+
+    `train_epsilon` is reached after the share `ramp_until` of training by the schedule `ramp`;
+    `trades` is the weight of the divergence at the start and at the end (GloRo only);
+    `epochs_paper` is the paper's number of epochs, so that a shortened run can say so.
+    """
+
+    net: str
+    epsilon: float
+    train_epsilon: float
+    epochs: int
+    epochs_paper: int
+    batch_size: int
+    seed: int = 0
+    method: str = "gloro"
+    objective: str = "trades"
+    activation: str = "minmax"
+    ramp: str = "linear"
+    ramp_until: float = 0.5
+    trades: tuple[float, float] = (0.0, 1.0)
+    lr: float = 1e-3
+    lr_end: float = 1e-6
+    clip: float = 0.0
+    power_steps: int = 5
+    attack_steps: int = 7
+    autocast: bool = False
+    fused: bool = False
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, choices in (("method", METHODS), ("objective", OBJECTIVES), ("ramp", RAMPS)):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
+
+
+def build(recipe: Recipe, in_shape: tuple[int, int, int], classes: int) -> GloroNet:
+    """The net of a recipe before training, on the recipe's device."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    body = nets.build(
+        recipe.net, recipe.activation, in_shape=in_shape, classes=classes, generator=generator
+    )
+    net = GloroNet(body, recipe.epsilon, in_shape, recipe.power_steps)
+    return net.to(recipe.device)
+
+
+def train(
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    augment: training.Augment | None = None,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
+) -> tuple[GloroNet, list[dict[str, float]]]:
+    """Train by recipe on data.train; returns the net in eval mode and the history.
+
+    A standard or adversarially trained body comes back inside a GloroNet too, so that it can be
+    certified (with little success) like any other.
+    """
+    _, *rest = data.train.x.shape
+    net = build(recipe, (rest[0], rest[1], rest[2]), len(data.classes))
+    history = training.fit(
+        net,
+        _loss(recipe),
+        data.train,
+        TrainConfig(
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            clip=recipe.clip,
+            autocast=recipe.autocast,
+            channels_last=recipe.autocast,
+            fused=recipe.fused,
+        ),
+        training.decay_after(recipe.lr, recipe.lr_end),
+        augment=augment,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+    )
+    return net, history
+
+
+def _epsilon(recipe: Recipe) -> Schedule:
+    if recipe.ramp == "logarithmic":
+        return training.logarithmic(recipe.train_epsilon, recipe.ramp_until)
+    return training.linear(0.01 * recipe.train_epsilon, recipe.train_epsilon, recipe.ramp_until)
+
+
+def _loss(recipe: Recipe) -> Loss:
+    epsilon = _epsilon(recipe)
+    if recipe.method == "standard":
+        return _on_body(training.classification)
+    if recipe.method == "adversarial":
+        return _on_body(attacks.adversarial_loss(epsilon, recipe.attack_steps))
+    if recipe.objective == "cross-entropy":
+        return gloro.cross_entropy(epsilon)
+    return gloro.trades(epsilon, training.linear(*recipe.trades))
+
+
+def _on_body(loss: Loss) -> Loss:
+    def wrapped(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
+        assert isinstance(model, GloroNet)
+        return loss(model.body, x, y, progress)
+
+    return wrapped
