@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import os
 import pickle
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -636,6 +637,26 @@ def test_every_set_is_described() -> None:
         assert about.title
         assert about.licence
         assert "\n" not in data.how_to_get(name)
+
+
+def test_the_page_about_data_agrees_with_the_code() -> None:
+    """Titles, licences, hashes and fingerprints on the page are those that the code checks."""
+    page = (Path(__file__).parents[1] / "book/data.md").read_text("utf-8")
+    assert sources.MNIST_5K_SHA256 in page
+    for name in (*data.NAMES, *extras.EXTRAS):
+        about = data.source(name)
+        row = page[page.index(f"* - `{name}`") :].split("* - ", 2)[1]
+        for text in (about.title, about.licence):
+            assert text in row, name
+        assert about.folder in row or name == "mnist-5k"
+        for file, published in about.md5.items():
+            assert f"* - `{name}`\n  - `{file}`\n  - `{published}`" in page
+        for found, copy in about.known.items():
+            assert f"* - `{name}`\n  - {copy}\n  - `{found[:16]}`" in page
+    hashes = set(re.findall(r"`([0-9a-f]{16,64})`", page))
+    known = {h[:16] for n in (*data.NAMES, *extras.EXTRAS) for h in data.source(n).known}
+    published = {h for n in data.NAMES for h in data.source(n).md5.values()}
+    assert hashes == known | published | {sources.MNIST_5K_SHA256}
 
 
 # --- the real files, where they are -----------------------------------------------------------
