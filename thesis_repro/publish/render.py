@@ -1,0 +1,105 @@
+"""Render the staged tree with jupyter-book, every warning an error.
+
+Sphinx works in ``_build/render`` and keeps its cache there; the finished site is copied to
+``_build/html`` in one move, so what lies there is always whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from thesis_repro.lab.store import write_atomic
+
+
+class RenderFailed(ValueError):
+    """The sources have an error or a warning. The message holds the renderer's words."""
+
+
+def fingerprint(root: Path) -> str:
+    """Return a hash of what the pages are made from: the staged tree, the package, the tools."""
+    source = root / "_build" / "source"
+    listed = [source / name for name in (source / ".staged").read_text("utf-8").splitlines()]
+    digest = hashlib.sha256()
+    for path in [*listed, *sorted((root / "thesis_repro").rglob("*.py"))]:
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for name in ("sphinx", "jupyter-book", "myst-nb", "sphinx-book-theme"):
+        digest.update(importlib.metadata.version(name).encode())
+    return digest.hexdigest()[:16]
+
+
+def render(root: Path, *, say: Callable[[str], None] = print) -> Path:
+    """Render ``_build/source`` into ``_build/html`` unless that is already its rendering.
+
+    Returns
+    -------
+    Path of the page to open.
+
+    Raises
+    ------
+    RenderFailed
+        Nothing in ``_build/html`` was touched.
+    """
+    key, html = fingerprint(root), root / "_build" / "html"
+    if built(html) == key:
+        say("  pages: unchanged, not rendered again")
+        return html / "index.html"
+    work, begun = root / "_build" / "render", root / "_build" / "render" / "begun"
+    if begun.exists():
+        # a rendering that did not end: its cache would hide the warnings already given
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    write_atomic(begun, b"")
+    say("rendering")
+    start = time.monotonic()
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
+    command += [str(root / "_build" / "source"), "--path-output", str(work), "-W", "--keep-going"]
+    env = os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    done = subprocess.run(
+        command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    log = root / "_build" / "render.log"
+    write_atomic(log, done.stdout.encode())
+    if done.returncode:
+        raise RenderFailed("\n".join(_faults(done.stdout)) + f"\n(the whole log: {log})")
+    _put(work / "_build" / "html", html, key)
+    begun.unlink()
+    say(f"  pages: rendered in {time.monotonic() - start:.1f} s")
+    return html / "index.html"
+
+
+def built(html: Path) -> str | None:
+    """Return the fingerprint that a rendered site was made from, or None."""
+    try:
+        return str(json.loads((html / "build.json").read_text("utf-8"))["sources"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _put(new: Path, html: Path, key: str) -> None:
+    beside, old = html.with_name("html.new"), html.with_name("html.old")
+    for folder in (beside, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(new, beside)
+    write_atomic(beside / "build.json", json.dumps({"sources": key}).encode())
+    if html.exists():
+        html.rename(old)
+    beside.rename(html)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _faults(log: str) -> list[str]:
+    """Pick the lines of a log that say what is wrong, each once."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in log.splitlines()]
+    picked = [line for line in lines if re.search(r"WARNING|ERROR|CRITICAL|Exception", line)]
+    return list(dict.fromkeys(picked or lines[-20:]))

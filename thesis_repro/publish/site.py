@@ -1,0 +1,115 @@
+"""Read the rendered site without a browser and say what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urldefrag, urlsplit
+
+if TYPE_CHECKING:
+    from bs4 import BeautifulSoup
+
+LOADED = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src"}
+NOT_LOADED = {"canonical", "next", "prev", "search", "index", "author", "help"}
+LATEX = re.compile(r"\\[(\[]|\$\$|\\(?:frac|begin|mathbb|mathcal|left|lVert)\b")
+NOISE = {
+    "a traceback": re.compile(r"Traceback \(most recent call last\)"),
+    "a progress bar": re.compile(r"\d+%\|.*(?:it/s|s/it)"),
+    "a warning of a library": re.compile(r"\b[A-Z]\w+Warning: "),
+    "an unfilled substitution": re.compile(r"\{\{ ?\w+ ?\}\}"),
+    "an unread directive": re.compile(r"^:::|^```\{", re.MULTILINE),
+}
+HOME = re.compile(r"/(?:home|root|Users|tmp)/[\w./-]+")
+
+
+def faults(html: Path) -> list[str]:
+    """Return one line for each fault of the site: page, and what is wrong.
+
+    Looked for: a link to a page or an anchor that does not exist; a script, style, font or picture
+    from another host; LaTeX outside mathematics; tracebacks, progress bars, warnings and machine
+    paths in the text; a picture without alternative text.
+
+    Parameters
+    ----------
+    html : Path
+        The site's folder.
+
+    Raises
+    ------
+    ValueError
+        There is no site.
+    """
+    from bs4 import BeautifulSoup
+
+    if not (html / "index.html").is_file():
+        raise ValueError(f"no page in {html}: run make book")
+    soups = {
+        path: BeautifulSoup(path.read_bytes(), "html.parser")
+        for path in sorted(html.rglob("*.html"))
+    }
+    anchors = {path: _anchors(soup) for path, soup in soups.items()}
+    found = []
+    for path, soup in soups.items():
+        page = path.relative_to(html).as_posix()
+        # the pages of source code show code, and code may hold anything
+        checks = [_links(path, soup, anchors), _hosts(soup)]
+        if not page.startswith(("_modules/", "_static/")):
+            checks += [_pictures(soup), _text(soup)]
+        found += [f"{page}: {fault}" for check in checks for fault in check]
+    for path in sorted(html.rglob("*.css")):
+        for url in re.findall(r"url\(\s*['\"]?((?:https?:)?//[^)'\"]+)", path.read_text("utf-8")):
+            found.append(f"{path.relative_to(html).as_posix()}: asks another host for {url}")
+    return found
+
+
+def _anchors(soup: BeautifulSoup) -> set[str]:
+    return {str(tag[name]) for name in ("id", "name") for tag in soup.find_all(attrs={name: True})}
+
+
+def _links(path: Path, soup: BeautifulSoup, anchors: dict[Path, set[str]]) -> Iterator[str]:
+    for tag in soup.find_all("a", href=True):
+        address, fragment = urldefrag(str(tag["href"]))
+        if urlsplit(address).scheme or address.startswith("//"):
+            continue
+        target = (path.parent / unquote(address)).resolve() if address else path
+        if target.is_dir():
+            target = target / "index.html"
+        if not target.is_file():
+            yield f"broken link {tag['href']}"
+        elif fragment and target in anchors and unquote(fragment) not in anchors[target]:
+            yield f"no such anchor {tag['href']}"
+
+
+def _hosts(soup: BeautifulSoup) -> Iterator[str]:
+    for tag in soup.find_all(list(LOADED)):
+        address = str(tag.get(LOADED[tag.name]) or "")
+        if urlsplit(address).netloc and not NOT_LOADED & set(tag.get("rel") or []):
+            yield f"asks another host for {address}"
+
+
+def _pictures(soup: BeautifulSoup) -> Iterator[str]:
+    for tag in soup.find_all("img"):
+        words = str(tag.get("alt") or "").strip()
+        if not words or words.endswith((".png", ".svg", ".jpg")):
+            yield f"picture without alternative text: {tag.get('src')}"
+
+
+def _text(soup: BeautifulSoup) -> Iterator[str]:
+    body = soup.find("article") or soup
+    outputs = "\n".join(tag.get_text() for tag in body.select(".cell_output"))
+    for tag in body.select("script, style, .math, .cell_input, .highlight, code"):
+        tag.decompose()
+    text = body.get_text()
+    for match in LATEX.finditer(text):
+        yield f"raw LaTeX: {_around(text, match)}"
+    for what, pattern in NOISE.items():
+        for match in pattern.finditer(text + "\n" + outputs):
+            yield f"{what}: {_around(match.string, match)}"
+    for match in HOME.finditer(text + "\n" + outputs):
+        yield f"a path of one machine: {_around(match.string, match)}"
+
+
+def _around(text: str, match: re.Match[str]) -> str:
+    return " ".join(text[max(match.start() - 20, 0) : match.end() + 30].split())

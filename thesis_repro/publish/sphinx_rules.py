@@ -1,0 +1,30 @@
+"""A Sphinx extension: what this book wants otherwise than the extensions it is built with."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+LITERAL = re.compile(r"(``.*?``)")
+STARRED = re.compile(r"(?<![*\\])\*(?=\w+[,)])")  # the star of "(n, *shape)", not of "*emphasis*"
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.connect("builder-inited", _without_thebe, priority=1)
+    app.connect("autodoc-process-docstring", _shapes, priority=400)  # before napoleon, at 500
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _without_thebe(app: Any) -> None:
+    """Drop live code: its scripts come from another host, and are put on each page twice."""
+    for listeners in app.events.listeners.values():
+        listeners[:] = [one for one in listeners if one.handler.__module__ != "sphinx_thebe"]
+
+
+def _shapes(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Escape the star of a starred shape, which would open an emphasis."""
+    for number, line in enumerate(lines):
+        parts = LITERAL.split(line)
+        parts[::2] = [STARRED.sub(r"\\*", part) for part in parts[::2]]
+        lines[number] = "".join(parts)
