@@ -39,6 +39,7 @@ __all__ = [
     "how_to_get",
     "lfw",
     "load",
+    "location",
     "photos",
     "roots",
     "source",
@@ -65,11 +66,13 @@ def load(name: str) -> Dataset:
 
     Parameters
     ----------
-    name : one of ``NAMES``
+    name : str
+        One of ``NAMES``.
 
     Returns
     -------
-    train and test images (n, channels, height, width), float32 in [0, 1], with int64 labels
+    Dataset
+        Images (n, channels, height, width), float32 in [0, 1], with int64 labels.
 
     Raises
     ------
@@ -163,7 +166,8 @@ def fetch(name: str) -> Path:
 
     Returns
     -------
-    where the set lies
+    Path
+        Where the set lies.
 
     Raises
     ------

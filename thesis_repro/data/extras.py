@@ -50,12 +50,16 @@ EXTRAS = {"photos": PHOTOS, "squeezenet1_1": SQUEEZENET}
 class Photos:
     """Photographs, cropped to squares.
 
-    Attributes
+    Parameters
     ----------
-    x : (n, 3, size, size) float32 in [0, 1]
-    y : (n,) int64, class index in ImageNet's usual order
-    kinds : the class of each, in words
-    names : the file of each inside ``photos/``
+    x : (n, 3, size, size) float32
+        Pixels in [0, 1].
+    y : (n,) int64
+        Class index in ImageNet's usual order.
+    kinds : tuple of str
+        The class of each, in words.
+    names : tuple of str
+        The file of each inside ``photos/``.
     """
 
     x: Tensor
@@ -72,8 +76,10 @@ def photos(group: str = "imagenet", size: int = 224) -> Photos:
 
     Parameters
     ----------
-    group : folder inside ``photos/``: "imagenet", "stanford_cars" or "tinyimagenet64"
-    size : side of the crops, in pixels
+    group : str
+        Folder inside ``photos/``: "imagenet", "stanford_cars" or "tinyimagenet64".
+    size : int
+        Side of the crops, in pixels.
 
     Raises
     ------
@@ -123,7 +129,8 @@ def weights(name: str = "squeezenet1_1") -> dict[str, Tensor]:
 
     Returns
     -------
-    a state dict, all float32
+    dict of str to Tensor
+        A state dict, all float32.
 
     Raises
     ------

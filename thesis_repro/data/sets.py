@@ -49,11 +49,14 @@ from thesis_repro.data.sources import (
 class Split:
     """Images with their labels.
 
-    Attributes
+    Parameters
     ----------
-    x : (n, channels, height, width) float32 in [0, 1]
-    y : (n,) int64, index into the data set's classes
-    names : the file of each image inside the set's folder, where the set has such files
+    x : (n, channels, height, width) float32
+        Pixels in [0, 1].
+    y : (n,) int64
+        Index into the data set's classes.
+    names : tuple of str
+        The file of each image inside the set's folder, where the set has such files.
     """
 
     x: Tensor
@@ -200,7 +203,8 @@ def lfw(min_photos: int = 70) -> Dataset:
 
     Parameters
     ----------
-    min_photos : at least 20; with 70, seven people are left
+    min_photos : int
+        At least 20; with 70, seven people are left.
 
     Raises
     ------
