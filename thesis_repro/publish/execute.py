@@ -124,7 +124,8 @@ def environment(root: Path, fresh: bool) -> Iterator[dict[str, str]]:
     config = ipython / "profile_default" / "ipython_kernel_config.py"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text('c.IPKernelApp.log_level = "ERROR"  # no word about transports\n')
-    store = Path(tempfile.mkdtemp(prefix="thesis-repro-store-")) if fresh else root / "_build/store"
+    empty = Path(tempfile.mkdtemp(prefix="thesis-repro-store-")) if fresh else None
+    kept = os.environ.get("THESIS_REPRO_STORE", str(root / "_build" / "store"))
     values = {
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "TQDM_DISABLE": "1",
@@ -132,9 +133,7 @@ def environment(root: Path, fresh: bool) -> Iterator[dict[str, str]]:
         "IPYTHONDIR": str(ipython),
         "JUPYTER_PREFER_ENV_PATH": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "THESIS_REPRO_STORE": str(store)
-        if fresh
-        else os.environ.get("THESIS_REPRO_STORE", str(store)),
+        "THESIS_REPRO_STORE": str(empty or kept),
     }
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
@@ -146,8 +145,8 @@ def environment(root: Path, fresh: bool) -> Iterator[dict[str, str]]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-        if fresh:
-            shutil.rmtree(store, ignore_errors=True)
+        if empty:
+            shutil.rmtree(empty, ignore_errors=True)
 
 
 def _one(root: Path, docname: str, path: Path, run: Run) -> float:

@@ -36,6 +36,5 @@ def status(root: Path, executed: Iterable[Executed]) -> str:
         run = chapter.run
         cells = f"{link} | {run.profile} | {run.device} | {run.seed} | {chapter.seconds:.1f}"
         rows.append(f"| {cells} | {chapter.date} | every cell ran |")
-    return "\n".join(
-        ["::::{table} The chapters of this build.", ":name: tab-status", "", *rows, "", "::::", ""]
-    )
+    head = ["::::{table} The chapters of this build.", ":name: tab-status", ""]
+    return "\n".join([*head, *rows, "", "::::", ""])

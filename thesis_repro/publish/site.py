@@ -65,7 +65,7 @@ def faults(html: Path) -> list[str]:
 
 
 def _anchors(soup: BeautifulSoup) -> set[str]:
-    return {str(tag[name]) for name in ("id", "name") for tag in soup.find_all(attrs={name: True})}
+    return {str(tag[name]) for name in ("id", "name") for tag in soup.select(f"[{name}]")}
 
 
 def _links(path: Path, soup: BeautifulSoup, anchors: dict[Path, set[str]]) -> Iterator[str]:

@@ -61,7 +61,7 @@ def _config(root: Path) -> bytes:
     """Return the configuration with the version filled in."""
     config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
     config["parse"]["myst_substitutions"]["release"] = __version__
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()
+    return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True)).encode()
 
 
 def _texts(folder: Path) -> Iterator[Path]:

@@ -1,0 +1,227 @@
+"""The command ``thesis-repro``.
+
+Nothing heavy is imported before a command needs it, so that ``--help`` answers at once. An error
+is one line on standard error and a non-zero exit; ``--debug``, anywhere on the line, shows where
+it came from.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from thesis_repro import __version__
+
+app = typer.Typer(
+    help="Run, check and cite the experiments of the executable thesis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="List, fetch and check data sets.", no_args_is_help=True)
+book_app = typer.Typer(
+    help="Build the book, or check the one that was built.", no_args_is_help=True
+)
+app.add_typer(data_app, name="data")
+app.add_typer(book_app, name="book")
+
+Profile = Annotated[str, typer.Option(help="quick (what ships, minutes) or paper.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Tables = Annotated[list[str], typer.Argument(help="Names as `thesis-repro tables` lists them.")]
+DataSet = Annotated[str, typer.Argument(help="A name as `thesis-repro data list` shows it.")]
+
+
+class Format(StrEnum):
+    """What a recorded table can be written as."""
+
+    md = "md"
+    csv = "csv"
+    latex = "latex"
+    json = "json"
+    bibtex = "bibtex"
+
+
+def main() -> None:
+    """Run the command; turn an error into one line."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(args=arguments, prog_name="thesis-repro")
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+) -> None:
+    """Run, check and cite the experiments of the executable thesis."""
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, which devices there are, and which data sets were found."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+    from os import cpu_count
+
+    print(f"thesis-repro {__version__}, Python {platform.python_version()}, {platform.system()}")
+    for extra, names in {
+        "needed": ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "mlxtend"),
+        "book": ("jupyter-book", "papermill", "jupytext"),
+        "test": ("pytest", "nbval", "playwright"),
+        "cluster": ("dask", "distributed"),
+        "captum": ("captum",),
+        "dp": ("opacus",),
+    }.items():
+        found = []
+        for name in names:
+            try:
+                found.append(f"{name} {version(name)}")
+            except PackageNotFoundError:
+                found.append(f"{name} absent")
+        print(f"{extra}: {', '.join(found)}")
+    try:
+        import torch
+
+        gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        print(f"devices: cpu ({cpu_count()} cores){''.join(f', cuda ({name})' for name in gpus)}")
+    except ImportError as error:
+        print(f"devices: torch does not import: {error}")
+    from thesis_repro import data
+    from thesis_repro.lab.store import default_root
+
+    print(f"data: {', '.join(n for n in data.NAMES if data.available(n)) or 'none found'}")
+    print(f"store: {default_root()}")
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the data sets, and how to get those that are not here."""
+    from thesis_repro import data
+
+    for name in (*data.NAMES, *data.EXTRAS):
+        where = "here" if data.available(name) else f"absent; {data.how_to_get(name)}"
+        print(f"{name:14} {where}")
+
+
+@data_app.command("fetch")
+def data_fetch(name: DataSet) -> None:
+    """Download a data set from its original source; a good copy is never overwritten."""
+    from thesis_repro import data
+
+    print(data.fetch(name))
+
+
+@data_app.command("check")
+def data_check(
+    names: Annotated[list[str] | None, typer.Argument(help="Default: every set found.")] = None,
+) -> None:
+    """Compare the files of data sets with their hashes."""
+    from thesis_repro import data
+
+    for name in names or [name for name in data.NAMES if data.available(name)]:
+        print(data.check(name))
+
+
+@app.command("tables")
+def tables_list() -> None:
+    """List the tables, with their recorded runs."""
+    from thesis_repro import tables
+
+    for name in tables.names():
+        runs = ", ".join(tables.runs(name)) or "not recorded"
+        print(f"{name:28} {runs:24} {tables.get(name).spec.caption}")
+
+
+@app.command()
+def run(
+    names: Tables,
+    profile: Profile = "quick",
+    device: Device = "cpu",
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many; default: the profile's.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler: tcp://HOST:PORT.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget what was computed before.")
+    ] = False,
+) -> None:
+    """Compute tables and record them under results/; goes on where it was stopped."""
+    from thesis_repro import tables
+    from thesis_repro.lab.profiles import profile as make_profile
+
+    chosen = make_profile(profile, device, None if seeds is None else tuple(range(seeds)))
+    for name in names:
+        tables.get(name)
+    for name in names:
+        print(tables.record(name, chosen, scheduler=scheduler, fresh=fresh))
+
+
+@app.command()
+def table(
+    name: Annotated[str, typer.Argument(help="A name as `thesis-repro tables` lists it.")],
+    format: Annotated[Format, typer.Option(help="How it is written.")] = Format.md,
+    check: Annotated[bool, typer.Option("--check", help="Recompute the recorded hashes.")] = False,
+) -> None:
+    """Print a recorded table, or check that nobody altered it."""
+    from thesis_repro import tables
+
+    if check:
+        print(tables.check(name))
+    else:
+        print(tables.render.FORMATS[format](tables.recorded(name)))
+
+
+@book_app.command("build")
+def book_build(
+    profile: Profile = "quick",
+    device: Device = "cpu",
+    seed: Annotated[int, typer.Option(min=0, help="Where randomness starts.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Chapters executed at a time.")] = 2,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Execute everything again, in an empty store.")
+    ] = False,
+) -> None:
+    """Execute the chapters that changed and render the pages; prints the page to open."""
+    from thesis_repro import publish
+    from thesis_repro.lab.profiles import profile as make_profile
+
+    make_profile(profile, device, seed)  # refuses an unknown name before anything is executed
+    print(publish.build(publish.Run(profile, seed, device), fresh=fresh, jobs=jobs, say=_say))
+
+
+@book_app.command("check")
+def book_check(
+    jobs: Annotated[int, typer.Option(min=1, help="Chapters executed at a time.")] = 2,
+) -> None:
+    """Read the pages for faults, and execute every chapter again, comparing its outputs."""
+    from thesis_repro import publish
+
+    raise typer.Exit(publish.check(jobs=jobs, say=_say))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
