@@ -66,12 +66,12 @@ def fused(enabled: bool = True) -> Iterator[bool]:
 
 class _MinMaxFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         return cast(Tensor, _kernels[0](x))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return cast(Tensor, _kernels[1](x, grad))
 
@@ -118,7 +118,7 @@ def _cnn(
     activation: str,
     generator: torch.Generator | None,
 ) -> nn.Sequential:
-    """Stack (channels, kernel, stride) convolutions and dense layers; padding 1, orthogonal start."""
+    """Stack (channels, kernel, stride) convolutions, then dense layers; orthogonal start."""
     channels, height, width = in_shape
     layers: list[nn.Module] = []
     for out_channels, kernel, stride in convolutions:

@@ -63,7 +63,7 @@ def decay_after(start: float, stop: float, since: float = 0.5) -> Schedule:
 
     def value(progress: float) -> float:
         t = max(progress - since, 0.0) / (1.0 - since)
-        return start * (stop / start) ** t
+        return float(start * (stop / start) ** t)
 
     return value
 

@@ -89,9 +89,7 @@ def test_bottom_logit_margin_and_radius_say_the_same(seed, epsilon, activation):
     logits = outputs[:, :-1]
     k = certificate.bound.k_ij
     for row, top in enumerate(certificate.labels.tolist()):
-        radii = [
-            (logits[row, top] - logits[row, i]) / k[top, i] for i in range(10) if i != top
-        ]
+        radii = [(logits[row, top] - logits[row, i]) / k[top, i] for i in range(10) if i != top]
         assert certificate.radius[row].item() == pytest.approx(min(radii).item(), rel=1e-9)
 
 

@@ -144,12 +144,12 @@ def _check_labels(y: Tensor, classes: int) -> None:
 
 
 def _scale(direction: Tensor, length: Tensor) -> Tensor:
-    norm = direction.flatten(1).norm(dim=1).clamp_min(1e-30)
+    norm: Tensor = direction.flatten(1).norm(dim=1).clamp_min(1e-30)
     return direction * (length / norm)[:, None, None, None]
 
 
 def _project(delta: Tensor, radius: Tensor) -> Tensor:
-    norm = delta.flatten(1).norm(dim=1).clamp_min(1e-30)
+    norm: Tensor = delta.flatten(1).norm(dim=1).clamp_min(1e-30)
     return delta * (INSIDE * radius / norm).clamp(max=1.0)[:, None, None, None]
 
 

@@ -143,7 +143,7 @@ def _unit(x: Tensor, fallback: Tensor | None = None) -> Tensor:
     unit = scaled / scaled.norm(dim=1, keepdim=True)
     if fallback is not None:  # a zero map leaves the iterate where it is
         unit = torch.where(largest > 0, unit, fallback.flatten(1))
-    return unit.view_as(x)
+    return cast(Tensor, unit.view_as(x))
 
 
 @dataclass(frozen=True)

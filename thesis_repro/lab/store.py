@@ -1,0 +1,155 @@
+"""A content-addressed store of finished results: each entry is whole, or it is not there."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT_VARIABLE = "THESIS_REPRO_STORE"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a cell gives: JSON values and numpy arrays; the engine adds how long it took."""
+
+    values: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a whole file or none: temporary name beside it, fsync, rename.
+
+    Raises
+    ------
+    OSError
+        With one clear line when the disk is full; the old file is untouched, no part is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        if error.errno == errno.ENOSPC:
+            raise OSError(
+                errno.ENOSPC,
+                f"the disk is full: {path.name} ({len(data):,} bytes) was not written; free space "
+                f"under {path.parent.name}/ and run again, finished cells are kept",
+            ) from error
+        raise
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def default_root() -> Path:
+    """$THESIS_REPRO_STORE, or a folder in the user's cache."""
+    if ROOT_VARIABLE in os.environ:
+        return Path(os.environ[ROOT_VARIABLE])
+    from platformdirs import user_cache_path
+
+    return user_cache_path("thesis-repro") / "store"
+
+
+class Store:
+    """Results by key. An entry is one file, KEY.cell: a line with its SHA-256, then the content.
+
+    The content is a safetensors file; the values are JSON in its header. Never pickle.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = default_root() if root is None else root
+
+    def path(self, key: str) -> Path:
+        """Where the entry of this key lies, present or not."""
+        return self.root / key[:2] / f"{key}.cell"
+
+    def get(self, key: str) -> Result | None:
+        """The stored result, or None. A damaged entry is named, moved aside, and counts as None."""
+        path = self.path(key)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        digest, _, body = content.partition(b"\n")
+        if hashlib.sha256(body).hexdigest().encode() != digest:
+            aside = path.with_suffix(".damaged")
+            path.replace(aside)
+            warnings.warn(
+                f"stored cell {path.name} is damaged (its hash differs); it was moved to "
+                f"{aside.name} and is computed again",
+                stacklevel=2,
+            )
+            return None
+        return unpack(body)
+
+    def put(self, key: str, result: Result) -> None:
+        """Store a result atomically and clear the key's working folder."""
+        body = pack(result)
+        write_atomic(self.path(key), hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        shutil.rmtree(self.workdir(key, create=False), ignore_errors=True)
+
+    def drop(self, key: str) -> None:
+        """Forget a result and what a running cell kept for it."""
+        self.path(key).unlink(missing_ok=True)
+        shutil.rmtree(self.workdir(key, create=False), ignore_errors=True)
+
+    def workdir(self, key: str, create: bool = True) -> Path:
+        """A folder in which a running cell keeps what lets it resume."""
+        folder = self.root / "work" / key
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Hold a key against other processes; the kernel frees it when a process dies."""
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / key).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def pack(result: Result) -> bytes:
+    """Bytes of a result, values first in a sorted header."""
+    from safetensors.numpy import save
+
+    values = json.dumps(result.values, sort_keys=True, allow_nan=True)
+    arrays = {name: np.ascontiguousarray(a) for name, a in sorted(result.arrays.items())}
+    return save(arrays, {"values": values, "seconds": repr(result.seconds)})
+
+
+def unpack(content: bytes) -> Result:
+    """The inverse of :func:`pack`."""
+    from safetensors.numpy import load
+
+    length = int.from_bytes(content[:8], "little")
+    about = json.loads(content[8 : 8 + length])["__metadata__"]
+    return Result(json.loads(about["values"]), load(content), float(about["seconds"]))

@@ -1,0 +1,191 @@
+"""Tables: measured live, recorded, compared with the thesis, cited.
+
+The registry is lazy: asking for the names imports no chapter.
+"""
+
+import importlib
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thesis_repro.lab.profiles import Profile
+    from thesis_repro.tables.spec import Frame, Table
+
+REGISTRY = {
+    "gloro-vra": "thesis_repro.tables.gloro:GLORO_VRA",
+}
+
+__all__ = [
+    "assert_reproduces",
+    "check",
+    "compare",
+    "get",
+    "live",
+    "names",
+    "record",
+    "recorded",
+    "show",
+    "text",
+]
+
+
+def names() -> tuple[str, ...]:
+    """The names of all tables."""
+    return tuple(REGISTRY)
+
+
+def get(name: str) -> "Table":
+    """The table of this name.
+
+    Raises
+    ------
+    ValueError
+        On an unknown name; the message lists the names.
+    """
+    if name not in REGISTRY:
+        raise ValueError(f"no table is called {name!r}; there are {', '.join(REGISTRY)}")
+    module, _, attribute = REGISTRY[name].partition(":")
+    found: Table = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def _profile(profile: str, seed: int, device: str) -> "Profile":
+    from thesis_repro.lab import profiles
+
+    return profiles.profile(profile, device, seed if profile == "quick" else None)
+
+
+def live(name: str, profile: str = "quick", seed: int = 0, device: str = "cpu") -> "Frame":
+    """Measure a table now; what the store has is not computed again.
+
+    A quick run uses the one seed given; a paper run uses its own seeds.
+    """
+    from thesis_repro.tables.measure import measure
+
+    return measure(get(name), _profile(profile, seed, device))
+
+
+def recorded(name: str, run: str | None = None) -> "Frame":
+    """Read a recorded run, the fullest by default; its hash is checked.
+
+    Raises
+    ------
+    NotRecorded, Altered
+    """
+    from thesis_repro.tables import records
+
+    return records.read(get(name).spec, run)
+
+
+def record(name: str, profile: "Profile", **options: Any) -> "Frame":
+    """Measure a table and record it under results/; options as in `measure`."""
+    from thesis_repro.tables import records
+    from thesis_repro.tables.measure import measure
+
+    frame = measure(get(name), profile, **options)
+    records.write(frame)
+    return frame
+
+
+def check(name: str) -> list[str]:
+    """Recompute the hashes of a table's records; raises Altered naming a changed file."""
+    from thesis_repro.tables import records
+
+    return records.check(get(name).spec)
+
+
+def text(frame: "Frame", format: str) -> str:
+    """The frame as md, csv, latex, json or bibtex.
+
+    Raises
+    ------
+    ValueError
+        On another format; the message lists them.
+    """
+    from thesis_repro.tables.render import FORMATS
+
+    if format not in FORMATS:
+        raise ValueError(f"no format is called {format!r}; there are {', '.join(FORMATS)}")
+    return FORMATS[format](frame)
+
+
+def show(frame: "Frame", quoted: bool = True) -> Any:
+    """The frame as a numbered table of the book, with a block to cite it."""
+    from IPython.display import Markdown
+
+    from thesis_repro.tables import render
+
+    stored = "seal" in frame.provenance or "sha256" in frame.provenance
+    name = f"tab-{frame.spec.name}-{'recorded' if stored else 'live'}"
+    keys = len(frame.spec.keys)
+    table = render.myst(render.grid(frame, quoted), name, render.caption(frame), keys)
+    return Markdown(f"{table}\n{render.cite_block(frame, stored)}")
+
+
+def compare(name: str, live: "Frame | None" = None) -> Any:
+    """Thesis against the fullest recorded paper run, with verdicts; then this run's drift."""
+    from IPython.display import Markdown
+
+    from thesis_repro.tables import records, render
+    from thesis_repro.tables.verdict import judge_all
+
+    spec = get(name).spec
+    paper = [run for run in records.runs(spec) if run != "quick"]
+    frame = records.read(spec, paper[0]) if paper else None
+    judged = judge_all(frame, spec.claims)
+    parts = []
+    if judged:
+        about = f" Trend: {spec.trend_says}." if spec.trend_says else ""
+        title = f"Thesis or paper against our recorded run. {spec.caption}{about}"
+        grid = render.comparison(judged, frame, live)
+        if frame is None and live is None:
+            raise ValueError(f"{name}: nothing is recorded and no live frame was given")
+        parts.append(render.myst(grid, f"tab-{name}-compare", title, len(spec.keys) + 1))
+    if live is not None and live.run in records.runs(spec):
+        committed = records.read(spec, live.run)
+        title = f"This very run against the committed {live.run} run of {name}."
+        grid = render.drift(live, committed)
+        parts.append(render.myst(grid, f"tab-{name}-drift", title, len(spec.keys) + 1))
+    return Markdown("\n".join(parts))
+
+
+def assert_reproduces(frame: "Frame") -> str:
+    """Compare a live frame with the committed run of the same profile, column by column.
+
+    Raises
+    ------
+    AssertionError
+        Naming each value that left its tolerance, or a row that appeared or went.
+    NotRecorded
+        If that run was never committed.
+    """
+    from thesis_repro.tables import records
+
+    committed = records.read(frame.spec, frame.run)
+    keys = [c.name for c in frame.spec.keys]
+    lines, compared = [], 0
+    rows = {tuple(map(str, r)) for r in frame.data[keys].itertuples(index=False)}
+    for row in rows ^ {tuple(map(str, r)) for r in committed.data[keys].itertuples(index=False)}:
+        lines.append(f"{' / '.join(row)}: only in one of the two runs")
+    for row in sorted(rows):
+        for column in (c for c in frame.spec.columns if c.drift is not None):
+            ours, theirs = frame.value(row, column.name), committed.value(row, column.name)
+            if ours is None and theirs is None:
+                continue
+            compared += 1
+            assert column.drift is not None
+            if ours is None or theirs is None or not abs(ours - theirs) <= column.drift:
+                lines.append(
+                    f"{' / '.join(row)}: {column.name} is {ours}, committed {theirs}, allowed "
+                    f"difference {column.drift}"
+                )
+    if lines:
+        raise AssertionError(f"{frame.spec.name} ({frame.run}) drifted: " + "; ".join(lines))
+    return f"{frame.spec.name}: {compared} values within tolerance of the committed {frame.run} run"
+
+
+def __getattr__(name: str) -> Any:
+    """`evidence` and `cite_index` live in a module of their own."""
+    if name in ("evidence", "cite_index"):
+        return partial(getattr(importlib.import_module("thesis_repro.tables.evidence"), name))
+    raise AttributeError(name)

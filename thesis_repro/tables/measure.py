@@ -1,0 +1,134 @@
+"""From cells to a frame: plan, compute, summarise over seeds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+
+from thesis_repro.lab import engine, provenance
+from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables import statistics
+from thesis_repro.tables.spec import Frame, Row, Table, TableSpec
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def measure(
+    table: Table,
+    profile: Profile,
+    *,
+    scheduler: str | None = None,
+    fresh: bool = False,
+    progress: bool = True,
+) -> Frame:
+    """Compute a table; finished cells come from the store.
+
+    Raises
+    ------
+    CellError
+        If a cell raised; the others are kept.
+    """
+    plan = list(table.cells(profile))
+    wanted = [cell for _, cell in plan if cell is not None]
+    results = engine.run(wanted, scheduler=scheduler, fresh=fresh, progress=progress)
+    by_row: dict[Row, list[Result]] = {row: [] for row in (*table.spec.rows, *dict(plan))}
+    found = iter(results)
+    for row, cell in plan:
+        if cell is not None:
+            by_row[row].append(next(found))
+    assemble = table.assemble or (lambda _, gathered: summarise(table.spec, gathered))
+    records = assemble(profile, by_row)
+    return Frame(
+        table.spec,
+        profile.run,
+        tabulate(table.spec, records),
+        describe(table, profile, plan, results),
+    )
+
+
+def summarise(
+    spec: TableSpec, gathered: Mapping[Row, Sequence[Result]]
+) -> dict[Row, dict[str, Any]]:
+    """The default assembly: each row's cells are its seeds."""
+    return {row: _record(spec, results) for row, results in gathered.items() if results}
+
+
+def _record(spec: TableSpec, results: Sequence[Result]) -> dict[str, Any]:
+    record: dict[str, Any] = {"seeds": len(results), "note": _note(results)}
+    methods: list[str] = []
+    for column in spec.columns:
+        values = statistics.gather(results, column.name)
+        if not values:
+            continue
+        if column.kind == "text":
+            record[column.name] = values[0]
+            continue
+        if column.kind == "rate":
+            counts = cast(list[dict[str, int]], values)
+            mean, low, high, method = statistics.summarise_rate(counts)
+        else:
+            numbers = [float(cast(float, v)) for v in values]
+            mean, low, high, method = statistics.summarise_number(numbers)
+        record |= {column.name: mean, f"{column.name}_low": low, f"{column.name}_high": high}
+        if method and method not in methods:
+            methods.append(method)
+    record["interval"] = "; ".join(methods)
+    return record
+
+
+def _note(results: Sequence[Result]) -> str:
+    """What a reader has to know of a row: a shortened training says so by itself."""
+    notes = []
+    for values in (r.values for r in results):
+        if values.get("epochs_run", 0) < values.get("epochs_paper", 0):
+            notes.append(f"shortened: {values['epochs_run']} of {values['epochs_paper']} epochs")
+        if values.get("note"):
+            notes.append(str(values["note"]))
+    return "; ".join(dict.fromkeys(notes))
+
+
+def tabulate(spec: TableSpec, records: Mapping[Row, Mapping[str, Any]]) -> pd.DataFrame:
+    """Records by row to a data frame with fixed columns; rows without a record are not run."""
+    rows = []
+    for row in dict.fromkeys((*spec.rows, *records)):
+        record = dict(records.get(row, {}))
+        line: dict[str, Any] = {c.name: key for c, key in zip(spec.keys, row, strict=True)}
+        for column in spec.columns:
+            if column.kind == "text":
+                line[column.name] = record.get(column.name, "")
+            else:
+                for name in (column.name, f"{column.name}_low", f"{column.name}_high"):
+                    line[name] = float(record.get(name, math.nan))
+        line["status"] = "run" if record else "not run"
+        line["seeds"] = int(record.get("seeds", 0))
+        line["interval"] = record.get("interval", "")
+        line["note"] = record.get("note", "")
+        rows.append(line)
+    return pd.DataFrame(rows)
+
+
+def describe(
+    table: Table,
+    profile: Profile,
+    plan: Sequence[tuple[Row, Cell | None]],
+    results: Sequence[Result],
+) -> dict[str, Any]:
+    """The provenance of a frame, as recorded beside it."""
+    cells = [(row, cell) for row, cell in plan if cell is not None]
+    return {
+        "table": table.spec.name,
+        "run": profile.run,
+        "profile": profile.name,
+        "spec_version": table.spec.version,
+        "seeds": list(profile.seeds),
+        "data": dict(sorted({pair for _, cell in cells for pair in cell.data})),
+        "cells": [
+            {"row": list(row), "config": engine.describe(cell.config), "key": cell.key}
+            for row, cell in cells
+        ],
+        "wall_seconds": round(math.fsum(r.seconds for r in results), 1),
+        **provenance.collect(profile.device, REPOSITORY),
+    }
