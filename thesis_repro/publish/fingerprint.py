@@ -128,7 +128,9 @@ def _data(run: Run) -> dict[str, str]:
 
 def _results(root: Path, text: str, modules: dict[str, Path]) -> dict[str, str]:
     """Hash the recorded files whose table, figure or model is named in the chapter or its code."""
-    named = "\n".join([text, *(path.read_text("utf-8") for path in modules.values())])
+    # a package's __init__ may list every name there is
+    paths = [path for path in modules.values() if path.name != "__init__.py"]
+    named = "\n".join([text, *(path.read_text("utf-8") for path in paths)])
     hashes = {}
     for path in sorted((root / "results").rglob("*")):
         folder = path.parent.name

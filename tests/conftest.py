@@ -1,0 +1,77 @@
+"""What several test files share: the project's folder, a small book, the rendered site."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: numbers keep one order
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def site(root: Path) -> Path:
+    """The rendered book; executes and renders what is not up to date."""
+    from thesis_repro import publish
+
+    return publish.build(root=root).parent
+
+
+CHAPTER = """\
+---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+    format_version: 0.13
+kernelspec:
+  display_name: Python 3
+  name: python3
+---
+
+({name})=
+# Chapter {name}
+
+```{{code-cell}} ipython3
+:tags: [parameters]
+profile = "quick"
+seed = 0
+device = "cpu"
+```
+
+```{{code-cell}} ipython3
+:tags: [nbval-check-output]
+{code}
+```
+"""
+
+
+@pytest.fixture
+def small_book(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A book of one page and one chapter, with the project's own configuration and package."""
+    book = tmp_path / "small"
+    (book / "book").mkdir(parents=True)
+    shutil.copy(root / "_config.yml", book)
+    shutil.copytree(root / "book" / "_static", book / "book" / "_static")
+    shutil.copytree(
+        root / "thesis_repro", book / "thesis_repro", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (book / "tests").mkdir()
+    shutil.copy(root / "tests" / "nbval_sanitize.cfg", book / "tests")
+    (book / "book" / "references.bib").write_text("")
+    (book / "book" / "index.md").write_text("# Front\n\nSee {doc}`one`.\n")
+    (book / "book" / "one.md").write_text(CHAPTER.format(name="one", code="print(6 * 7 + seed)"))
+    (book / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nchapters:\n- file: book/one\n"
+    )
+    monkeypatch.chdir(book)
+    monkeypatch.delenv("THESIS_REPRO_STORE", raising=False)
+    return book

@@ -1,0 +1,288 @@
+"""The pipeline: when a chapter is executed again, what is staged, which faults a site can have."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from thesis_repro import publish
+from thesis_repro.publish import fingerprint, site, sources
+from thesis_repro.publish.execute import ChapterFailed, _check_parameters
+from thesis_repro.publish.render import _faults
+from thesis_repro.publish.sources import Run
+from thesis_repro.publish.stage import _sync
+
+PAGE = (
+    '```{code-cell} ipython3\n:tags: [x]\nfrom thesis_repro.tables import show\nshow("a-b")\n```\n'
+)
+
+
+# what a page is
+
+
+def test_pages_and_chapters_come_from_the_table_of_contents(small_book: Path) -> None:
+    assert publish.pages(small_book) == ["book/index", "book/one"]
+    assert publish.chapters(small_book) == ["book/one"]
+
+
+def test_a_listed_page_without_a_source_is_named(small_book: Path) -> None:
+    (small_book / "book" / "one.md").unlink()
+    with pytest.raises(ValueError, match=r"lists book/one, but there is no book/one\.md"):
+        publish.pages(small_book)
+
+
+def test_nested_sections_are_found(tmp_path: Path) -> None:
+    (tmp_path / "_toc.yml").write_text(
+        "root: a\nparts:\n- chapters:\n  - file: b\n    sections:\n    - file: c\n- chapters: []\n"
+    )
+    for name in "abc":
+        (tmp_path / f"{name}.md").write_text("")
+    assert publish.pages(tmp_path) == ["a", "b", "c"]
+
+
+def test_a_kernel_makes_a_chapter() -> None:
+    assert sources.is_chapter("---\nkernelspec:\n  name: python3\n---\n# T\n")
+    assert not sources.is_chapter("---\ntitle: x\n---\n")
+    assert not sources.is_chapter("text about kernelspec:\n")
+    assert sources.title("(x)=\n# The title\n") == "The title"
+
+
+def test_the_root_is_found_from_below_and_its_absence_is_said(
+    small_book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert publish.find_root(small_book / "book" / "_static") == small_book
+    monkeypatch.setattr(sources, "__file__", str(tmp_path / "a" / "b.py"))
+    with pytest.raises(ValueError, match=r"inside a checkout"):
+        publish.find_root(tmp_path)
+
+
+# when a chapter is executed again
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A package with a registry of two tables, and a page that shows one of them."""
+    files = {
+        "thesis_repro/__init__.py": "",
+        "thesis_repro/tables/__init__.py": (
+            'NAMES = {"a-b": "thesis_repro.tables.a:T", "c-d": "thesis_repro.tables.c:T"}\n'
+            "from .draw import show\n"
+        ),
+        "thesis_repro/tables/draw.py": '"""Words."""\n\n\ndef show(x):\n    return x\n',
+        "thesis_repro/tables/a.py": "def f():\n    from thesis_repro import nets\n",
+        "thesis_repro/tables/c.py": "T = 1\n",
+        "thesis_repro/nets.py": "N = 1\n",
+        "thesis_repro/other.py": "O = 1\n",
+        "results/a-b/quick.csv": "1\n",
+        "results/c-d/quick.csv": "1\n",
+        "results/models/net-a.json": "1\n",
+        "book/page.md": PAGE,
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def test_imports_and_named_tables_are_reached(package: Path) -> None:
+    assert list(fingerprint.reachable(package, PAGE)) == [
+        "thesis_repro",
+        "thesis_repro.nets",
+        "thesis_repro.tables",
+        "thesis_repro.tables.a",
+        "thesis_repro.tables.draw",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "again"),
+    [
+        ("book/page.md", PAGE + "\nA word.\n", True),
+        ("thesis_repro/nets.py", "N = 2\n", True),
+        ("thesis_repro/tables/a.py", "def f():\n    from thesis_repro import other\n", True),
+        ("results/a-b/quick.csv", "2\n", True),
+        ("thesis_repro/nets.py", "N = 1  # a comment\n", False),
+        ("thesis_repro/tables/draw.py", '"""Other."""\n\n\ndef show(x):\n    return x\n', False),
+        ("thesis_repro/tables/c.py", "T = 2\n", False),
+        ("thesis_repro/other.py", "O = 2\n", False),
+        ("results/c-d/quick.csv", "2\n", False),
+        ("results/models/net-a.json", "2\n", False),
+    ],
+)
+def test_what_makes_a_chapter_due(package: Path, name: str, text: str, again: bool) -> None:
+    before = fingerprint.key(package, "book/page", Run())
+    (package / name).write_text(text)
+    assert (fingerprint.key(package, "book/page", Run()) != before) is again
+
+
+def test_each_parameter_makes_a_chapter_due(package: Path) -> None:
+    runs = [Run(), Run(seed=1), Run(device="cuda"), Run(profile="paper")]
+    assert len({fingerprint.key(package, "book/page", run) for run in runs}) == len(runs)
+
+
+def test_code_is_read_without_cell_options_and_magics() -> None:
+    text = (
+        "```{code-cell} ipython3\n---\ntags: [a]\n---\nx = 1\n%matplotlib inline\n```\n"
+        "```python\nignored\n```\n```{code-cell}\n:tags: [b]\n\ny = 2\n```\n"
+    )
+    assert fingerprint.code_of(text).split("\n") == ["x = 1", "pass", "", "", "y = 2", ""]
+
+
+@pytest.mark.parametrize("found", [set(), {"profile", "seed"}, {"profile", "seed", "device", "n"}])
+def test_a_chapter_has_exactly_the_three_parameters(found: set[str]) -> None:
+    with pytest.raises(ChapterFailed, match="it needs device, profile, seed"):
+        _check_parameters(found, Run())
+
+
+# staging
+
+
+def test_only_what_changed_is_written_and_only_what_was_staged_is_deleted(tmp_path: Path) -> None:
+    _sync(tmp_path, {"a": b"1", "b/c": b"2"})
+    (tmp_path / "b" / "sphinx").write_text("not ours")
+    old = (tmp_path / "a").stat().st_mtime_ns
+    _sync(tmp_path, {"a": b"1", "b/d": b"3"})
+    assert (tmp_path / "a").stat().st_mtime_ns == old
+    assert {p.name for p in tmp_path.rglob("*") if p.is_file()} == {".staged", "a", "d", "sphinx"}
+
+
+def test_the_log_of_a_renderer_is_cut_to_what_is_wrong() -> None:
+    log = "reading\n\x1b[31ma.md:1: WARNING: x\x1b[0m\na.md:1: WARNING: x\nwriting\n"
+    assert _faults(log) == ["a.md:1: WARNING: x"]
+
+
+# reading the site
+
+GOOD = '<article><p>fine</p><img src="a.png" alt="a net"></article>'
+
+
+def _put(folder: Path, body: str) -> list[str]:
+    (folder / "index.html").write_text(f"<html><body>{body}</body></html>")
+    (folder / "other.html").write_text('<article id="there"></article>')
+    (folder / "a.png").write_bytes(b"")
+    return site.faults(folder)
+
+
+def test_a_sound_page_has_no_fault(tmp_path: Path) -> None:
+    math = '<span class="math">\\(\\frac{1}{2}\\)</span><code>\\frac</code>'
+    links = '<a href="other.html#there">x</a><a href="https://example.org/">far</a>'
+    assert _put(tmp_path, f"<article>{math}{links}</article>{GOOD}") == []
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ('<a href="gone.html">x</a>', "broken link gone.html"),
+        ('<a href="other.html#not">x</a>', "no such anchor other.html#not"),
+        ('<a href="#not">x</a>', "no such anchor #not"),
+        ('<script src="https://example.org/x.js"></script>', "asks another host"),
+        ('<link rel="stylesheet" href="//example.org/x.css">', "asks another host"),
+        ('<img src="https://example.org/x.png" alt="x">', "asks another host"),
+        ('<img src="a.png">', "picture without alternative text"),
+        ('<img src="a.png" alt="_images/0f3a.png">', "picture without alternative text"),
+        (r"<p>the norm \(x\) is</p>", "raw LaTeX"),
+        (r"<p>$$x$$</p>", "raw LaTeX"),
+        ("<p>Version {{ release }}</p>", "an unfilled substitution"),
+        ("<pre class='cell_output'>Traceback (most recent call last)</pre>", "a traceback"),
+        ("<pre class='cell_output'> 40%|####  | 4/10 [00:01, 3.1it/s]</pre>", "a progress bar"),
+        ("<pre class='cell_output'>TqdmWarning: IProgress not found</pre>", "a warning"),
+        ("<pre class='cell_output'>in /home/me/.venv/lib</pre>", "a path of one machine"),
+    ],
+)
+def test_each_fault_of_a_page_is_found(tmp_path: Path, body: str, fault: str) -> None:
+    found = _put(tmp_path, f"<article>{body}</article>")
+    assert [f for f in found if f.startswith("index.html: ") and fault in f], found
+
+
+def test_a_style_from_another_host_is_found(tmp_path: Path) -> None:
+    (tmp_path / "x.css").write_text("@font-face { src: url('https://example.org/f.woff') }")
+    assert any("x.css: asks another host" in fault for fault in _put(tmp_path, GOOD))
+
+
+def test_no_site_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="run make book"):
+        site.faults(tmp_path)
+
+
+# the whole way, on a book of one chapter
+
+
+@pytest.mark.book
+def test_build_reuse_drift_and_failure(small_book: Path) -> None:
+    said: list[str] = []
+    chapter, html = small_book / "book" / "one.md", small_book / "_build" / "html"
+
+    def build(**options: int) -> None:
+        said.clear()
+        publish.build(root=small_book, say=said.append, **options)
+
+    build()
+    assert "42" in (html / "book" / "one.html").read_text()
+    assert site.faults(html) == []
+    (kept,) = (small_book / "_build" / "executed").rglob("*.ipynb")
+    assert str(small_book) not in kept.read_text()
+
+    build()
+    assert said == [
+        "  one: unchanged, not executed again",
+        "  pages: unchanged, not rendered again",
+    ]
+
+    # nbval agrees with what ran, and sees one planted digit
+    assert publish.validate(small_book, jobs=1) == 0
+    staged = small_book / "_build" / "source" / "book" / "one.ipynb"
+    true = staged.read_text()
+    staged.write_text(true.replace('"42\\n"', '"43\\n"'))
+    assert staged.read_text() != true
+    assert publish.validate(small_book, jobs=1) == 1
+    staged.write_text(true)
+
+    # a cell that raises: its traceback, and the pages stay as they were
+    text = chapter.read_text()
+    chapter.write_text(text.replace("print(6 * 7 + seed)", "print(6 / seed)"))
+    with pytest.raises(ChapterFailed, match=r"(?s)one: cell 3 raised.*ZeroDivisionError"):
+        build()
+    assert "42" in (html / "book" / "one.html").read_text()
+
+    # a warning of the renderer, twice: the second time it must not pass for a cached page
+    chapter.write_text(text + "\n{doc}`nowhere`\n")
+    for _ in range(2):
+        with pytest.raises(publish.RenderFailed, match="unknown document: 'nowhere'"):
+            build()
+    assert "42" in (html / "book" / "one.html").read_text()
+
+    # mended; other parameters show on the page
+    chapter.write_text(text)
+    publish.build(Run(seed=1), small_book, say=said.append)
+    assert "43" in (html / "book" / "one.html").read_text()
+    assert "injected" not in (html / "book" / "one.html").read_text()
+
+
+@pytest.mark.book
+def test_a_killed_build_leaves_nothing_half_done(small_book: Path) -> None:
+    chapter = small_book / "book" / "one.md"
+    wait = 'import pathlib, time\nwhile not pathlib.Path("go").exists(): time.sleep(0.1)\nprint(42)'
+    chapter.write_text(chapter.read_text().replace("print(6 * 7 + seed)", wait))
+    command = [sys.executable, "-m", "thesis_repro.cli", "book", "build"]
+    build = subprocess.Popen(command, cwd=small_book, start_new_session=True)
+    executed = small_book / "_build" / "executed"
+    for _ in range(600):
+        if list(executed.rglob("running-*/source.ipynb")):
+            break
+        time.sleep(0.1)
+    time.sleep(1)
+    os.killpg(build.pid, signal.SIGKILL)
+    build.wait()
+    assert not [p for p in executed.rglob("*.ipynb") if re.fullmatch(r"[0-9a-f]{16}", p.stem)]
+
+    (small_book / "go").touch()
+    page = publish.build(root=small_book, say=lambda line: None)
+    assert page.is_file()
+    assert "42" in (page.parent / "book" / "one.html").read_text()
+    assert not list(executed.rglob("running-*"))
