@@ -126,6 +126,7 @@ class Frame:
 
     data : one row per row of the table; for each column NAME the columns NAME, NAME_low,
         NAME_high, and once n (points), seeds, interval, note.
+
     provenance : as in results/<table>/<run>.json
     """
 
