@@ -30,6 +30,9 @@ Loss = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """Maps a batch (n, c, h, w) in [0, 1] to another one of that shape and range."""
 
+AUGMENTATIONS: dict[str, Augment | None] = {"none": None}
+"""Augmentations by the name that a configuration holds."""
+
 CHECKPOINT_SECONDS = 20.0
 
 
@@ -184,7 +187,7 @@ def fit(
                 with torch.autocast(device.type, torch.bfloat16, enabled=config.autocast):
                     value = loss(model, batch, y[index], progress)
                 optimizer.zero_grad(set_to_none=True)
-                value.backward()  # type: ignore[no-untyped-call]
+                value.backward()
                 if config.clip:
                     nn.utils.clip_grad_norm_(model.parameters(), config.clip)
                 optimizer.step()

@@ -120,7 +120,8 @@ def _top_level(module: str) -> dict[str, ast.stmt]:
 
 def _bare(node: ast.AST) -> ast.AST:
     """The node without docstrings."""
-    return _Bare().visit(ast.parse(ast.unparse(node)))  # a copy, without positions
+    copy = ast.parse(ast.unparse(node))  # without positions
+    return _Bare().generic_visit(copy)
 
 
 class _Bare(ast.NodeTransformer):

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from thesis_repro import nets, training
+from thesis_repro import data, nets, training
 from thesis_repro.data import Dataset
+from thesis_repro.lab.engine import Cell, Result, compute, current_workdir
 from thesis_repro.robustness import attacks, gloro
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.training import Loss, Schedule, TrainConfig
@@ -72,23 +73,23 @@ def build(recipe: Recipe, in_shape: tuple[int, int, int], classes: int) -> Gloro
 
 def train(
     recipe: Recipe,
-    data: Dataset,
+    dataset: Dataset,
     *,
     augment: training.Augment | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
 ) -> tuple[GloroNet, list[dict[str, float]]]:
-    """Train by recipe on data.train; returns the net in eval mode and the history.
+    """Train by recipe on dataset.train; returns the net in eval mode and the history.
 
     A standard or adversarially trained body comes back inside a GloroNet too, so that it can be
     certified (with little success) like any other.
     """
-    _, *rest = data.train.x.shape
-    net = build(recipe, (rest[0], rest[1], rest[2]), len(data.classes))
+    _, *rest = dataset.train.x.shape
+    net = build(recipe, (rest[0], rest[1], rest[2]), len(dataset.classes))
     history = training.fit(
         net,
         _loss(recipe),
-        data.train,
+        dataset.train,
         TrainConfig(
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
@@ -129,3 +130,40 @@ def _on_body(loss: Loss) -> Loss:
         return loss(model.body, x, y, progress)
 
     return wrapped
+
+
+@dataclass(frozen=True)
+class Training:
+    """The configuration of a training cell: a recipe on a data set, by a named augmentation."""
+
+    dataset: str
+    recipe: Recipe
+    augment: str = "none"
+
+    @property
+    def device(self) -> str:
+        """The device, for the cell's key."""
+        return self.recipe.device
+
+
+def train_cell(config: Training) -> Result:
+    """Cell: train by recipe; arrays are the weights, values the history."""
+    net, history = train(
+        config.recipe,
+        data.load(config.dataset),
+        augment=training.AUGMENTATIONS[config.augment],
+        checkpoint=current_workdir() / "checkpoint.safetensors",
+    )
+    weights = {name: value.cpu().numpy() for name, value in net.state_dict().items()}
+    return Result({"history": history}, weights)
+
+
+def trained(config: Training) -> tuple[GloroNet, list[dict[str, float]]]:
+    """The net of a training, from the store or trained now; eval mode, on the recipe's device."""
+    cell = Cell(train_cell, config, ((config.dataset, data.fingerprint(config.dataset)),))
+    result = compute(cell)
+    found = data.load(config.dataset)
+    _, *rest = found.train.x.shape
+    net = build(config.recipe, (rest[0], rest[1], rest[2]), len(found.classes))
+    net.load_state_dict({k: torch.from_numpy(v) for k, v in result.arrays.items()})
+    return net.eval(), result.values["history"]

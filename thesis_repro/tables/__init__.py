@@ -109,8 +109,11 @@ def text(frame: "Frame", format: str) -> str:
     return FORMATS[format](frame)
 
 
-def show(frame: "Frame", quoted: bool = True) -> Any:
-    """The frame as a numbered table of the book, with a block to cite it."""
+def show(frame: "Frame", quoted: bool | None = None) -> Any:
+    """The frame as a numbered table of the book, with a block to cite it.
+
+    Quoted rows stand beside paper runs, unless `quoted` says otherwise.
+    """
     from IPython.display import Markdown
 
     from thesis_repro.tables import render
@@ -118,7 +121,8 @@ def show(frame: "Frame", quoted: bool = True) -> Any:
     stored = "seal" in frame.provenance or "sha256" in frame.provenance
     name = f"tab-{frame.spec.name}-{'recorded' if stored else 'live'}"
     keys = len(frame.spec.keys)
-    table = render.myst(render.grid(frame, quoted), name, render.caption(frame), keys)
+    with_quoted = frame.run != "quick" if quoted is None else quoted
+    table = render.myst(render.grid(frame, with_quoted), name, render.caption(frame), keys)
     return Markdown(f"{table}\n{render.cite_block(frame, stored)}")
 
 

@@ -34,7 +34,7 @@ def measure(
     plan = list(table.cells(profile))
     wanted = [cell for _, cell in plan if cell is not None]
     results = engine.run(wanted, scheduler=scheduler, fresh=fresh, progress=progress)
-    by_row: dict[Row, list[Result]] = {row: [] for row in (*table.spec.rows, *dict(plan))}
+    by_row: dict[Row, list[Result]] = {row: [] for row, _ in plan}
     found = iter(results)
     for row, cell in plan:
         if cell is not None:
@@ -90,10 +90,12 @@ def _note(results: Sequence[Result]) -> str:
     return "; ".join(dict.fromkeys(notes))
 
 
-def tabulate(spec: TableSpec, records: Mapping[Row, Mapping[str, Any]]) -> pd.DataFrame:
-    """Records by row to a data frame with fixed columns; rows without a record are not run."""
+def tabulate(
+    spec: TableSpec, records: Mapping[Row, Mapping[str, Any]], expected: Sequence[Row] = ()
+) -> pd.DataFrame:
+    """Records by row to a data frame with fixed columns; expected rows without one are not run."""
     rows = []
-    for row in dict.fromkeys((*spec.rows, *records)):
+    for row in dict.fromkeys((*expected, *records)):
         record = dict(records.get(row, {}))
         line: dict[str, Any] = {c.name: key for c, key in zip(spec.keys, row, strict=True)}
         for column in spec.columns:

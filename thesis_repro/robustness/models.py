@@ -1,0 +1,93 @@
+"""Committed models: results/models/<name>.safetensors with a sealed card beside it."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load as unpack
+from safetensors.torch import save as pack
+
+from thesis_repro.lab import sealed
+from thesis_repro.lab.store import write_atomic
+from thesis_repro.robustness import recipes
+from thesis_repro.robustness.gloro import GloroNet
+from thesis_repro.robustness.recipes import Recipe
+
+ROOT_VARIABLE = "THESIS_REPRO_RESULTS"
+LARGEST = 10_000_000
+
+
+def root() -> Path:
+    """The folder of committed models."""
+    results = Path(__file__).resolve().parents[2] / "results"
+    return Path(os.environ.get(ROOT_VARIABLE, results)) / "models"
+
+
+def names() -> tuple[str, ...]:
+    """Names of the committed models."""
+    return tuple(sorted(path.stem for path in root().glob("*.json")))
+
+
+def save(name: str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> Path:
+    """Commit a model's weights and its card (recipe, data, scores, provenance).
+
+    Raises
+    ------
+    ValueError
+        If the file would exceed 10 MB.
+    """
+    path = root() / f"{name}.safetensors"
+    weights = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+    content = pack(weights)
+    if len(content) > LARGEST:
+        raise ValueError(f"{name} has {len(content):,} bytes; a committed model has at most 10 MB")
+    write_atomic(path, content)
+    about = {
+        **card,
+        "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),
+        "input_shape": list(net.input_shape),
+        "classes": net.classes,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    sealed.write(path.with_suffix(".json"), about)
+    return path
+
+
+def card(name: str) -> dict[str, Any]:
+    """The card of a model.
+
+    Raises
+    ------
+    ValueError
+        On an unknown name (the message lists the names) or an altered card.
+    """
+    if name not in names():
+        raise ValueError(f"no model is called {name!r}; there are {', '.join(names()) or 'none'}")
+    return sealed.read(root() / f"{name}.json")
+
+
+def load(name: str) -> GloroNet:
+    """Load a committed model in eval mode, on the CPU; its hash is checked.
+
+    Raises
+    ------
+    ValueError
+        On an unknown name, altered bytes, or weights of another architecture.
+    """
+    about = card(name)
+    content = sealed.check_bytes(root() / f"{name}.safetensors", about["sha256"])
+    fields = about["recipe"] | {"device": "cpu", "trades": tuple(about["recipe"]["trades"])}
+    channels, height, width = about["input_shape"]
+    net = recipes.build(Recipe(**fields), (channels, height, width), about["classes"])
+    try:
+        net.load_state_dict(unpack(content))
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name}.safetensors does not fit {about['recipe']['net']}: "
+            f"{str(error).splitlines()[-1].strip()}"
+        ) from None
+    return net.eval()
