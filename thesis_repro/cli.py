@@ -144,10 +144,12 @@ def data_check(
 def tables_list() -> None:
     """List the tables, with their recorded runs."""
     from thesis_repro import tables
+    from thesis_repro.tables import records
 
     for name in tables.names():
-        runs = ", ".join(tables.runs(name)) or "not recorded"
-        print(f"{name:28} {runs:24} {tables.get(name).spec.caption}")
+        spec = tables.get(name).spec
+        runs = ", ".join(records.runs(spec)) or "not recorded"
+        print(f"{name:24} {runs:24} {spec.caption}")
 
 
 @app.command()
@@ -173,7 +175,7 @@ def run(
     for name in names:
         tables.get(name)
     for name in names:
-        print(tables.record(name, chosen, scheduler=scheduler, fresh=fresh))
+        print(tables.text(tables.record(name, chosen, scheduler=scheduler, fresh=fresh), "md"))
 
 
 @app.command()
@@ -186,9 +188,9 @@ def table(
     from thesis_repro import tables
 
     if check:
-        print(tables.check(name))
+        print("\n".join(tables.check(name)))
     else:
-        print(tables.render.FORMATS[format](tables.recorded(name)))
+        print(tables.text(tables.recorded(name), format).rstrip())
 
 
 @book_app.command("build")

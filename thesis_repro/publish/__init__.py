@@ -13,7 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from thesis_repro.publish import site
-from thesis_repro.publish.execute import ChapterFailed, Executed, execute, validate
+from thesis_repro.publish.execute import (
+    ChapterFailed,
+    Executed,
+    environment,
+    execute,
+    store,
+    validate,
+)
 from thesis_repro.publish.render import RenderFailed, render
 from thesis_repro.publish.sources import Run, chapters, find_root, pages
 from thesis_repro.publish.stage import stage
@@ -67,7 +74,7 @@ def build(
     root : Path, optional
         The project's folder. The default is found from the working directory.
     fresh : bool
-        Execute every chapter, changed or not, with an empty store of cells.
+        Execute every chapter, changed or not, with an emptied store of cells.
     jobs : int
         Chapters executed at a time.
     say : callable
@@ -87,7 +94,8 @@ def build(
     root = root or find_root()
     with _one_at_a_time(root, say):
         executed = execute(root, run or Run(), fresh=fresh, jobs=jobs, say=say)
-        stage(root, executed)
+        with environment(root, store(root)):
+            stage(root, executed)
         return render(root, say=say)
 
 

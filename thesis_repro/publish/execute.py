@@ -42,7 +42,7 @@ class Executed:
     run: Run
     seconds: float
     date: str
-    reused: bool
+    cells: int
 
 
 def execute(
@@ -69,14 +69,16 @@ def execute(
     for name in names:
         if name not in due:
             say(f"  {_short(name)}: unchanged, not executed again")
-    failures = _all(root, run, {name: paths[name] for name in due}, fresh, jobs, say)
+    if fresh:
+        shutil.rmtree(store(root), ignore_errors=True)
+    failures = _all(root, run, {name: paths[name] for name in due}, jobs, say)
     if failures:
         raise ChapterFailed("\n\n".join(failures))
-    return [_describe(name, paths[name], run, name not in due) for name in names]
+    return [_describe(name, paths[name], run) for name in names]
 
 
 def _all(
-    root: Path, run: Run, due: dict[str, Path], fresh: bool, jobs: int, say: Callable[[str], None]
+    root: Path, run: Run, due: dict[str, Path], jobs: int, say: Callable[[str], None]
 ) -> list[str]:
     """Execute every chapter of ``due`` in a process of its own; return the failures' messages."""
     failures: list[str] = []
@@ -87,7 +89,7 @@ def _all(
     say(f"executing {len(due)} of {len(chapters(root))} chapters on {run.profile}")
     start = time.monotonic()
     with (
-        environment(root, fresh),
+        environment(root, store(root)),
         ProcessPoolExecutor(
             min(jobs, len(due)),
             mp_context=multiprocessing.get_context("spawn"),
@@ -113,19 +115,26 @@ def _all(
     return failures
 
 
-@contextmanager
-def environment(root: Path, fresh: bool) -> Iterator[dict[str, str]]:
-    """Set what the kernels inherit: threads, no progress bars, a store, a quiet kernel.
+def store(root: Path) -> Path:
+    """Return where the book's cells are kept: in the build folder, so a clone computes its own."""
+    return root / "_build" / "store"
 
-    The store of cells lies in ``_build`` unless ``$THESIS_REPRO_STORE`` names one, so a clone
-    computes everything itself. A fresh one is empty and goes when the chapters are done.
+
+@contextmanager
+def environment(root: Path, cells: Path) -> Iterator[dict[str, str]]:
+    """Set what the kernels inherit: one thread, no progress bars, the store, a quiet kernel.
+
+    Parameters
+    ----------
+    root : Path
+        The project's folder.
+    cells : Path
+        The store of cells.
     """
     ipython = root / "_build" / "ipython"
     config = ipython / "profile_default" / "ipython_kernel_config.py"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text('c.IPKernelApp.log_level = "ERROR"  # no word about transports\n')
-    empty = Path(tempfile.mkdtemp(prefix="thesis-repro-store-")) if fresh else None
-    kept = os.environ.get("THESIS_REPRO_STORE", str(root / "_build" / "store"))
     values = {
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "TQDM_DISABLE": "1",
@@ -133,7 +142,7 @@ def environment(root: Path, fresh: bool) -> Iterator[dict[str, str]]:
         "IPYTHONDIR": str(ipython),
         "JUPYTER_PREFER_ENV_PATH": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "THESIS_REPRO_STORE": str(empty or kept),
+        "THESIS_REPRO_STORE": str(cells),
     }
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
@@ -145,8 +154,6 @@ def environment(root: Path, fresh: bool) -> Iterator[dict[str, str]]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-        if empty:
-            shutil.rmtree(empty, ignore_errors=True)
 
 
 def _one(root: Path, docname: str, path: Path, run: Run) -> float:
@@ -212,11 +219,16 @@ def _clean(notebook: Any) -> Any:
     return notebook
 
 
-def _describe(docname: str, path: Path, run: Run, reused: bool) -> Executed:
+def _describe(docname: str, path: Path, run: Run) -> Executed:
     import nbformat
 
-    ran = nbformat.read(path, as_version=4).metadata.papermill
-    return Executed(docname, path, run, float(ran.duration), str(ran.end_time)[:10], reused)
+    notebook = nbformat.read(path, as_version=4)
+    ran = notebook.metadata.papermill
+    code = sum(
+        cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
+        for cell in notebook.cells
+    )
+    return Executed(docname, path, run, float(ran.duration), str(ran.end_time)[:10], code)
 
 
 def _short(docname: str) -> str:
@@ -240,5 +252,8 @@ def validate(root: Path, *, jobs: int = 2) -> int:
         *("-n", str(jobs), "--dist", "loadfile", "-p", "no:cacheprovider", "-m", ""),
         str(root / "_build" / "source" / "book"),
     ]
-    with environment(root, fresh=True) as env:
+    with (
+        tempfile.TemporaryDirectory(prefix="thesis-repro-") as empty,
+        environment(root, Path(empty)) as env,
+    ):
         return subprocess.run(command, cwd=root, env=env, check=False).returncode

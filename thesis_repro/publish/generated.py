@@ -1,40 +1,149 @@
 """The pieces of pages that are written anew at each staging, from what ran and what is recorded.
 
 They land in ``book/reference/_generated/`` of the staged tree, where the status, evidence and cite
-pages include them, and in ``book/_tables/`` for download.
+pages include them; the recorded tables land in ``book/_tables/`` for download.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from thesis_repro.publish.execute import Executed
-from thesis_repro.publish.sources import title
+from thesis_repro.publish.sources import Run, chapters, title
 
 FOLDER = "book/reference/_generated"
-FORMATS = {"csv": "csv", "json": "json", "latex": "tex", "bibtex": "bib"}
+DOWNLOADS = {"csv": "csv", "json": "json", "latex": "tex", "bibtex": "bib"}
+NONE_YET = "No table is recorded yet.\n"
 
 
-def pieces(root: Path, executed: Iterable[Executed]) -> dict[str, str]:
+def pieces(root: Path, executed: Sequence[Executed]) -> dict[str, str]:
     """Return the generated files, by name in the staged tree."""
-    return {f"{FOLDER}/status.md": status(root, executed)}
+    return {
+        f"{FOLDER}/status.md": status(root, executed),
+        f"{FOLDER}/evidence.md": evidence(root, executed[0].run if executed else Run()),
+        f"{FOLDER}/cite.md": cite(root),
+        **downloads(),
+    }
 
 
-def status(root: Path, executed: Iterable[Executed]) -> str:
+def status(root: Path, executed: Sequence[Executed]) -> str:
     """Return the table of chapters: with what, how long and when each was executed.
 
     A book with a chapter that failed is not rendered, so every chapter listed ran to its end.
     """
     rows = [
-        "| Chapter | Profile | Device | Seed | Seconds | Executed | Result |",
-        "| --- | --- | --- | --- | ---: | --- | --- |",
+        [
+            _link(root, chapter.docname),
+            chapter.run.profile,
+            chapter.run.device,
+            str(chapter.run.seed),
+            f"{chapter.seconds:.1f}",
+            chapter.date,
+            f"all {chapter.cells} code cells ran",
+        ]
+        for chapter in executed
     ]
-    for chapter in executed:
-        name = title((root / f"{chapter.docname}.md").read_text("utf-8"))
-        link = f"{{doc}}`{name} </{chapter.docname}>`"
-        run = chapter.run
-        cells = f"{link} | {run.profile} | {run.device} | {run.seed} | {chapter.seconds:.1f}"
-        rows.append(f"| {cells} | {chapter.date} | every cell ran |")
-    head = ["::::{table} The chapters of this build.", ":name: tab-status", ""]
-    return "\n".join([*head, *rows, "", "::::", ""])
+    headings = ["chapter", "profile", "device", "seed", "seconds", "executed", "result"]
+    return _table("tab-status", "The chapters of this build.", headings, rows)
+
+
+def evidence(root: Path, run: Run) -> str:
+    """Return one table for each table of the thesis: every published value, ours, the verdict."""
+    from thesis_repro import tables
+
+    live = {name: frame for name in tables.names() if (frame := _live(name, run)) is not None}
+    claims = tables.evidence(live)
+    if claims.empty:
+        return NONE_YET
+    known, parts = chapters(root), []
+    for name, rows in claims.groupby("table", sort=False):
+        docname = f"book/{rows.iloc[0]['chapter']}"
+        ran = ", ".join(sorted({r for r in rows["run"] if r})) or "no paper run yet"
+        where = f" Chapter: {_link(root, docname)}." if docname in known else ""
+        headings = ["row", "measure", "thesis", f"recorded ({ran})", "difference", "tolerance"]
+        headings += ["verdict", f"this build ({run.profile})", "source"]
+        lines = [_claim(row) for row in rows.to_dict("records")]
+        caption = f"The claims behind `{name}`.{where}"
+        parts.append(_table(f"tab-evidence-{name}", caption, headings, lines))
+    return "\n".join(parts)
+
+
+def _live(name: str, run: Run) -> Any:
+    """Return the table that this build measured, or None; computes nothing."""
+    from thesis_repro import tables
+    from thesis_repro.lab.profiles import profile
+    from thesis_repro.lab.store import Store
+
+    store, seed = Store(), run.seed if run.profile == "quick" else None
+    plan = tables.get(name).cells(profile(run.profile, run.device, seed))
+    if any(cell is not None and store.get(cell.key) is None for _, cell in plan):
+        return None
+    return tables.live(name, run.profile, run.seed, run.device)
+
+
+def _claim(row: dict[str, Any]) -> list[str]:
+    def text(name: str, missing: str = "–") -> str:
+        value = row[name]
+        return missing if value is None or value != value else row["format"].format(value)
+
+    recorded = text("recorded", "not run")
+    if text("low") != "–":
+        recorded += f" [{text('low')}, {text('high')}]"
+    difference = text("difference")
+    if difference[0].isdigit() and difference.strip("0."):
+        difference = f"+{difference}"
+    return [
+        row["row"],
+        row["measure"],
+        "not published" if text("thesis") == "–" else f"{row['side']} {text('thesis')}",
+        recorded,
+        difference.replace("-", "−"),
+        text("tolerance"),
+        row["verdict"],
+        text("live"),
+        row["source"],
+    ]
+
+
+def cite(root: Path) -> str:
+    """Return the list of recorded tables with their citation keys."""
+    from thesis_repro import tables
+
+    known, index = chapters(root), tables.cite_index()
+    if index.empty:
+        return NONE_YET
+    headings = ["table", "key", "run", "device", "seeds", "date", "verdicts", "chapter"]
+    rows = []
+    for row in index.to_dict("records"):
+        docname = f"book/{row['chapter']}"
+        where = _link(root, docname) if docname in known else row["chapter"]
+        cells = [f"`{row['table']}`", f"`{row['key']}`", row["run"], row["device"]]
+        rows.append([*cells, str(row["seeds"]), row["date"], row["verdict"], where])
+    return _table("tab-cite-index", "The recorded tables.", headings, rows)
+
+
+def downloads() -> dict[str, str]:
+    """Return every recorded run as CSV, JSON, LaTeX and BibTeX, by name in the staged tree."""
+    from thesis_repro import tables
+    from thesis_repro.tables import records
+
+    return {
+        f"book/_tables/{name}-{run}.{suffix}": tables.text(tables.recorded(name, run), kind)
+        for name in tables.names()
+        for run in records.runs(tables.get(name).spec)
+        for kind, suffix in DOWNLOADS.items()
+    }
+
+
+def _link(root: Path, docname: str) -> str:
+    name = title((root / f"{docname}.md").read_text("utf-8"))
+    return f"{{doc}}`{name} </{docname}>`"
+
+
+def _table(name: str, caption: str, headings: list[str], rows: list[list[str]]) -> str:
+    from thesis_repro.tables.render import myst
+
+    numeric_from = len(headings)  # texts and mixed cells: all to the left
+    return myst((headings, rows), name, caption, numeric_from)
