@@ -62,8 +62,8 @@ def evidence(root: Path, run: Run) -> str:
         docname = f"book/{rows.iloc[0]['chapter']}"
         ran = ", ".join(sorted({r for r in rows["run"] if r})) or "no paper run yet"
         where = f" Chapter: {_link(root, docname)}." if docname in known else ""
-        headings = ["row", "measure", "thesis", f"recorded ({ran})", "difference", "tolerance"]
-        headings += ["verdict", f"this build ({run.profile})", "source"]
+        headings = ["row", "measure", "thesis", f"recorded ({ran})", "difference", "verdict"]
+        headings += [f"this build ({run.profile})", "source"]
         lines = [_claim(row) for row in rows.to_dict("records")]
         caption = f"The claims behind `{name}`.{where}"
         parts.append(_table(f"tab-evidence-{name}", caption, headings, lines))
@@ -91,16 +91,18 @@ def _claim(row: dict[str, Any]) -> list[str]:
     recorded = text("recorded", "not run")
     if text("low") != "–":
         recorded += f" [{text('low')}, {text('high')}]"
+    sign = {"at least": "≥", "at most": "≤", "equal": "="}[row["side"]]
     difference = text("difference")
     if difference[0].isdigit() and difference.strip("0."):
         difference = f"+{difference}"
     return [
         row["row"],
         row["measure"],
-        "not published" if text("thesis") == "–" else f"{row['side']} {text('thesis')}",
+        "not published"
+        if text("thesis") == "–"
+        else f"{sign} {text('thesis')}, tolerance {text('tolerance')}",
         recorded,
         difference.replace("-", "−"),
-        text("tolerance"),
         row["verdict"],
         text("live"),
         row["source"],
