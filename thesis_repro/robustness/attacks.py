@@ -83,6 +83,49 @@ def pgd_l2(
     return torch.cat(found)
 
 
+def closest(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    start: Tensor,
+    *,
+    growth: float = 1.15,
+    rounds: int = 12,
+    steps: int = 30,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Look for near points of another class: PGD in balls that grow from `start`.
+
+    Parameters
+    ----------
+    model, x, y, generator : as for :func:`pgd_l2`
+    start : (n,) first radius of each point, > 0, for instance the certified one
+    growth : factor from one radius to the next
+    rounds, steps : radii to try, steps of PGD in each
+
+    Returns
+    -------
+    found : (n, c, h, w)
+        A point that the model does not label y where one was found, else x.
+    distance : (n,)
+        Its L2 distance from x; infinite where none was found.
+    """
+    found, distance = x.clone(), torch.full((len(x),), torch.inf, device=x.device)
+    radius = start.to(x)
+    for _ in range(rounds):
+        left = distance.isinf()
+        if not left.any():
+            break
+        tried = pgd_l2(model, x[left], y[left], radius[left], steps, 2, generator)
+        with torch.no_grad():
+            fell = model(tried).argmax(1) != y[left]
+        rows = left.nonzero()[:, 0][fell]
+        found[rows] = tried[fell]
+        distance[rows] = (tried[fell] - x[rows]).flatten(1).norm(dim=1)
+        radius = radius * growth
+    return found, distance
+
+
 def _attack(
     model: Model,
     x: Tensor,

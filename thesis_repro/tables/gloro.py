@@ -7,7 +7,8 @@ import pandas as pd
 import torch
 
 from thesis_repro import data
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab import profiles
+from thesis_repro.lab.engine import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import attacks, certify, recipes
 from thesis_repro.robustness.recipes import Recipe, Training
@@ -107,7 +108,7 @@ QUICK = {
         net="2c2f",
         epsilon=1.58,
         train_epsilon=1.74,
-        epochs=40,
+        epochs=45,
         epochs_paper=0,
         batch_size=128,
         ramp_until=0.3,
@@ -192,8 +193,18 @@ def _cell(config: VraConfig) -> Cell:
     return Cell(evaluate, config, ((name, data.fingerprint(name)),))
 
 
-def curve(result: Result, epsilons: np.ndarray) -> np.ndarray:
-    """VRA in percent over radii, from a cell's arrays."""
+def curves(profile: str = "quick", seed: int = 0, device: str = "cpu") -> dict[str, Result]:
+    """The cells of `gloro-vra` by title: arrays `radius` and `correct` hold each test point."""
+    plan = cells(profiles.profile(profile, device, seed))
+    return {
+        f"{key[0]}, trained for radius {key[1]}": compute(cell)
+        for key, cell in plan
+        if cell is not None
+    }
+
+
+def vra(result: Result, epsilons: np.ndarray) -> np.ndarray:
+    """VRA in percent at each of the radii, from a cell's arrays."""
     radius = np.where(result.arrays["correct"], result.arrays["radius"], -np.inf)
     return np.asarray(100 * (radius[:, None] > epsilons[None]).mean(0))
 

@@ -1,0 +1,28 @@
+"""Figures: one module per chapter, one function per figure, each returns a matplotlib Figure.
+
+The only place that imports matplotlib. Colours are those of Okabe and Ito, told apart with every
+common form of colour blindness; line styles and markers repeat what colour says.
+"""
+
+import matplotlib
+from cycler import cycler
+
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
+SKY, RED, YELLOW, BLACK = "#56B4E9", "#D55E00", "#F0E442", "#000000"
+PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK)
+REJECTED = "#BBBBBB"
+"""Grey: the colour of the bottom class."""
+
+matplotlib.rcParams.update(
+    {
+        "figure.dpi": 100,
+        "savefig.dpi": 150,
+        "figure.constrained_layout.use": True,
+        "font.size": 11,
+        "axes.titlesize": 11,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.prop_cycle": cycler(color=PALETTE),
+        "legend.frameon": False,
+    }
+)
