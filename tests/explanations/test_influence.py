@@ -1,0 +1,387 @@
+"""Internal influence: its axioms, its special cases, its oracle, and what it refuses."""
+
+import warnings
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from thesis_repro import nets
+from thesis_repro.explanations import influence
+from thesis_repro.explanations.influence import internal_influence, line, point
+
+SHAPE = (1, 12, 12)
+
+
+def digit_net(activation: str = "relu") -> nn.Sequential:
+    generator = torch.Generator().manual_seed(3)
+    return nets.cnn_2c2f(activation, in_shape=SHAPE, classes=4, generator=generator).eval()
+
+
+def images(n: int = 3, seed: int = 0) -> Tensor:
+    return torch.rand(n, *SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+class Wrapped(nn.Module):
+    """Not sequential, so the part after a slice cannot be cut off."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class Residual(nn.Module):
+    """A path goes past the slice `inner`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = nn.Linear(6, 6)
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.inner(x)) * x)
+
+
+def distributions(generator: torch.Generator, x: Tensor) -> list[influence.Distribution]:
+    return [
+        point(),
+        line(points=7),
+        line(0.3, 5, "input", "trapezoid"),
+        line(torch.tensor(0.1), 4, "input", "middle"),
+        influence.gaussian(0.5, 6, generator),
+        influence.empirical(x),
+        influence.empirical([x[:2], x[2:]]),
+    ]
+
+
+@pytest.mark.parametrize("kind", range(7))
+def test_linear_agreement(kind: int) -> None:
+    net = nn.Linear(5, 3).eval()
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(4, 5, generator=generator)
+    found = internal_influence(
+        net, x, "", influence.class_score(2), distributions(generator, x)[kind]
+    )
+    assert (found - net.weight[2]).abs().max() < 1e-6
+    assert found.shape == x.shape
+
+
+def test_by_hand() -> None:
+    """q(x) = 3 relu(2 x) - relu(-x): slopes 6 right of zero and 1 left of it."""
+    net = nn.Sequential(nn.Linear(1, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False)).eval()
+    with torch.no_grad():
+        net[0].weight[:] = torch.tensor([[2.0], [-1.0]])
+        net[2].weight[:] = torch.tensor([[3.0, -1.0]])
+    x = torch.tensor([[0.5], [-2.0]])
+    c = influence.class_score(0)
+    assert internal_influence(net, x, "", c, point()).flatten().tolist() == [6.0, 1.0]
+    hidden = internal_influence(net, x, "0", c, point())
+    assert hidden.tolist() == [[3.0, 0.0], [0.0, -1.0]]
+    # from -1: two thirds of the way to 0.5 lie left of zero
+    halves = internal_influence(net, x[:1], "", c, line(-1.0, 3000, "input", "middle"))
+    assert halves.item() == pytest.approx(1 * 2 / 3 + 6 / 3, abs=2e-3)
+    spread = internal_influence(
+        net, torch.zeros(1, 1), "", c, influence.gaussian(1.0, 4000, torch.Generator())
+    )
+    assert spread.item() == pytest.approx(3.5, abs=0.2)
+
+
+@pytest.mark.parametrize("activation", ["relu", "minmax"])
+@pytest.mark.parametrize("layer", ["", "0", "1", "4", "5"])
+def test_completeness_in_slice_space(activation: str, layer: str) -> None:
+    net, x = digit_net(activation), images()
+    q = influence.class_score(1)
+    given = internal_influence(net, x, layer, q, line(points=400, rule="middle"), multiply=True)
+    cut = influence.Cut(net, layer)
+    z = cut.activations(x)
+    difference = cut.output(z, x)[:, 1] - cut.output(torch.zeros_like(z), x)[:, 1]
+    error = (given.flatten(1).sum(1) - difference).abs() / difference.abs().clamp(min=0.1)
+    assert error.max() < 0.01
+
+
+def test_distributional_marginality() -> None:
+    """Altering the function away from the distribution's support changes nothing."""
+    net, x = digit_net(), images()
+
+    class Altered(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: Tensor) -> Tensor:
+            far = torch.relu(x.flatten(1).amax(1) - 1.5)  # zero wherever pixels are below 1.5
+            return self.net(x) * (1 + far[:, None] ** 2)
+
+    altered = Altered().eval()
+    q = influence.class_score(0)
+    for d in (point(), line(0.0, 20, "input"), influence.empirical(images(8, 1))):
+        before = internal_influence(net, x, "", q, d)
+        after = internal_influence(altered, x, "", q, d)
+        assert (before - after).abs().max() < 1e-6 * before.abs().max()
+    # and on the support it does change: the test can fail
+    assert not torch.allclose(
+        internal_influence(net, x + 2, "", q, point()),
+        internal_influence(altered, x + 2, "", q, point()),
+    )
+
+
+def test_slice_invariance() -> None:
+    """Two ways to write the same h and g have the same influence."""
+    net, x = digit_net(), images()
+    q = influence.class_score(3)
+    first, second = net[:4], net[4:]
+
+    def doubled_and_halved(x: Tensor) -> Tensor:
+        return first(2 * x / 2)
+
+    for d in (point(), line(points=9), line(0.0, 9, "input")):
+        named = internal_influence(net, x, "3", q, d)
+        pair = internal_influence(net, x, (first, second), q, d)
+        other = internal_influence(net, x, (doubled_and_halved, second), q, d)
+        assert torch.equal(named, pair)
+        assert (named - other).abs().max() < 1e-6
+
+
+def test_consistency() -> None:
+    """Influence inside the net is the input influence of g over the images of the points."""
+    net, x = digit_net(), images()
+    q = influence.class_score(3)
+    z = influence.Cut(net, "3").activations(x)
+    inside = internal_influence(net, x, "3", q, influence.empirical(x))
+    outside = internal_influence(net[4:], z, "", q, influence.empirical(z))
+    assert torch.equal(inside, outside)
+
+
+@given(st.integers(0, 3), st.integers(0, 3), st.floats(-2, 2))
+def test_linear_in_the_quantity(a: int, b: int, t: float) -> None:
+    net, x = digit_net(), images(2)
+    parts = [
+        internal_influence(net, x, "1", influence.class_score(c), line(points=3)) for c in (a, b)
+    ]
+
+    def mixed(y: Tensor) -> Tensor:
+        return y[:, a] + t * y[:, b]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", influence.ZeroInfluence)  # t = -1 and a = b
+        both = internal_influence(net, x, "1", mixed, line(points=3))
+    assert (both - parts[0] - t * parts[1]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", range(7))
+@pytest.mark.parametrize("layer", ["", "2", "3", "5"])
+def test_batch_size_and_wrapping_change_nothing(kind: int, layer: str) -> None:
+    net, x = digit_net("minmax"), images(5)
+    q = influence.comparative(0, [1, 2])
+    outcomes = []
+    for model, name, size in ((net, layer, 256), (net, layer, 2), (Wrapped(net), layer, 7)):
+        d = distributions(torch.Generator().manual_seed(9), x)[kind]
+        name = f"body.{name}" if name and model is not net else name
+        outcomes.append(internal_influence(model.eval(), x, name, q, d, batch_size=size))
+    for other in outcomes[1:]:
+        assert (outcomes[0] - other).abs().max() < 1e-6
+
+
+def test_paths_past_the_slice() -> None:
+    """With a skip connection, moving z leaves the skipped x where it was."""
+    net = Residual().eval()
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(2))
+    q = influence.class_score(1)
+    found = internal_influence(net, x, "inner", q, line(points=40))
+    z = net.inner(x).detach()
+    total = torch.zeros_like(z)
+    for weight, moved in influence.line(points=40).around(z):
+        leaf = moved.clone().requires_grad_()
+        score = net.out(torch.tanh(leaf) * x)[:, 1].sum()
+        total += weight * torch.autograd.grad(score, leaf)[0]
+    assert (found - total).abs().max() < 1e-6
+
+
+def test_rows_of_a_pass_do_not_grow_with_the_points() -> None:
+    net, x = digit_net(), images(3)
+    largest = []
+    net[0].register_forward_hook(lambda m, i, o: largest.append(len(o)))
+    for points in (5, 50, 500):
+        largest.clear()
+        internal_influence(
+            net, x, "1", influence.class_score(0), line(0.0, points, "input"), batch_size=24
+        )
+        assert max(largest) <= 24
+
+
+def test_quantities() -> None:
+    y = torch.tensor([[1.0, 5.0, 2.0], [4.0, 0.0, 3.0]])
+    assert influence.class_score(2)(y).tolist() == [2.0, 3.0]
+    assert influence.comparative(1, [0, 2])(y).tolist() == [3.5, -3.5]
+    assert influence.max_class()(y).tolist() == [5.0, 4.0]
+    maps = torch.arange(16.0).view(1, 2, 2, 4)
+    assert influence.unit("m", 1)(maps).tolist() == [15.0]
+    assert influence.unit("m", 0, over="mean")(maps).tolist() == [3.5]
+    assert influence.unit("m", (1, 0, 2))(maps).tolist() == [10.0]
+
+
+def test_internal_unit_as_quantity() -> None:
+    net, x = digit_net(), images()
+    found = internal_influence(net, x, "", influence.unit("3", 2), point())
+    leaf = x.clone().requires_grad_()
+    value = net[:4](leaf)[:, 2].flatten(1).max(1).values.sum()
+    assert (found - torch.autograd.grad(value, leaf)[0]).abs().max() < 1e-6
+    on_itself = internal_influence(net, x, "3", influence.unit("3", (2, 1, 1)), point())
+    assert on_itself.sum().item() == 3
+    assert on_itself[:, 2, 1, 1].tolist() == [1.0] * 3
+
+
+def test_per_unit() -> None:
+    chi = torch.arange(8.0).view(1, 2, 2, 2)
+    assert influence.per_unit(chi).tolist() == [[3.0, 7.0]]
+    assert influence.per_unit(chi, "mean").tolist() == [[1.5, 5.5]]
+    assert influence.per_unit(chi[:, :, 0, 0]).tolist() == [[0.0, 4.0]]
+
+
+def test_gaussian_follows_its_generator() -> None:
+    net, x = digit_net(), images()
+
+    def run(seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        d = influence.gaussian(0.2, 3, generator)
+        return internal_influence(net, x, "1", influence.class_score(0), d)
+
+    assert torch.equal(run(4), run(4))
+    assert not torch.equal(run(4), run(5))
+
+
+def test_model_comes_back_as_it_was() -> None:
+    net, x = digit_net(), images()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    kept = list(net.parameters())
+
+    def broken(y: Tensor) -> Tensor:
+        raise RuntimeError("inside the quantity")
+
+    for q, d in ((influence.class_score(0), line(points=3)), (broken, point())):
+        try:
+            internal_influence(net, x, "1", q, d)
+        except RuntimeError:
+            assert q is broken
+        assert not any(m._forward_hooks for m in net.modules())
+        assert all(a is b for a, b in zip(kept, net.parameters(), strict=True))
+        assert all(p.grad is None and p.requires_grad for p in net.parameters())
+        assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_works_inside_no_grad() -> None:
+    net, x = digit_net(), images()
+    expected = internal_influence(net, x, "1", influence.class_score(0), point())
+    with torch.no_grad():
+        assert torch.equal(
+            internal_influence(net, x, "1", influence.class_score(0), point()), expected
+        )
+    with torch.inference_mode():
+        again = internal_influence(net, x.clone(), "1", influence.class_score(0), point())
+    assert torch.equal(again, expected)
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+        self.unused = nn.Linear(2, 2)
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.relu(self.relu(x)))
+
+
+def refusal(model: nn.Module, x: Tensor, *arguments: object, **options: object) -> str:
+    with pytest.raises(ValueError, match=r"\S") as caught:
+        internal_influence(model, x, *arguments, **options)  # type: ignore[arg-type]
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_refusals() -> None:
+    net, x, q = digit_net(), images(), influence.class_score(0)
+    assert "inner" in refusal(Residual().eval(), torch.ones(1, 6), "iner", q, point())
+    assert "training mode" in refusal(digit_net().train(), x, "1", q, point())
+    half = digit_net()
+    half[1].train()
+    assert "'1' is in training mode" in refusal(half, x, "1", q, point())
+    in_place = digit_net()
+    in_place[1].inplace = True
+    assert "'1' (ReLU) works in place" in refusal(in_place, x, "0", q, point())
+    assert "2 times" in refusal(Twice().eval(), torch.ones(1, 4), "relu", q, point())
+    assert "never" in refusal(Twice().eval(), torch.ones(1, 4), "unused", q, point())
+    assert "class 4" in refusal(net, x, "1", influence.class_score(4), point())
+    assert "one number per row" in refusal(net, x, "1", lambda y: y, point())
+    assert "no rows" in refusal(net, x[:0], "1", q, point())
+    assert "batch_size" in refusal(net, x, "1", q, point(), batch_size=0)
+    assert "does not fit" in refusal(net, x, "1", q, line(torch.zeros(7)))
+    assert "no unit 99" in refusal(net, x, "", influence.unit("3", 99), point())
+    assert "size zero" in refusal(net, x, "1", q, influence.empirical(x[:0]))
+    assert "size zero" in refusal(net, x, "1", q, influence.empirical([]))
+    assert "not those of x" in refusal(
+        nn.Conv2d(1, 2, 3).eval(), x, "", lambda y: y.sum((1, 2, 3)),
+        influence.empirical(torch.ones(2, 1, 5, 5)),
+    )  # fmt: skip
+    for build in (
+        lambda: line(points=0),
+        lambda: line(rule="simpson"),
+        lambda: line(space="hidden"),  # type: ignore[arg-type]
+        lambda: line(points=1, rule="trapezoid"),
+        lambda: influence.gaussian(1.0, 0),
+        lambda: influence.gaussian(-1.0, 3),
+        lambda: influence.comparative([], 1),
+        lambda: influence.unit("m", 0, over="sum"),
+        lambda: influence.per_unit(x, "sum"),
+    ):
+        with pytest.raises(ValueError, match=r"zero|unknown|needs"):
+            build()
+
+
+def test_a_slice_that_does_not_feed_the_quantity() -> None:
+    net, x = digit_net(), images()
+    later = refusal(net, x, "5", influence.unit("1", 0), point())
+    assert "does not depend on slice '5'" in later
+    constant = refusal(net, x, "1", lambda y: torch.ones(len(y)), point())
+    assert "no gradient" in constant
+    with pytest.warns(influence.ZeroInfluence, match="zero everywhere"):
+        internal_influence(net, x, "1", lambda y: 0 * y[:, 0], point())
+
+
+@pytest.fixture(scope="module")
+def captum() -> object:
+    return pytest.importorskip("captum.attr")
+
+
+@pytest.mark.parametrize("activation", ["relu", "minmax"])
+def test_saliency_equals_captum(captum: object, activation: str) -> None:
+    net, x = digit_net(activation), images()
+    theirs = captum.Saliency(net).attribute(x, target=2, abs=False)  # type: ignore[attr-defined]
+    ours = internal_influence(net, x, "", influence.class_score(2), point())
+    assert (ours - theirs).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("baseline", [0.0, 0.5])
+def test_integrated_gradients_equal_captum(captum: object, baseline: float) -> None:
+    net, x = digit_net(), images()
+    method = captum.IntegratedGradients(net)  # type: ignore[attr-defined]
+    theirs = method.attribute(x, baselines=baseline, target=2, n_steps=50)
+    d = line(baseline, 50, "input")
+    ours = internal_influence(net, x, "", influence.class_score(2), d, multiply=True)
+    assert (ours - theirs).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("layer", [0, 1, 3, 6])
+def test_internal_influence_equals_captum(captum: object, layer: int) -> None:
+    net, x = digit_net(), images()
+    method = captum.InternalInfluence(net, net[layer])  # type: ignore[attr-defined]
+    theirs = method.attribute(x, baselines=0.0, target=2, n_steps=50)
+    ours = internal_influence(net, x, str(layer), influence.class_score(2), line(0.0, 50, "input"))
+    assert (ours - theirs).abs().max() < 1e-5

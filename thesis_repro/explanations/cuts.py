@@ -1,0 +1,235 @@
+"""Cut a net in two at a slice: f = g ∘ h. Read h(x), and differentiate g there.
+
+Hooks live for one forward pass and are removed on errors too; parameters are detached for the
+pass, so no gradient is stored in the model and nothing below the slice is differentiated.
+"""
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from thesis_repro.explanations.quantities import Quantity
+
+Part = Callable[[Tensor], Tensor]
+Slice = str | tuple[Part, Part]
+"""A dotted module name (its output), "" for the input, or the pair of callables (h, g)."""
+
+Hook = Callable[[nn.Module, Any, Any], Any]
+
+
+class Cut:
+    """A net in two parts.
+
+    Parameters
+    ----------
+    model : nn.Module, in eval mode, without in-place activations
+    slice : module name, "" for the input, or (h, g)
+
+    Raises
+    ------
+    ValueError
+        If the module is unknown (close names are listed), in training mode, or works in place.
+    """
+
+    def __init__(self, model: nn.Module, slice: Slice) -> None:
+        self.model, self.slice = model, slice
+        parts = [model] if isinstance(slice, str) else [model, *slice]
+        for part in parts:
+            if isinstance(part, nn.Module):
+                _check(part)
+        self._module = find(model, slice) if isinstance(slice, str) and slice else None
+        self._after = _suffix(model, slice) if isinstance(slice, str) else None
+        self._frozen: dict[nn.Module, dict[str, Tensor]] = {}
+
+    def activations(self, x: Tensor, batch_size: int = 256) -> Tensor:
+        """h(x), computed in batches, without a graph."""
+        with torch.no_grad():
+            return torch.cat([self._activations(part) for part in x.split(batch_size)])
+
+    def _activations(self, x: Tensor) -> Tensor:
+        if not isinstance(self.slice, str):
+            return self.slice[0](x)
+        if self._module is None:
+            return x
+        seen: list[Tensor] = []
+        with hooked([(self._module, _reader(seen))]):
+            self.model(x)
+        return self._only(seen)
+
+    def output(self, z: Tensor, x: Tensor, batch_size: int = 256) -> Tensor:
+        """The model's output when z stands in the place of h(x), without a graph."""
+        parts = zip(z.split(batch_size), x.split(batch_size), strict=True)
+        with torch.no_grad():
+            return torch.cat([self._output(*part) for part in parts])
+
+    def _output(self, z: Tensor, x: Tensor) -> Tensor:
+        if not isinstance(self.slice, str):
+            return self.slice[1](z)
+        if self._after is not None:
+            return as_tensor(self._after(z))
+        seen: list[Tensor] = []
+        with hooked([(self._module, _replacer(seen, z))]):
+            out = self.model(x)
+        self._only(seen)
+        return as_tensor(out)
+
+    def gradient(self, x: Tensor, quantity: Quantity) -> Tensor:
+        """The gradient of the quantity with respect to z at z = h(x), shaped like z."""
+        if not isinstance(self.slice, str) or self._module is None:
+            return self.gradient_at(self._activations(x), x, quantity)
+        return self._differentiate(self.model, x, quantity, None)
+
+    def gradient_at(self, z: Tensor, x: Tensor, quantity: Quantity) -> Tensor:
+        """The gradient at any z, put in the place of h(x); x matters where paths pass by z."""
+        if not isinstance(self.slice, str):
+            return self._differentiate(self.slice[1], z, quantity, None)
+        if self._after is not None:
+            return self._differentiate(self._after, z, quantity, None)
+        return self._differentiate(self.model, x, quantity, z)
+
+    def _differentiate(
+        self, root: Part, start: Tensor, quantity: Quantity, at: Tensor | None
+    ) -> Tensor:
+        """Run `root` from `start`; the leaf is `at`, the slice's output, or `start` itself."""
+        leaf: list[Tensor] = []
+        read: list[Tensor] = []
+        hooks: list[tuple[nn.Module | None, Hook]] = []
+        with torch.inference_mode(False), torch.enable_grad():
+            if root is self.model and self._module is not None:
+                hooks.append((self._module, _replacer(leaf, at, leaf=True)))
+                begin = start
+            else:
+                begin = _leaf(start)
+                leaf.append(begin)
+            if quantity.module:
+                hooks.append((find(self.model, quantity.module), _reader(read)))
+            with hooked(hooks):
+                if isinstance(root, nn.Module):
+                    out = functional_call(root, self._detached(root), (begin,))
+                else:
+                    out = root(begin)
+            z = self._only(leaf)
+            if quantity.module and quantity.module == self.slice:
+                read.append(z)
+            if quantity.module and not read:
+                raise self._unrelated(quantity)
+            score = quantity(read[-1] if quantity.module else as_tensor(out))
+            if not score.requires_grad:
+                raise self._unrelated(quantity)
+            (gradient,) = torch.autograd.grad(score.sum(), z, allow_unused=True)
+        if gradient is None:
+            raise self._unrelated(quantity)
+        return gradient
+
+    def _detached(self, root: nn.Module) -> dict[str, Tensor]:
+        if root not in self._frozen:
+            self._frozen[root] = {n: p.detach() for n, p in root.named_parameters()}
+        return self._frozen[root]
+
+    def _only(self, seen: list[Tensor]) -> Tensor:
+        if len(seen) != 1:
+            times = "never" if not seen else f"{len(seen)} times"
+            raise ValueError(
+                f"module {self.slice!r} runs {times} in one forward pass; a slice needs one that "
+                f"runs once"
+            )
+        return seen[0]
+
+    def _unrelated(self, quantity: Quantity) -> ValueError:
+        return ValueError(
+            f"{quantity.name} does not depend on slice {self.slice!r}: there is no gradient"
+        )
+
+
+def find(model: nn.Module, name: str) -> nn.Module:
+    """The module of this dotted name.
+
+    Raises
+    ------
+    ValueError
+        If there is none; names that come close are listed.
+    """
+    modules: dict[str, nn.Module] = dict(model.named_modules())
+    if name in modules:
+        return modules[name]
+    known = [n for n in modules if n]
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
+    raise ValueError(f"no module is called {name!r}; close names: {', '.join(close)}")
+
+
+@contextmanager
+def hooked(pairs: Sequence[tuple[nn.Module | None, Hook]]) -> Iterator[None]:
+    """Forward hooks for the length of the block, in this order."""
+    handles = []
+    try:
+        for module, hook in pairs:
+            assert module is not None
+            handles.append(module.register_forward_hook(hook))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def as_tensor(output: Any) -> Tensor:
+    """The output itself, if it is one tensor with a batch dimension."""
+    if not isinstance(output, Tensor) or output.ndim < 1:
+        raise ValueError(f"a slice or a score needs one tensor, got {type(output).__name__}")
+    return output
+
+
+def _check(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        where = f"module {name!r}" if name else "the model"
+        if module.training and not _sequential(module):  # the flag of a plain sequence is moot
+            raise ValueError(f"{where} is in training mode; call model.eval() first")
+        if getattr(module, "inplace", False):
+            raise ValueError(
+                f"{where} ({type(module).__name__}) works in place and would overwrite the "
+                f"activations; set its inplace to False"
+            )
+
+
+def _sequential(module: nn.Module) -> bool:
+    return type(module).forward is nn.Sequential.forward and len(module._modules) > 0
+
+
+def _suffix(model: nn.Module, name: str) -> nn.Module | None:
+    """What runs after a module as a net of its own, where the way there is sequential."""
+    if not name:
+        return model
+    after: list[nn.Module] = []
+    for part in name.split("."):
+        if not _sequential(model) or part not in model._modules:
+            return None
+        children = list(model._modules)
+        inner = [m for c in children[children.index(part) + 1 :] if (m := model._modules[c])]
+        after = [*inner, *after]
+        model = model.get_submodule(part)
+    return nn.Sequential(*after).eval()
+
+
+def _leaf(value: Tensor) -> Tensor:
+    value = value.clone() if value.is_inference() else value
+    return value.detach().requires_grad_()
+
+
+def _reader(seen: list[Tensor]) -> Hook:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        seen.append(as_tensor(output))
+
+    return hook
+
+
+def _replacer(seen: list[Tensor], by: Tensor | None, leaf: bool = False) -> Hook:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> Tensor:
+        value = as_tensor(output) if by is None else by
+        seen.append(_leaf(value) if leaf else value)
+        return seen[-1]
+
+    return hook

@@ -1,0 +1,230 @@
+"""Internal influence: how much each unit of a slice contributes to a behaviour of the net.
+
+For a net f = g ∘ h, a quantity of interest q and a distribution of interest D,
+
+    influence = E over x ~ D of the gradient of q ∘ g with respect to z, at z = h(x).
+
+Explained in the chapter explanations/influence.
+
+References
+----------
+Leino, Sen, Datta, Fredrikson and Li 2018, definition of influence; thesis, part I.
+"""
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from thesis_repro.explanations.cuts import Cut, Slice
+from thesis_repro.explanations.distributions import (
+    Distribution,
+    Empirical,
+    Line,
+    empirical,
+    gaussian,
+    line,
+    point,
+)
+from thesis_repro.explanations.quantities import (
+    REDUCTIONS,
+    Quantity,
+    Score,
+    as_quantity,
+    class_score,
+    comparative,
+    max_class,
+    unit,
+)
+
+__all__ = [
+    "Cut",
+    "Distribution",
+    "Quantity",
+    "Slice",
+    "ZeroInfluence",
+    "class_score",
+    "comparative",
+    "empirical",
+    "gaussian",
+    "internal_influence",
+    "line",
+    "max_class",
+    "per_unit",
+    "point",
+    "unit",
+]
+
+
+class ZeroInfluence(UserWarning):
+    """Every gradient was exactly zero: saturated, or the slice does not matter here."""
+
+
+def internal_influence(
+    model: nn.Module,
+    x: Tensor,
+    slice: Slice,
+    quantity: Quantity | Score,
+    distribution: Distribution,
+    *,
+    multiply: bool = False,
+    batch_size: int = 256,
+) -> Tensor:
+    """Mean gradient of a quantity with respect to the activations at a slice.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In eval mode, without in-place activations. It comes back as it was.
+    x : (n, ...) float
+        The instances to explain.
+    slice : str or (h, g)
+        Dotted name of the module whose output gets the credit; "" for the input; or two
+        callables with model(x) = g(h(x)).
+    quantity : Quantity or callable (n, classes) -> (n,)
+    distribution : Distribution
+        Around each x, or one for all (``empirical``).
+    multiply : bool
+        Multiply by the activations less the line's baseline (less zero in other cases), which
+        turns influence into an attribution. Off by default.
+    batch_size : int
+        Largest number of rows in one pass. Memory does not grow with the number of points.
+
+    Returns
+    -------
+    Tensor shaped like the slice's activations at x, in x's dtype
+
+    Raises
+    ------
+    ValueError
+        On an unknown layer (close names are listed), a model in training mode, an in-place
+        activation, a quantity that does not depend on the slice, or a distribution of size zero.
+
+    Warns
+    -----
+    ZeroInfluence
+        If every gradient was exactly zero.
+
+    References
+    ----------
+    Leino et al. 2018. Saliency (Simonyan et al. 2014) is slice "" at a point; integrated
+    gradients (Sundararajan et al. 2017) is slice "" on a line, multiplied.
+
+    Examples
+    --------
+    >>> import torch
+    >>> net = torch.nn.Linear(3, 2).eval()
+    >>> x = torch.ones(1, 3)
+    >>> found = internal_influence(net, x, "", class_score(0), point())
+    >>> torch.equal(found[0], net.weight[0])
+    True
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size needs to be >= 1, got {batch_size}")
+    if not len(x):
+        raise ValueError("x has no rows: there is nothing to explain")
+    cut = Cut(model, slice)
+    wanted = as_quantity(quantity)
+    if isinstance(distribution, Empirical):
+        shape = cut.activations(x[:1]).shape[1:]
+        mean: Tensor = _over_batches(cut, distribution, wanted, batch_size)
+        if mean.shape != shape:
+            raise ValueError(f"the distribution's units {mean.shape} are not those of x, {shape}")
+        found = mean.expand(len(x), *shape).clone()
+    else:
+        found = _around(cut, x, wanted, distribution, batch_size)
+    if not found.any():
+        warnings.warn(
+            f"the influence of slice {slice!r} on {wanted.name} is zero everywhere",
+            ZeroInfluence,
+            stacklevel=2,
+        )
+    found = found.to(x.dtype)
+    if multiply:
+        z = cut.activations(x, batch_size)
+        shared = isinstance(distribution, Line) and (distribution.space == "slice" or slice == "")
+        if shared:
+            assert isinstance(distribution, Line)
+            z = z - distribution.start(z)
+        found = found * z
+    return found
+
+
+def _around(
+    cut: Cut, x: Tensor, quantity: Quantity, distribution: Distribution, batch_size: int
+) -> Tensor:
+    """Sum weighted gradients over groups of points; a group has at most batch_size rows."""
+    assert not isinstance(distribution, Empirical)
+    at_slice = isinstance(distribution, Line) and distribution.space == "slice"
+    origin = cut.activations(x, batch_size) if at_slice else x
+    total: Tensor | None = None
+    weights: list[float] = []
+    points: list[Tensor] = []
+
+    def flush() -> Tensor:
+        # rows of one pass: all instances at the first point, then at the second, and so on
+        rows = torch.cat(points)
+        inputs = x.repeat(len(points), *[1] * (x.ndim - 1)) if at_slice else rows
+        parts = zip(rows.split(batch_size), inputs.split(batch_size), strict=True)
+        gradients = torch.cat(
+            [
+                cut.gradient_at(*p, quantity) if at_slice else cut.gradient(p[0], quantity)
+                for p in parts
+            ]
+        )
+        share = torch.tensor(weights, dtype=torch.float64, device=x.device)
+        stacked = gradients.double().unflatten(0, (len(points), len(x)))
+        weights.clear()
+        points.clear()
+        mean: Tensor = torch.tensordot(share, stacked, 1)
+        return mean
+
+    group = max(1, batch_size // len(x))
+    for weight, moved in distribution.around(origin):
+        weights.append(weight)
+        points.append(moved)
+        if len(points) == group:
+            total = flush() if total is None else total + flush()
+    if points:
+        total = flush() if total is None else total + flush()
+    assert total is not None
+    return total
+
+
+def _over_batches(cut: Cut, distribution: Empirical, quantity: Quantity, batch_size: int) -> Tensor:
+    total, rows = None, 0
+    for batch in distribution.batches:
+        for part in batch.split(batch_size):
+            if not len(part):
+                continue
+            gradient = cut.gradient(part, quantity).double().sum(0)
+            total = gradient if total is None else total + gradient
+            rows += len(part)
+    if total is None:
+        raise ValueError("the empirical distribution has no input: a distribution of size zero")
+    return total / rows
+
+
+def per_unit(influence: Tensor, over: str = "max") -> Tensor:
+    """One number per unit: a feature map counts as one unit.
+
+    Parameters
+    ----------
+    influence : (n, units) or (n, channels, ...)
+    over : "max" or "mean" over the positions of a channel
+
+    Returns
+    -------
+    (n, units)
+
+    Raises
+    ------
+    ValueError
+        On an unknown reduction.
+    """
+    if over not in REDUCTIONS:
+        raise ValueError(f"unknown reduction {over!r}; choose one of {', '.join(REDUCTIONS)}")
+    if influence.ndim <= 2:
+        return influence
+    flat = influence.flatten(2)
+    return flat.max(2).values if over == "max" else flat.mean(2)

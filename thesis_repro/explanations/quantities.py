@@ -1,0 +1,113 @@
+"""Quantities of interest: the behaviour of a net that is explained, as one number per input."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Score = Callable[[Tensor], Tensor]
+"""Maps outputs (n, ...) to one differentiable number per row, (n,)."""
+
+REDUCTIONS = ("max", "mean")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A score of the output of one module.
+
+    score : (n, ...) to (n,)
+    module : dotted name of the module whose output is scored; "" for the model's own output
+    name : for captions
+    """
+
+    score: Score
+    module: str = ""
+    name: str = "quantity"
+
+    def __call__(self, output: Tensor) -> Tensor:
+        """Score an output.
+
+        Raises
+        ------
+        ValueError
+            Unless the score is one number per row.
+        """
+        value = self.score(output)
+        if value.shape != output.shape[:1]:
+            raise ValueError(
+                f"{self.name} needs to give one number per row, shape {tuple(output.shape[:1])}, "
+                f"got {tuple(value.shape)}"
+            )
+        return value
+
+
+def as_quantity(given: "Quantity | Score") -> Quantity:
+    """A plain callable scores the model's output."""
+    if isinstance(given, Quantity):
+        return given
+    return Quantity(given, name=getattr(given, "__name__", "quantity"))
+
+
+def class_score(c: int) -> Quantity:
+    """The logit of class c: "why c?"."""
+    return Quantity(lambda output: _columns(output, [c])[:, 0], name=f"class {c}")
+
+
+def comparative(a: int | Sequence[int], b: int | Sequence[int]) -> Quantity:
+    """Mean logit of the classes a less that of the classes b: "why a and not b?"."""
+    wanted = [a] if isinstance(a, int) else list(a)
+    against = [b] if isinstance(b, int) else list(b)
+    if not wanted or not against:
+        raise ValueError("a comparative quantity needs at least one class on each side")
+
+    def score(output: Tensor) -> Tensor:
+        return _columns(output, wanted).mean(1) - _columns(output, against).mean(1)
+
+    return Quantity(score, name=f"class {a} and not {b}")
+
+
+def max_class() -> Quantity:
+    """The largest logit of each row, whichever class has it there."""
+    return Quantity(lambda output: output.max(1).values, name="top class")
+
+
+def unit(module: str, index: int | tuple[int, ...], over: str = "max") -> Quantity:
+    """The activation of an internal unit.
+
+    Parameters
+    ----------
+    module : dotted name
+    index : channel (or unit of a dense layer), or the position (channel, row, column)
+    over : "max" or "mean", how a channel becomes one number
+
+    Raises
+    ------
+    ValueError
+        On an unknown reduction, or when scored, on an index outside the layer.
+    """
+    if over not in REDUCTIONS:
+        raise ValueError(f"unknown reduction {over!r}; choose one of {', '.join(REDUCTIONS)}")
+    where = (index,) if isinstance(index, int) else tuple(index)
+
+    def score(output: Tensor) -> Tensor:
+        sizes = output.shape[1:]
+        if len(where) > len(sizes) or any(
+            not -n <= i < n for i, n in zip(where, sizes, strict=False)
+        ):
+            raise ValueError(f"no unit {index} in {module!r}, whose output is {tuple(sizes)}")
+        value = output
+        for i in where:
+            value = value[:, i]
+        if value.ndim == 1:
+            return value
+        return value.flatten(1).max(1).values if over == "max" else value.flatten(1).mean(1)
+
+    return Quantity(score, module, f"unit {index} of {module}")
+
+
+def _columns(output: Tensor, classes: list[int]) -> Tensor:
+    m = output.shape[1] if output.ndim == 2 else 0
+    bad = [c for c in classes if not 0 <= c < m]
+    if bad:
+        raise ValueError(f"class {bad[0]} is asked for, the output has shape {tuple(output.shape)}")
+    return output[:, classes]
