@@ -1,25 +1,31 @@
 """Compute cells on an existing Dask cluster; results come back to the client, which stores them."""
 
-import tempfile
+import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from functools import cache
+from typing import Any
 
-from thesis_repro.lab.engine import Cell, CellError, call
-from thesis_repro.lab.store import Result, Store, pack, unpack
+from thesis_repro.lab.engine import Cell, CellError, compute
+from thesis_repro.lab.store import Store, pack, unpack
 
 CONNECT_SECONDS = 10
+PACKAGES = ("thesis-repro", "torch", "numpy", "distributed")
 
 
-def compute_all(cells: dict[str, Cell], scheduler: str, store: Store) -> Iterator[CellError | None]:
+def compute_all(
+    cells: dict[str, Cell], scheduler: str, store: Store, fresh: bool = False
+) -> Iterator[CellError | None]:
     """Compute the cells that the store lacks; yields once per cell as it finishes.
 
-    A worker takes one cell at a time when it carries the Dask resource GPU=1 and the cell asks
-    for cuda. A cell whose worker died goes to another one.
+    A cell that asks for cuda goes to workers with the Dask resource GPU=1, one at a time each.
+    A cell whose worker died goes to another one. A worker keeps in its own store what its cells
+    need to resume.
 
     Raises
     ------
     CellError
-        If dask is not installed, the scheduler does not answer, or versions differ.
+        If dask is not installed, the scheduler does not answer or goes away, versions differ, or
+        no worker has the GPU that a cell needs.
     """
     try:
         from distributed import Client, as_completed
@@ -27,12 +33,8 @@ def compute_all(cells: dict[str, Cell], scheduler: str, store: Store) -> Iterato
         raise CellError(
             "--scheduler needs dask and distributed: pip install 'thesis-repro[cluster]'"
         ) from None
-    missing = {}
-    for key, cell in cells.items():
-        if store.get(key) is None:
-            missing[key] = cell
-        else:
-            yield None
+    missing = {key: cell for key, cell in cells.items() if store.get(key) is None}
+    yield from [None] * (len(cells) - len(missing))
     if not missing:
         return
     try:
@@ -44,64 +46,96 @@ def compute_all(cells: dict[str, Cell], scheduler: str, store: Store) -> Iterato
         ) from None
     with client:
         _same_versions(client)
-        futures = {}
+        if any(cell.device == "cuda" for cell in missing.values()):
+            _some_gpu(client, scheduler)
+        token = uuid.uuid4().hex if fresh else None
+        futures = as_completed()
+        waiting = {}
         for key, cell in missing.items():
-            resources = {"GPU": 1} if str(getattr(cell.config, "device", "")) == "cuda" else {}
+            resources = {"GPU": 1} if cell.device == "cuda" else {}
             future = client.submit(
-                _work, cell, key, key=f"cell-{key}", pure=False, resources=resources, retries=2
+                _work, cell, key, token, key=f"cell-{key}", pure=False, resources=resources
             )
-            futures[future] = key
-        for future in as_completed(futures):
-            key = futures[future]
+            waiting[future.key] = key
+            futures.add(future)
+        for future in futures:
+            key = waiting.pop(future.key)
             try:
                 outcome = future.result()
             except Exception as error:
-                yield CellError(
-                    f"{missing[key].name} was lost on the cluster: {type(error).__name__}: {error}"
-                )
+                if client.status != "running" or type(error).__name__ == "FutureCancelledError":
+                    raise CellError(
+                        f"the Dask scheduler at {scheduler} went away; {len(waiting) + 1} cells "
+                        f"are not computed, finished ones are kept"
+                    ) from None
+                said = " ".join(str(error).split())
+                yield CellError(f"{cells[key]} was lost: {type(error).__name__}: {said}")
                 continue
             if isinstance(outcome, bytes):
-                store.put(key, unpack(outcome))
+                with store.lock(key):
+                    store.put(key, unpack(outcome))
                 yield None
             else:
                 yield CellError(*outcome)
 
 
-def _work(cell: Cell, key: str) -> bytes | tuple[str, str]:
-    """On the worker: compute one cell from its own code and check that the code is the same."""
+def _work(cell: Cell, key: str, token: str | None) -> bytes | tuple[str, str]:
+    """On the worker: compute one cell from its own code, having checked that this is the same."""
+    _settle()
     if cell.key != key:
         return (
-            f"{cell.name}: the worker's code, torch or device differs from the client's; install "
-            f"the same version on both",
+            f"{cell}: the worker's code or torch differs from the client's; install the same "
+            f"version on both",
             "",
         )
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            result: Result = call(cell, Path(folder))
-        except CellError as error:
-            return str(error), error.details
-    return pack(result)
+    try:
+        return pack(compute(cell, renewed=None if token is None else _renewed(token)))
+    except CellError as error:
+        return str(error), error.details
 
 
-def _same_versions(client: object) -> None:
-    def versions() -> dict[str, str]:
-        import importlib.metadata
-        import platform
+@cache
+def _renewed(token: str) -> set[str]:
+    """The keys that this worker has computed in the fresh run of this token."""
+    return set()
 
-        found = {"python": ".".join(platform.python_version_tuple()[:2])}
-        for package in ("torch", "numpy", "distributed", "thesis-repro"):
-            try:
-                found[package] = importlib.metadata.version(package)
-            except importlib.metadata.PackageNotFoundError:
-                found[package] = "absent"
-        return found
 
-    ours = versions()
-    theirs: dict[str, dict[str, str]] = client.run(versions)  # type: ignore[attr-defined]
-    for found in theirs.values():
-        for package, version in found.items():
-            if version != ours[package]:
+@cache
+def _settle() -> None:
+    """Bind the libraries to one thread for good: a worker's threads share them."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def _same_versions(client: Any) -> None:
+    found = client.get_versions(packages=PACKAGES)
+    ours = _versions(found["client"])
+    for theirs in map(_versions, found["workers"].values()):
+        for package, version in ours.items():
+            if theirs[package] != version:
                 raise CellError(
-                    f"version skew: {package} is {ours[package]} here and {version} on a worker; "
-                    f"install the same environment on both"
+                    f"version skew: {package} is {version} here and {theirs[package]} on a "
+                    f"worker; install the same environment on both"
                 )
+
+
+def _versions(about: dict[str, Any]) -> dict[str, str]:
+    python = ".".join(about["host"]["python"].split(".")[:2])
+    packages = {name: about["packages"].get(name) or "absent" for name in PACKAGES}
+    return {"python": python, **packages}
+
+
+def _some_gpu(client: Any, scheduler: str) -> None:
+    offers = client.run(_gpus)
+    if offers and not any(offers.values()):
+        raise CellError(
+            f"no worker at {scheduler} offers a GPU; start one with: dask worker {scheduler} "
+            f'--nthreads 1 --resources "GPU=1"'
+        )
+
+
+def _gpus(dask_worker: Any) -> float:
+    return float(dask_worker.state.total_resources.get("GPU", 0))

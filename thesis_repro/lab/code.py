@@ -1,58 +1,80 @@
 """The version of the code that a function depends on, read from its syntax tree.
 
-It changes when the meaning of the code may have changed, and not with comments, docstrings,
-or definitions that the function does not reach.
+It covers the function, what the function names in its own module (also through other names
+there), and every module of the package that these import, whole. Comments, docstrings, layout
+and definitions of its own module that the function does not reach change nothing.
 """
 
 import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 PACKAGE = "thesis_repro"
+_IMPORTS = (ast.Import, ast.ImportFrom)
+
+MACHINERY = frozenset(
+    f"{PACKAGE}.lab.{name}"
+    for name in ("cluster", "code", "engine", "profiles", "provenance", "sealed", "store")
+)
+"""Modules that carry results about and decide none; `engine.MEANING` stands for them in a key."""
 
 
+@cache
 def code_version(function: Callable[..., Any]) -> str:
-    """SHA-256 over the function, what it names in its own module, and the modules these import."""
+    """SHA-256 over the function, what it names in its own module, and the modules these import.
+
+    Raises
+    ------
+    ValueError
+        If the source of the function's module cannot be read.
+    """
     module = function.__module__
-    dumps: dict[str, str] = {}
-    modules: set[str] = set()
     names = _top_level(module)
-    pending = [function.__qualname__.partition(".")[0]]
-    while pending:
-        name = pending.pop()
-        if name in dumps or name not in names:
-            continue
-        node = names[name]
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            modules |= _imported(node, module, only=name)
-            continue
-        dumps[name] = ast.dump(_bare(node))
-        pending += [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
-        for inner in ast.walk(node):  # lazy imports inside functions
-            if isinstance(inner, ast.Import | ast.ImportFrom):
-                modules |= _imported(inner, module)
-    reached = _closure(modules)
-    parts = [f"{name}:{dumps[name]}" for name in sorted(dumps)]
-    parts += [f"{name}:{_module_dump(name)}" for name in sorted(reached)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _closure(modules: set[str]) -> set[str]:
+    if function.__qualname__ not in names:
+        raise ValueError(
+            f"{module}.{function.__qualname__} cannot be a cell: it needs to be a function that "
+            f"is defined at the top level of a file"
+        )
     reached: set[str] = set()
-    pending = sorted(modules)
+    statements: dict[int, ast.stmt] = {}  # by place, so that the order is that of the file
+    modules: set[str] = set()
+    pending = [function.__qualname__]
     while pending:
         name = pending.pop()
         if name in reached:
             continue
         reached.add(name)
+        for place, node in names.get(name, ()):
+            if isinstance(node, _IMPORTS):
+                modules |= _imported(node, module, only=name)
+                continue
+            statements[place] = node
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.Name):
+                    pending.append(inner.id)
+                elif isinstance(inner, _IMPORTS):  # inside a function
+                    modules |= _imported(inner, module)
+    parts = [_dump(statements[place]) for place in sorted(statements)]
+    parts += [f"{name}:{_module_dump(name)}" for name in sorted(_closure(modules))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _closure(modules: set[str]) -> set[str]:
+    reached: set[str] = set()
+    pending = set(modules)
+    while pending:
+        name = pending.pop()
+        if name in reached or name in MACHINERY:
+            continue
+        reached.add(name)
         for node in ast.walk(_tree(name)):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                pending += _imported(node, name)
+            if isinstance(node, _IMPORTS):
+                pending |= _imported(node, name)
     return reached
 
 
@@ -68,7 +90,10 @@ def _imported(node: ast.Import | ast.ImportFrom, module: str, only: str | None =
         else:
             base = node.module or ""
             if node.level:
-                parents = module.split(".")[: -node.level]
+                origin = _origin(module)
+                inside = origin is not None and origin.name == "__init__.py"
+                parents = module.split(".")
+                parents = parents[: len(parents) - node.level + inside]
                 base = ".".join([*parents, base] if base else parents)
             candidates = [f"{base}.{alias.name}", base]
         for name in candidates:
@@ -83,56 +108,71 @@ def _origin(module: str) -> Path | None:
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin else None
+        spec = None
+    if spec is not None and spec.has_location and spec.origin:
+        return Path(spec.origin)
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return Path(file) if file else None
 
 
 @cache
 def _tree(module: str) -> ast.Module:
     origin = _origin(module)
-    if origin is None:
-        loaded = sys.modules.get(module)
-        origin = Path(loaded.__file__) if loaded is not None and loaded.__file__ else None
-    if origin is None:
+    if origin is None or origin.suffix != ".py":
         return ast.Module(body=[], type_ignores=[])
     return ast.parse(origin.read_text(encoding="utf-8"))
 
 
 @cache
 def _module_dump(module: str) -> str:
-    return ast.dump(_bare(_tree(module)))
+    return _dump(_tree(module))
 
 
-def _top_level(module: str) -> dict[str, ast.stmt]:
-    names: dict[str, ast.stmt] = {}
-    for node in _tree(module).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-            names[node.name] = node
-        elif isinstance(node, ast.Assign):
-            for target in node.targets:
-                names |= {n.id: node for n in ast.walk(target) if isinstance(n, ast.Name)}
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            names[node.target.id] = node
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names |= {alias.asname or alias.name.partition(".")[0]: node for alias in node.names}
+def _top_level(module: str) -> dict[str, list[tuple[int, ast.stmt]]]:
+    """The statements of a module by the names that they bind or change, in order."""
+    names: dict[str, list[tuple[int, ast.stmt]]] = {}
+    body = _tree(module).body
+    imported = {n for node in body if isinstance(node, _IMPORTS) for n in _bound(node)}
+    for place, node in enumerate(body):
+        for name in set(_bound(node)):
+            if name not in imported or isinstance(node, _IMPORTS):
+                names.setdefault(name, []).append((place, node))
     return names
 
 
-def _bare(node: ast.AST) -> ast.AST:
-    """The node without docstrings."""
-    copy = ast.parse(ast.unparse(node))  # without positions
-    return _Bare().generic_visit(copy)
+def _bound(node: ast.stmt) -> Iterator[str]:
+    """Names that a statement of a module binds or may change."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name
+        parts: list[ast.AST] = [*node.decorator_list]  # a decorator may enter it somewhere
+    elif isinstance(node, _IMPORTS):
+        yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
+        parts = []
+    elif isinstance(node, ast.Assign):
+        parts = [*node.targets]
+    elif isinstance(node, ast.AnnAssign | ast.AugAssign):
+        parts = [node.target]
+    else:  # a call such as NAMES.update(...), or a compound statement
+        parts = [node]
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                yield inner.name
+            elif isinstance(inner, _IMPORTS):
+                yield from (alias.asname or alias.name.partition(".")[0] for alias in inner.names)
+    for part in parts:
+        yield from (inner.id for inner in ast.walk(part) if isinstance(inner, ast.Name))
 
 
-class _Bare(ast.NodeTransformer):
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        super().generic_visit(node)
-        body = getattr(node, "body", None)
+def _dump(node: ast.AST) -> str:
+    """The syntax tree without positions and docstrings."""
+    copy = ast.parse(ast.unparse(node))
+    for inner in ast.walk(copy):
+        body = getattr(inner, "body", None)
         if isinstance(body, list):
-            kept = [
-                s
-                for s in body
-                if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
-            ]
-            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
-        return node
+            kept = [s for s in body if not _is_text(s)]
+            inner.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
+    return ast.dump(copy)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

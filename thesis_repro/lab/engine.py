@@ -1,8 +1,8 @@
 """Run cells: pure functions of frozen configurations, each computed once and kept.
 
 A cell's key covers its function's code, its configuration, its data, the kind of device, the
-default dtype and the version of torch. While a cell computes, torch uses one thread, so the
-number of workers changes no bytes.
+default dtype and the version of torch. While a cell computes, torch and the numerical libraries
+use one thread, so the number of workers changes no bytes.
 """
 
 import contextvars
@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from thesis_repro.lab.store import Result, Store
 
 __all__ = ["Cell", "CellError", "Result", "compute", "current_workdir", "run"]
 
-_workdir: contextvars.ContextVar[Path] = contextvars.ContextVar("workdir")
-_reused: contextvars.ContextVar[list[float]] = contextvars.ContextVar("reused")
+MEANING = 1
+"""Raise it when this package changes what a cell's result is; no older result is used then."""
 
 
 class CellError(RuntimeError):
@@ -32,6 +32,8 @@ class CellError(RuntimeError):
     def __init__(self, message: str, details: str = "") -> None:
         super().__init__(message)
         self.details = details
+        if details:
+            self.add_note(details)  # shown wherever a traceback of this error is
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,22 @@ class Cell:
         """The function with its module."""
         return f"{self.function.__module__}.{self.function.__qualname__}"
 
+    @property
+    def device(self) -> str:
+        """The kind of device: cpu or cuda."""
+        return str(getattr(self.config, "device", "cpu")).partition(":")[0]
+
     def identity(self) -> dict[str, Any]:
         """All that decides the result, as JSON."""
         import torch
 
         return {
+            "meaning": MEANING,
             "function": self.name,
             "config": describe(self.config),
             "code": code_version(self.function),
-            "data": [list(pair) for pair in self.data],
-            "device": _device(self.config),
+            "data": sorted(list(pair) for pair in self.data),
+            "device": self.device,
             "dtype": str(torch.get_default_dtype()),
             "torch": torch.__version__,
         }
@@ -72,14 +80,28 @@ class Cell:
         text = json.dumps(self.identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def __str__(self) -> str:
+        return f"{self.name}({json.dumps(describe(self.config))})"
+
 
 def describe(config: Any) -> Any:
     """The configuration as JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def _device(config: Any) -> str:
-    return str(getattr(config, "device", "cpu")).partition(":")[0]
+@dataclass(frozen=True)
+class _Running:
+    """The cell that computes in this context."""
+
+    store: Store
+    key: str
+    renewed: set[str] | None
+    reused: list[float] = field(default_factory=list)
+    """Seconds that stored cells which it used had taken."""
+
+
+_running: contextvars.ContextVar[_Running | None] = contextvars.ContextVar("running", default=None)
+_single: contextvars.ContextVar[bool] = contextvars.ContextVar("single", default=False)
 
 
 def current_workdir() -> Path:
@@ -90,71 +112,88 @@ def current_workdir() -> Path:
     RuntimeError
         Outside a cell.
     """
-    try:
-        return _workdir.get()
-    except LookupError:
-        raise RuntimeError("current_workdir() is for code that runs inside a cell") from None
+    running = _running.get()
+    if running is None:
+        raise RuntimeError("current_workdir() is for code that runs inside a cell")
+    return running.store.workdir(running.key)
 
 
-def compute(cell: Cell, store: Store | None = None) -> Result:
+def compute(cell: Cell, store: Store | None = None, renewed: set[str] | None = None) -> Result:
     """The result of a cell, from the store or computed now; may be used inside another cell.
 
     Two processes that ask for the same cell at once: one computes, both get it.
+
+    Parameters
+    ----------
+    cell : Cell
+    store : default: that of the cell that is running, else the user's
+    renewed : keys that a fresh run has computed; what is not among them is forgotten first
 
     Raises
     ------
     CellError
         If the cell raises.
     """
-    store = store or Store()
+    outer = _running.get()
+    store = store or (outer.store if outer else Store())
+    renewed = outer.renewed if outer and renewed is None else renewed
     key = cell.key
+    if renewed is not None and key not in renewed:
+        store.drop(key)
     found = store.get(key)
-    if found is not None:
-        _reused.get([]).append(found.seconds)
-        return found
-    with store.lock(key):
-        found = store.get(key)  # another process may have computed it meanwhile
-        if found is None:
-            found = call(cell, store.workdir(key))
-            store.put(key, found)
+    if found is None:
+        with store.lock(key):
+            found = store.get(key)  # another process may have computed it meanwhile
+            if found is None:
+                found = _call(cell, _Running(store, key, renewed))
+                store.put(key, found)
+    elif outer is not None:
+        outer.reused.append(found.seconds)
+    if renewed is not None:
+        renewed.add(key)
     return found
 
 
-def call(cell: Cell, workdir: Path) -> Result:
+def _call(cell: Cell, running: _Running) -> Result:
     """Compute a cell on one thread; errors name the cell."""
-    token = _workdir.set(workdir)
-    reused: list[float] = []  # seconds of stored cells that this one used
-    inner = _reused.set(reused)
+    token = _running.set(running)
     began = time.perf_counter()
     try:
-        with _one_thread():
+        with one_thread():
             result = cell.function(cell.config)
-    except (KeyboardInterrupt, CellError):
+    except CellError:
         raise
-    except BaseException as error:
+    except Exception as error:
+        said = " ".join(str(error).split())
         raise CellError(
-            f"{cell.name}({json.dumps(describe(cell.config))}) failed: "
-            f"{type(error).__name__}: {error}",
-            traceback.format_exc(),
+            f"{cell} failed: {type(error).__name__}: {said}", traceback.format_exc()
         ) from error
     finally:
-        _workdir.reset(token)
-        _reused.reset(inner)
+        _running.reset(token)
     if not isinstance(result, Result):
-        raise CellError(f"{cell.name} returned {type(result).__name__}, needs a Result")
-    return dataclasses.replace(result, seconds=time.perf_counter() - began + sum(reused))
+        raise CellError(f"{cell} returned {type(result).__name__}, needs a Result")
+    seconds = time.perf_counter() - began + sum(running.reused)
+    return dataclasses.replace(result, seconds=seconds)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Let torch and the numerical libraries that are loaded use one thread, then as before."""
+    if _single.get():
+        yield
+        return
     import torch
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
+    token = _single.set(True)
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(before)
+        _single.reset(token)
 
 
 def run(
@@ -173,7 +212,7 @@ def run(
     ----------
     cells : sequence of Cell
     scheduler : "tcp://HOST:PORT" of a running Dask scheduler, optional
-    fresh : forget stored results of these cells first
+    fresh : forget stored results of these cells, and of the cells that they use, first
     store : where results are kept; the default store without it
     progress : show a bar
 
@@ -181,45 +220,45 @@ def run(
     ------
     CellError
         If any cell raised; the others are computed and kept.
+    OSError
+        If the disk is full; finished cells are kept.
     """
     from tqdm import tqdm
 
     store = store or Store()
     keys = [cell.key for cell in cells]
-    if fresh:
-        for key in keys:
-            store.drop(key)
     unique = dict(zip(keys, cells, strict=True))
-    bar = tqdm(total=len(unique), unit="cell", disable=None if progress else True)
-    failures: list[CellError] = []
-    with bar:
-        if scheduler is not None:
-            from thesis_repro.lab.cluster import compute_all
+    if fresh:  # all of them now, so that a killed run goes on without the option
+        for key in unique:
+            store.drop(key)
+    if scheduler is not None:
+        from thesis_repro.lab.cluster import compute_all
 
-            outcomes = compute_all(unique, scheduler, store)
-        else:
-            outcomes = _in_process(unique, store)
+        outcomes = compute_all(unique, scheduler, store, fresh)
+    else:
+        outcomes = _in_process(unique, store, fresh)
+    failures: list[CellError] = []
+    quiet = {} if progress else {"disable": True}  # without it tqdm honours TQDM_DISABLE
+    with one_thread(), tqdm(total=len(unique), unit="cell", **quiet) as bar:
         for outcome in outcomes:
-            if isinstance(outcome, CellError):
+            if outcome is not None:
                 failures.append(outcome)
             bar.update()
     if failures:
-        rest = f" ({len(failures) - 1} more cells failed)" if len(failures) > 1 else ""
-        raise CellError(
-            f"{failures[0]}{rest}; {len(unique) - len(failures)} finished cells are kept",
-            failures[0].details,
-        )
+        kept = len(unique) - len(failures)
+        rest = f" ({len(failures) - 1} more failed)" if len(failures) > 1 else ""
+        raise CellError(f"{failures[0]}{rest}; {kept} finished cells are kept") from failures[0]
     results = {key: store.get(key) for key in unique}
-    lost = [key for key, result in results.items() if result is None]
-    if lost:  # damaged between writing and reading
+    if any(result is None for result in results.values()):  # damaged between writing and reading
         return run(cells, scheduler=scheduler, store=store, progress=progress)
     return [result for key in keys if (result := results[key]) is not None]
 
 
-def _in_process(cells: dict[str, Cell], store: Store) -> Iterator[CellError | None]:
+def _in_process(cells: dict[str, Cell], store: Store, fresh: bool) -> Iterator[CellError | None]:
+    renewed: set[str] | None = set() if fresh else None
     for cell in cells.values():
         try:
-            compute(cell, store)
+            compute(cell, store, renewed)
         except CellError as error:
             yield error
         else:

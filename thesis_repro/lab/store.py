@@ -36,36 +36,35 @@ def write_atomic(path: Path, data: bytes) -> None:
     OSError
         With one clear line when the disk is full; the old file is untouched, no part is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    part: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        part = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-        _sync_folder(path.parent)
+        part.chmod(0o644)
+        part.replace(path)
+        part = None
     except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(
-                errno.ENOSPC,
+                error.errno,
                 f"the disk is full: {path.name} ({len(data):,} bytes) was not written; free space "
                 f"under {path.parent.name}/ and run again, finished cells are kept",
             ) from error
         raise
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
-        os.close(handle)
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+def sweep(path: Path) -> None:
+    """Remove what writers of this file left when they were killed; nobody may be writing it."""
+    for part in path.parent.glob(f".{path.name}.*.part"):
+        part.unlink(missing_ok=True)
 
 
 def default_root() -> Path:
@@ -100,7 +99,10 @@ class Store:
         digest, _, body = content.partition(b"\n")
         if hashlib.sha256(body).hexdigest().encode() != digest:
             aside = path.with_suffix(".damaged")
-            path.replace(aside)
+            try:
+                path.replace(aside)
+            except FileNotFoundError:  # another process did
+                return None
             warnings.warn(
                 f"stored cell {path.name} is damaged (its hash differs); it was moved to "
                 f"{aside.name} and is computed again",
@@ -113,19 +115,21 @@ class Store:
         """Store a result atomically and clear the key's working folder."""
         body = pack(result)
         write_atomic(self.path(key), hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-        shutil.rmtree(self.workdir(key, create=False), ignore_errors=True)
+        self._clear(key)
 
     def drop(self, key: str) -> None:
         """Forget a result and what a running cell kept for it."""
         self.path(key).unlink(missing_ok=True)
-        shutil.rmtree(self.workdir(key, create=False), ignore_errors=True)
+        self._clear(key)
 
-    def workdir(self, key: str, create: bool = True) -> Path:
-        """A folder in which a running cell keeps what lets it resume."""
+    def workdir(self, key: str) -> Path:
+        """A folder in which a running cell keeps what lets it resume; made if need be."""
         folder = self.root / "work" / key
-        if create:
-            folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def _clear(self, key: str) -> None:
+        shutil.rmtree(self.root / "work" / key, ignore_errors=True)
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
@@ -134,6 +138,7 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / key).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            sweep(self.path(key))  # whoever held the lock before may have been killed
             yield
 
 
@@ -141,9 +146,9 @@ def pack(result: Result) -> bytes:
     """Bytes of a result, values first in a sorted header."""
     from safetensors.numpy import save
 
-    values = json.dumps(result.values, sort_keys=True, allow_nan=True)
-    arrays = {name: np.ascontiguousarray(a) for name, a in sorted(result.arrays.items())}
-    return save(arrays, {"values": values, "seconds": repr(result.seconds)})
+    values = json.dumps(dict(result.values), sort_keys=True, allow_nan=True)
+    arrays = {name: np.asarray(a, order="C") for name, a in sorted(result.arrays.items())}
+    return save(arrays, {"values": values, "seconds": repr(float(result.seconds))})
 
 
 def unpack(content: bytes) -> Result:
