@@ -4,10 +4,13 @@ The registry is lazy: asking for the names imports no chapter.
 """
 
 import importlib
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
     from thesis_repro.lab.profiles import Profile
     from thesis_repro.tables.spec import Frame, Table
 
@@ -18,7 +21,9 @@ REGISTRY = {
 __all__ = [
     "assert_reproduces",
     "check",
+    "cite_index",
     "compare",
+    "evidence",
     "get",
     "live",
     "names",
@@ -78,20 +83,39 @@ def recorded(name: str, run: str | None = None) -> "Frame":
 
 
 def record(name: str, profile: "Profile", **options: Any) -> "Frame":
-    """Measure a table and record it under results/; options as in `measure`."""
+    """Measure a table and record it under results/; options as in `measure`.
+
+    Raises
+    ------
+    ValueError
+        For a quick run on another device than the CPU: its name has no room for it.
+    CellError
+    """
     from thesis_repro.tables import records
     from thesis_repro.tables.measure import measure
 
+    if profile.name == "quick" and profile.device != "cpu":
+        raise ValueError("a quick run is recorded on the CPU, so that runs do not replace others")
     frame = measure(get(name), profile, **options)
     records.write(frame)
     return frame
 
 
-def check(name: str) -> list[str]:
-    """Recompute the hashes of a table's records; raises Altered naming a changed file."""
+def check(name: str | None = None) -> list[str]:
+    """Recompute the hashes of a table's records, or of everything under results/.
+
+    Raises
+    ------
+    Altered
+        Naming the file that was changed, or that belongs to no record.
+    NotRecorded
+        If the table was never recorded.
+    """
     from thesis_repro.tables import records
 
-    return records.check(get(name).spec)
+    if name is not None:
+        return records.check(get(name).spec)
+    return records.check_all([get(name).spec for name in names()])
 
 
 def text(frame: "Frame", format: str) -> str:
@@ -127,23 +151,23 @@ def show(frame: "Frame", quoted: bool | None = None) -> Any:
 
 
 def compare(name: str, live: "Frame | None" = None) -> Any:
-    """Thesis against the fullest recorded paper run, with verdicts; then this run's drift."""
+    """Thesis against the fullest recorded paper run, with verdicts; then this run's drift.
+
+    Live and recorded values stand in columns of their own.
+    """
     from IPython.display import Markdown
 
     from thesis_repro.tables import records, render
     from thesis_repro.tables.verdict import judge_all
 
     spec = get(name).spec
-    paper = [run for run in records.runs(spec) if run != "quick"]
-    frame = records.read(spec, paper[0]) if paper else None
+    frame = records.paper(spec)
     judged = judge_all(frame, spec.claims)
     parts = []
     if judged:
-        about = f" Trend: {spec.trend_says}." if spec.trend_says else ""
-        title = f"Thesis or paper against our recorded run. {spec.caption}{about}"
-        grid = render.comparison(judged, frame, live)
-        if frame is None and live is None:
-            raise ValueError(f"{name}: nothing is recorded and no live frame was given")
+        title = f"Thesis or paper against our recorded run. {spec.caption}"
+        title += f" Trend: {spec.trend_says}." if spec.trend_says else ""
+        grid = render.comparison(spec, judged, frame, live)
         parts.append(render.myst(grid, f"tab-{name}-compare", title, len(spec.keys) + 1))
     if live is not None and live.run in records.runs(spec):
         committed = records.read(spec, live.run)
@@ -156,40 +180,55 @@ def compare(name: str, live: "Frame | None" = None) -> Any:
 def assert_reproduces(frame: "Frame") -> str:
     """Compare a live frame with the committed run of the same profile, column by column.
 
+    Other seeds than the committed ones give other numbers: nothing is compared then, and the
+    answer says so.
+
     Raises
     ------
     AssertionError
-        Naming each value that left its tolerance, or a row that appeared or went.
+        Naming each value that left its tolerance, or a row that appeared or went; or if there
+        is nothing to compare.
     NotRecorded
         If that run was never committed.
     """
     from thesis_repro.tables import records
 
     committed = records.read(frame.spec, frame.run)
+    ours, theirs = frame.provenance["seeds"], committed.provenance["seeds"]
+    if ours != theirs:
+        return f"{frame.spec.name}: not compared, seeds {ours} differ from the committed {theirs}"
     keys = [c.name for c in frame.spec.keys]
     lines, compared = [], 0
     rows = {tuple(map(str, r)) for r in frame.data[keys].itertuples(index=False)}
-    for row in rows ^ {tuple(map(str, r)) for r in committed.data[keys].itertuples(index=False)}:
-        lines.append(f"{' / '.join(row)}: only in one of the two runs")
-    for row in sorted(rows):
-        for column in (c for c in frame.spec.columns if c.drift is not None):
-            ours, theirs = frame.value(row, column.name), committed.value(row, column.name)
-            if ours is None and theirs is None:
+    others = {tuple(map(str, r)) for r in committed.data[keys].itertuples(index=False)}
+    lines += [f"{' / '.join(row)}: only in one of the two runs" for row in sorted(rows ^ others)]
+    for row in sorted(rows & others):
+        for column in frame.spec.columns:
+            now, then = frame.value(row, column.name), committed.value(row, column.name)
+            if column.drift is None or (now is None and then is None):
                 continue
             compared += 1
-            assert column.drift is not None
-            if ours is None or theirs is None or not abs(ours - theirs) <= column.drift:
+            if now is None or then is None or not abs(now - then) <= column.drift:
                 lines.append(
-                    f"{' / '.join(row)}: {column.name} is {ours}, committed {theirs}, allowed "
+                    f"{' / '.join(row)}: {column.name} is {now}, committed {then}, allowed "
                     f"difference {column.drift}"
                 )
+    if not compared:
+        lines.append("no value to compare")
     if lines:
         raise AssertionError(f"{frame.spec.name} ({frame.run}) drifted: " + "; ".join(lines))
     return f"{frame.spec.name}: {compared} values within tolerance of the committed {frame.run} run"
 
 
-def __getattr__(name: str) -> Any:
-    """`evidence` and `cite_index` live in a module of their own."""
-    if name in ("evidence", "cite_index"):
-        return partial(getattr(importlib.import_module("thesis_repro.tables.evidence"), name))
-    raise AttributeError(name)
+def evidence(live: "Mapping[str, Frame] | None" = None) -> "pd.DataFrame":
+    """Every published value beside ours, with its verdict; see :mod:`overview`."""
+    from thesis_repro.tables import overview
+
+    return overview.evidence(live)
+
+
+def cite_index() -> "pd.DataFrame":
+    """Every recorded run with its citation key; see :mod:`overview`."""
+    from thesis_repro.tables import overview
+
+    return overview.cite_index()

@@ -81,11 +81,15 @@ def _note(results: Sequence[Result]) -> str:
     """What a reader has to know of a row: a shortened training says so by itself."""
     notes = []
     for values in (r.values for r in results):
-        if values.get("epochs_run", 0) < values.get("epochs_paper", 0):
+        if _is_short(values):
             notes.append(f"shortened: {values['epochs_run']} of {values['epochs_paper']} epochs")
         if values.get("note"):
             notes.append(str(values["note"]))
     return "; ".join(dict.fromkeys(notes))
+
+
+def _is_short(values: Mapping[str, Any]) -> bool:
+    return bool(values.get("epochs_run", 0) < values.get("epochs_paper", 0))
 
 
 def tabulate(
@@ -93,6 +97,7 @@ def tabulate(
 ) -> pd.DataFrame:
     """Records by row to a data frame with fixed columns; expected rows without one are not run."""
     rows = []
+    # rows in the order of the plan or the spec, each once
     for row in dict.fromkeys((*expected, *records)):
         record = dict(records.get(row, {}))
         line: dict[str, Any] = {c.name: key for c, key in zip(spec.keys, row, strict=True)}
@@ -107,7 +112,7 @@ def tabulate(
         line["interval"] = record.get("interval", "")
         line["note"] = record.get("note", "")
         rows.append(line)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=spec.fields())
 
 
 def describe(
@@ -129,6 +134,19 @@ def describe(
             {"row": list(row), "config": engine.describe(cell.config), "key": cell.key}
             for row, cell in cells
         ],
+        "shortened": _shortened(cells, results),
         "wall_seconds": round(math.fsum(r.seconds for r in results), 1),
         **provenance.collect(profile.device, REPOSITORY),
     }
+
+
+def _shortened(
+    cells: Sequence[tuple[Row, Cell]], results: Sequence[Result]
+) -> list[dict[str, Any]]:
+    """Rows that were trained for fewer epochs than in the paper, each once."""
+    short = {
+        row: {name: r.values[name] for name in ("epochs_run", "epochs_paper")}
+        for (row, _), r in zip(cells, results, strict=True)
+        if _is_short(r.values)
+    }
+    return [{"row": list(row), **epochs} for row, epochs in short.items()]

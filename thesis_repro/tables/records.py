@@ -5,6 +5,7 @@ import hashlib
 import io
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 
 from thesis_repro.lab import sealed
 from thesis_repro.lab.sealed import Altered
-from thesis_repro.lab.store import write_atomic
+from thesis_repro.lab.store import sweep, write_atomic
 from thesis_repro.tables.measure import REPOSITORY
 from thesis_repro.tables.spec import Frame, TableSpec
 
@@ -20,6 +21,9 @@ RUNS = ("paper-cuda", "paper-cpu", "quick")
 """Names of recorded runs, the fullest first."""
 
 ROOT_VARIABLE = "THESIS_REPRO_RESULTS"
+PAIRS = {"models": ".safetensors", "figures": ".png"}
+"""Folders of files with a sealed card NAME.json that holds the file's sha256."""
+
 TEXT = ("status", "interval", "note")
 
 
@@ -44,17 +48,19 @@ def to_csv(frame: Frame) -> bytes:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return "" if math.isnan(value) else repr(value)
+        return "" if math.isnan(value) else repr(float(value))
     return str(value)
 
 
 def write(frame: Frame) -> Path:
     """Record a frame under its run's name; returns the CSV's path."""
     path = root() / frame.spec.name / f"{frame.run}.csv"
+    about = path.with_suffix(".json")
     content = to_csv(frame)
+    for file in (path, about):
+        sweep(file)
     write_atomic(path, content)
-    digest = hashlib.sha256(content).hexdigest()
-    sealed.write(path.with_suffix(".json"), {**frame.provenance, "sha256": digest})
+    sealed.write(about, {**frame.provenance, "sha256": hashlib.sha256(content).hexdigest()})
     return path
 
 
@@ -79,13 +85,16 @@ def read(spec: TableSpec, run: str | None = None) -> Frame:
         run = there[0]
     if run is None or run not in there:
         what = "no run" if run is None else f"no run {run!r}"
-        raise NotRecorded(
-            f"{spec.name}: {what} is recorded; run: thesis-repro run {spec.name} --profile "
-            f"{(run or 'paper').partition('-')[0]}"
-        )
+        raise NotRecorded(f"{spec.name}: {what} is recorded; {_advice(spec, run)}")
     path = root() / spec.name / f"{run}.csv"
     about = sealed.read(path.with_suffix(".json"))
     content = sealed.check_bytes(path, about["sha256"])
+    header = content.partition(b"\n")[0].decode().split(",")
+    if header != spec.fields() or about.get("spec_version") != spec.version:
+        raise NotRecorded(
+            f"{spec.name}: {run} was recorded when the table had other columns or another "
+            f"version; {_advice(spec, run)}"
+        )
     types = {c.name: str for c in (*spec.keys, *spec.columns) if c.kind in ("key", "text")}
     data = pd.read_csv(
         io.BytesIO(content),
@@ -99,26 +108,69 @@ def read(spec: TableSpec, run: str | None = None) -> Frame:
     return Frame(spec, run, data, about)
 
 
+def paper(spec: TableSpec) -> Frame | None:
+    """The fullest recorded paper run, or None."""
+    there = [run for run in runs(spec) if run != "quick"]
+    return read(spec, there[0]) if there else None
+
+
+def _advice(spec: TableSpec, run: str | None) -> str:
+    profile, _, device = (run or "quick").partition("-")
+    device = f" --device {device}" if device else ""
+    return f"run: thesis-repro run {spec.name} --profile {profile}{device}"
+
+
 def check(spec: TableSpec) -> list[str]:
     """Recompute every hash of a table's records; one line per run.
 
     Raises
     ------
+    NotRecorded
+        If there is no run.
     Altered
         Naming the first file that is not what was recorded, or belongs to no run.
     """
+    there = runs(spec)
+    known = {f"{run}{suffix}" for run in there for suffix in (".csv", ".json")}
+    _no_others(root() / spec.name, known)
+    if not there:
+        read(spec)
     lines = []
-    for run in runs(spec):
+    for run in there:
         frame = read(spec, run)
         if to_csv(frame) != (root() / spec.name / f"{run}.csv").read_bytes():
-            raise Altered(f"{spec.name}/{run}.csv does not fit the table's columns any more")
+            raise Altered(f"{spec.name}/{run}.csv was altered: it is not written as we write")
         lines.append(f"{key(frame)}: {run}, {frame.provenance['date']}, hash confirmed")
-    folder = root() / spec.name
-    known = {f"{run}{suffix}" for run in runs(spec) for suffix in (".csv", ".json")}
-    for path in sorted(folder.glob("*")) if folder.exists() else []:
-        if path.name not in known:
-            raise Altered(f"{spec.name}/{path.name} belongs to no recorded run")
     return lines
+
+
+def check_all(specs: Sequence[TableSpec]) -> list[str]:
+    """Recompute every hash under results/: tables, models, figures; one line each.
+
+    Raises
+    ------
+    Altered
+        Naming the first file that is not what was recorded, or that no record covers.
+    """
+    folders = {spec.name for spec in specs if (root() / spec.name).is_dir()}
+    _no_others(root(), folders | set(PAIRS))
+    lines = []
+    for spec in specs:
+        if spec.name in folders:
+            lines += check(spec)
+    for kind, suffix in PAIRS.items():
+        cards = sorted((root() / kind).glob("*.json"))
+        _no_others(root() / kind, {p for c in cards for p in (c.name, c.stem + suffix)})
+        for card in cards:
+            sealed.check_bytes(card.with_suffix(suffix), sealed.read(card)["sha256"])
+            lines.append(f"{kind}/{card.stem}: hash confirmed")
+    return lines
+
+
+def _no_others(folder: Path, known: set[str]) -> None:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.name not in known:
+            raise Altered(f"{folder.name}/{path.name} belongs to no record")
 
 
 def digest(frame: Frame) -> str:

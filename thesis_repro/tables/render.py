@@ -3,15 +3,17 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 
 from thesis_repro.tables import records
-from thesis_repro.tables.spec import NOT_RUN, Column, Frame
+from thesis_repro.tables.spec import NOT_PUBLISHED, NOT_RUN, Column, Frame, TableSpec
 from thesis_repro.tables.verdict import Judged
 
 BOOK = "Foundations for Conceptually Sound Neural Networks: an executable companion"
 AUTHOR = "The executable thesis developers"
+NOTHING = "–"
 
 Grid = tuple[list[str], list[list[str]]]
 """Headings and rows, ready to print."""
@@ -22,7 +24,7 @@ def number(
 ) -> str:
     """A value in the column's format, with its interval where there is one."""
     if value is None or math.isnan(value):
-        return "–"
+        return NOTHING
     text = column.format.format(value)
     if not (math.isnan(low) or math.isnan(high)):
         text += f" [{column.format.format(low)}, {column.format.format(high)}]"
@@ -30,59 +32,65 @@ def number(
 
 
 def grid(frame: Frame, quoted: bool = True) -> Grid:
-    """The frame as a reader sees it; quoted rows last, each with its source."""
+    """The frame as a reader sees it; quoted rows last, each with its source.
+
+    The number of seeds has a column only where rows differ in it; else the caption has it.
+    """
     spec = frame.spec
+    ran = frame.data[frame.data["status"] != NOT_RUN]
+    with_seeds = ran["seeds"].nunique() > 1
+    with_note = bool((frame.data["note"] != "").any())
     with_source = quoted and bool(spec.quoted)
-    with_note = any(frame.data["note"] != "")
     headings = [c.heading for c in (*spec.keys, *spec.columns)]
-    headings += ["note"] * with_note + ["source"] * with_source
+    headings += ["seeds"] * with_seeds + ["note"] * with_note + ["source"] * with_source
     rows = []
     for _, line in frame.data.iterrows():
         cells = [str(line[c.name]) for c in spec.keys]
         if line["status"] == NOT_RUN:
-            cells += [NOT_RUN, *["–"] * (len(spec.columns) - 1)]
+            cells += [NOT_RUN, *[NOTHING] * (len(spec.columns) - 1)]
         else:
             cells += [_cell(line, column) for column in spec.columns]
-        cells += [line["note"]] * with_note + [f"this book, {frame.run}"] * with_source
-        rows.append(cells)
+        cells += [str(line["seeds"])] * with_seeds + [str(line["note"])] * with_note
+        rows.append(cells + [f"this book, {frame.run}"] * with_source)
     for quote in spec.quoted if quoted else ():
-        cells = [*quote.row]
-        cells += [number(quote.values.get(c.name), c) for c in spec.columns]
-        cells += [""] * with_note + [f"quoted: {quote.source}"]
-        rows.append(cells)
+        cells = [*quote.row, *(number(quote.values.get(c.name), c) for c in spec.columns)]
+        cells += [NOTHING] * with_seeds + [""] * with_note
+        rows.append([*cells, f"quoted: {quote.source}"])
     return headings, rows
 
 
 def _cell(line: "pd.Series", column: Column) -> str:
     if column.kind == "text":
-        return str(line[column.name]) or "–"
-    return number(
-        float(line[column.name]),
-        column,
-        float(line[f"{column.name}_low"]),
-        float(line[f"{column.name}_high"]),
-    )
+        return str(line[column.name]) or NOTHING
+    low, high = float(line[f"{column.name}_low"]), float(line[f"{column.name}_high"])
+    return number(float(line[column.name]), column, low, high)
 
 
-def comparison(judged: Sequence[Judged], recorded: Frame | None, live: Frame | None) -> Grid:
-    """Thesis, recorded, difference, tolerance, verdict; the live quick run in columns of its own.
+def comparison(
+    spec: TableSpec, judged: Sequence[Judged], recorded: Frame | None, live: Frame | None
+) -> Grid:
+    """Thesis, recorded, live, difference, tolerance, verdict.
 
-    A live row has a counterpart in the thesis only under the paper profile, so the quick run is
-    shown beside its committed twin and never judged by the thesis.
+    The verdict is on the recorded run. The live run has a column of its own, which is left out
+    where it shares no row with the thesis (a quick run has other data sets).
     """
-    spec = (recorded or live or _nothing()).spec
+    shared = live is not None and any(live.lookup(j.claim.row) is not None for j in judged)
     run = recorded.run if recorded is not None else "no paper run"
     headings = [c.heading for c in spec.keys]
-    headings += ["measure", "thesis", f"recorded ({run})", "difference", "tolerance", "verdict"]
+    headings += ["measure", "thesis", f"recorded ({run})"]
+    headings += [f"live ({live.run})"] if shared and live is not None else []
+    headings += ["difference", "tolerance", "verdict"]
     rows = []
     for j in judged:
-        column = spec.column(j.claim.column)
-        thesis = "not published" if j.claim.value is None else column.format.format(j.claim.value)
-        ours = NOT_RUN if j.estimate is None else number(j.estimate, column, j.low, j.high)
-        gap = "–" if j.difference is None else _signed(j.difference, column)
-        side = {"at least": "≥ −", "at most": "≤ +", "equal": "±"}[j.claim.side]
-        tolerance = side + column.format.format(j.claim.tolerance)
-        rows.append([*j.claim.row, column.heading, thesis, ours, gap, tolerance, j.verdict])
+        claim, column = j.claim, spec.column(j.claim.column)
+        cells = [*claim.row, column.heading]
+        cells.append(NOT_PUBLISHED if claim.value is None else column.format.format(claim.value))
+        cells.append(NOT_RUN if j.estimate is None else number(j.estimate, column, j.low, j.high))
+        if shared and live is not None:
+            cells.append(number(live.value(claim.row, claim.column), column))
+        cells.append(NOTHING if j.difference is None else _signed(j.difference, column))
+        side = {"at least": "≥ −", "at most": "≤ +", "equal": "±"}[claim.side]
+        rows.append([*cells, side + column.format.format(claim.tolerance), j.verdict])
     return headings, rows
 
 
@@ -94,12 +102,14 @@ def drift(live: Frame, committed: Frame) -> Grid:
     rows = []
     for _, line in live.data.iterrows():
         row = tuple(str(line[c.name]) for c in spec.keys)
-        for column in (c for c in spec.columns if c.drift is not None):
+        for column in spec.columns:
+            if column.drift is None:
+                continue
             ours, theirs = live.value(row, column.name), committed.value(row, column.name)
             if ours is None and theirs is None:
                 continue
-            gap = "–" if ours is None or theirs is None else _signed(ours - theirs, column)
-            assert column.drift is not None
+            missing = ours is None or theirs is None
+            gap = NOTHING if missing else _signed((ours or 0.0) - (theirs or 0.0), column)
             allowed = "±" + column.format.format(column.drift)
             cells = [number(ours, column), number(theirs, column), gap, allowed]
             rows.append([*row, column.heading, *cells])
@@ -113,37 +123,42 @@ def _signed(value: float, column: Column) -> str:
     return ("+" if value > 0 else "−") + text
 
 
-def _nothing() -> Frame:
-    raise ValueError("a comparison needs a recorded or a live frame")
-
-
 def caption(frame: Frame) -> str:
-    """The spec's caption and the run: profile, device, seeds, date."""
+    """The spec's caption and the run: profile, device, seeds, date, intervals, what was cut."""
     about = frame.provenance
     seeds = ", ".join(map(str, about.get("seeds", [])))
     plural = "s" if len(about.get("seeds", [])) > 1 else ""
-    intervals = sorted({i for i in frame.data["interval"] if i})
-    says = f" Intervals: 95%, {'; '.join(intervals)}." if intervals else ""
-    return (
-        f"{frame.spec.caption}{says} Run: {frame.run}, {about.get('device', 'unknown device')}, "
-        f"seed{plural} {seeds}, {about.get('date', 'no date')}."
+    text = (
+        f"{frame.spec.caption} Profile {about.get('profile', frame.run)}, "
+        f"{about.get('device', 'unknown device')}, seed{plural} {seeds}, "
+        f"{about.get('date', 'no date')}."
     )
+    intervals = dict.fromkeys(m for i in frame.data["interval"] for m in i.split("; ") if m)
+    if intervals:
+        text += f" In brackets: 95% intervals, {'; '.join(intervals)}."
+    short = [
+        f"{' / '.join(s['row'])} ({s['epochs_run']} of {s['epochs_paper']} epochs)"
+        for s in about.get("shortened", [])
+    ]
+    return f"{text} Shortened: {'; '.join(short)}." if short else text
 
 
 def to_markdown(grid_: Grid, numeric_from: int = 0) -> str:
     """A pipe table; columns from `numeric_from` on are right-aligned."""
     headings, rows = grid_
     rule = ["---:" if i >= numeric_from else ":---" for i in range(len(headings))]
-    lines = [headings, rule, *rows]
-    return "\n".join(
-        "| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines
-    )
+    lines = [[_inline(c) for c in headings], rule, *([_inline(c) for c in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _inline(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def myst(grid_: Grid, name: str, caption_: str, numeric_from: int) -> str:
     """A numbered, captioned MyST table that can be referred to as `name`."""
     body = to_markdown(grid_, numeric_from)
-    return f"::::{{table}} {caption_}\n:name: {name}\n\n{body}\n\n::::\n"
+    return f"::::{{table}} {' '.join(caption_.split())}\n:name: {name}\n\n{body}\n\n::::\n"
 
 
 def cite_block(frame: Frame, downloads: bool) -> str:
@@ -160,38 +175,73 @@ def cite_block(frame: Frame, downloads: bool) -> str:
 def to_bibtex(frame: Frame) -> str:
     """A BibTeX entry that means this exact table."""
     about = frame.provenance
-    return (
-        f"@misc{{{records.key(frame)},\n"
-        f"  author = {{{{{AUTHOR}}}}},\n"
-        f"  title = {{Table {frame.spec.name} ({frame.run}). {frame.spec.caption}}},\n"
-        f"  howpublished = {{In: {BOOK}}},\n"
-        f"  year = {{{str(about.get('date', ''))[:4]}}},\n"
-        f"  note = {{SHA-256 of the CSV: {records.digest(frame)}}}\n"
-        f"}}"
-    )
+    fields = {
+        "author": f"{{{_tex(AUTHOR)}}}",  # a second pair of braces: one name, not to be split
+        "title": _tex(f"Table {frame.spec.name} ({frame.run}). {frame.spec.caption}"),
+        "howpublished": _tex(f"In: {BOOK}"),
+        "year": str(about.get("date", ""))[:4],
+        "note": f"SHA-256 of the CSV: {records.digest(frame)}",
+    }
+    body = "".join(f",\n  {name} = {{{value}}}" for name, value in fields.items())
+    return f"@misc{{{records.key(frame)}{body}\n}}"
 
 
 def to_latex(frame: Frame) -> str:
-    """A booktabs tabular with caption and label."""
+    """A table environment with a booktabs tabular, caption and label."""
     headings, rows = grid(frame)
-    # DataFrame.to_latex escapes what LaTeX reserves; dashes have TeX names
-    text: str = pd.DataFrame(rows, columns=headings).to_latex(
-        index=False, escape=True, caption=_escaped(caption(frame)), label=f"tab:{frame.spec.name}"
+    keys = len(frame.spec.keys)
+    lines = [" & ".join(map(_tex, row)) + r" \\" for row in [headings, *rows]]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{_tex(caption(frame))}}}",
+            rf"\label{{tab:{frame.spec.name}}}",
+            rf"\begin{{tabular}}{{{'l' * keys}{'r' * (len(headings) - keys)}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
     )
-    return text.replace("–", "--").replace("−", "$-$")
 
 
-def _escaped(text: str) -> str:
-    for character in "&%$#_{}":
-        text = text.replace(character, "\\" + character)
-    return text
+_TEX = str.maketrans(
+    {
+        **{c: f"\\{c}" for c in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": "$<$",
+        ">": "$>$",
+        "–": "--",
+        "−": "$-$",
+        "≥": r"$\geq$",
+        "≤": r"$\leq$",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+    }
+)
+
+
+def _tex(text: str) -> str:
+    return text.translate(_TEX)
 
 
 def to_json(frame: Frame) -> str:
-    """Provenance and rows at full precision."""
-    rows = json.loads(frame.data.to_json(orient="records", double_precision=15))
-    about = {k: v for k, v in frame.provenance.items() if k != "seal"}
-    return json.dumps({**about, "key": records.key(frame), "rows": rows}, indent=1, sort_keys=True)
+    """Provenance and rows at full precision; null where there is no value."""
+    rows: list[dict[str, Any]] = [
+        {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in row.items()
+        }
+        for row in frame.data.to_dict("records")
+    ]
+    about = {**frame.provenance, "key": records.key(frame), "sha256": records.digest(frame)}
+    return json.dumps({**about, "rows": rows}, indent=1, sort_keys=True, ensure_ascii=False)
 
 
 FORMATS: dict[str, Callable[[Frame], str]] = {

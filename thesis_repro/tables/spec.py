@@ -88,10 +88,12 @@ class TableSpec:
     version: int = 1
 
     def __post_init__(self) -> None:
-        names = {c.name for c in self.columns}
+        names = {c.name for c in self.columns if c.kind in ("rate", "number")}
         for claim in self.claims:
             if claim.column not in names or len(claim.row) != len(self.keys):
                 raise ValueError(f"{self.name}: claim {claim.row} {claim.column!r} fits no column")
+            if claim.tolerance < 0:
+                raise ValueError(f"{self.name}: claim {claim.row} has a tolerance below 0")
         for quote in self.quoted:
             if not set(quote.values) <= names or len(quote.row) != len(self.keys):
                 raise ValueError(f"{self.name}: quoted row {quote.row} fits no column")
@@ -99,6 +101,15 @@ class TableSpec:
     def column(self, name: str) -> Column:
         """The column of this name."""
         return next(c for c in (*self.keys, *self.columns) if c.name == name)
+
+    def fields(self) -> list[str]:
+        """The columns of a frame's data, and of its CSV, in order."""
+        names = [c.name for c in self.keys]
+        for column in self.columns:
+            names.append(column.name)
+            if column.kind != "text":
+                names += [f"{column.name}_low", f"{column.name}_high"]
+        return [*names, "status", "seeds", "interval", "note"]
 
 
 Plan = Sequence[tuple[Row, Cell | None]]
@@ -124,8 +135,9 @@ class Table:
 class Frame:
     """A computed table: measurements with intervals, and the run that made them.
 
-    data : one row per row of the table; for each column NAME the columns NAME, NAME_low,
-        NAME_high, and once n (points), seeds, interval, note.
+    data : one row per row of the table, with the columns of `TableSpec.fields`: the keys; for
+        each measure NAME its mean over seeds and the ends NAME_low and NAME_high of its 95%
+        interval; status (run, not run), seeds (how many), interval (which), note.
 
     provenance : as in results/<table>/<run>.json
     """

@@ -49,7 +49,11 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
 
 
 def summarise_rate(cells: Sequence[dict[str, int]]) -> tuple[float, float, float, str]:
-    """Mean over seeds in percent, its interval, and which interval it is."""
+    """Mean over seeds in percent, its interval, and which interval it is.
+
+    With fewer than three seeds the interval is over the test points of one seed: seeds share
+    their points, so counting them again would make it too narrow.
+    """
     shares = [100 * cell["k"] / cell["n"] for cell in cells]
     mean = math.fsum(shares) / len(shares)
     if len(shares) >= ENOUGH_SEEDS:

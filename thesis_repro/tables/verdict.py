@@ -9,6 +9,7 @@ EXCEEDED = "exceeded"
 REPRODUCED = "reproduced"
 TREND = "trend"
 NOT_REPRODUCED = "not reproduced"
+ROUNDING = 1e-9  # of a subtraction: 94.2 - 95.7 is a little below -1.5
 VERDICTS = (EXCEEDED, REPRODUCED, TREND, NOT_REPRODUCED, NOT_RUN, NOT_PUBLISHED)
 
 
@@ -48,12 +49,13 @@ def judge(claim: Claim, frame: Frame | None, trend: bool | None = None) -> Judge
 
 def _verdict(claim: Claim, difference: float, low: float, high: float, trend: bool | None) -> str:
     assert claim.value is not None
+    allowed = claim.tolerance + ROUNDING
     if claim.side == "equal":
-        good, beyond = abs(difference) <= claim.tolerance, False
+        good, beyond = abs(difference) <= allowed, False
     elif claim.side == "at least":
-        good, beyond = difference >= -claim.tolerance, low > claim.value
+        good, beyond = difference >= -allowed, low > claim.value
     else:
-        good, beyond = difference <= claim.tolerance, high < claim.value
+        good, beyond = difference <= allowed, high < claim.value
     if beyond:
         return EXCEEDED
     if good:

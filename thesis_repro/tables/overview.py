@@ -9,11 +9,6 @@ from thesis_repro.tables.spec import Frame
 from thesis_repro.tables.verdict import judge_all
 
 
-def _paper(name: str) -> Frame | None:
-    runs = [run for run in records.runs(get(name).spec) if run != "quick"]
-    return records.read(get(name).spec, runs[0]) if runs else None
-
-
 def evidence(live: Mapping[str, Frame] | None = None) -> pd.DataFrame:
     """One row per published value: thesis, recorded with interval, verdict, and where it stands.
 
@@ -23,7 +18,7 @@ def evidence(live: Mapping[str, Frame] | None = None) -> pd.DataFrame:
     rows = []
     for name in names():
         spec = get(name).spec
-        paper = _paper(name)
+        paper = records.paper(spec)
         for judged in judge_all(paper, spec.claims):
             claim = judged.claim
             frame = (live or {}).get(name)
