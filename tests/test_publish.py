@@ -15,7 +15,7 @@ from thesis_repro.publish import fingerprint, site, sources
 from thesis_repro.publish.execute import ChapterFailed, _check_parameters
 from thesis_repro.publish.render import _faults
 from thesis_repro.publish.sources import Run
-from thesis_repro.publish.stage import _sync
+from thesis_repro.publish.stage import _put
 
 PAGE = (
     '```{code-cell} ipython3\n:tags: [x]\nfrom thesis_repro.tables import show\nshow("a-b")\n```\n'
@@ -143,13 +143,17 @@ def test_a_chapter_has_exactly_the_three_parameters(found: set[str]) -> None:
 # staging
 
 
-def test_only_what_changed_is_written_and_only_what_was_staged_is_deleted(tmp_path: Path) -> None:
-    _sync(tmp_path, {"a": b"1", "b/c": b"2"})
-    (tmp_path / "b" / "sphinx").write_text("not ours")
-    old = (tmp_path / "a").stat().st_mtime_ns
-    _sync(tmp_path, {"a": b"1", "b/d": b"3"})
-    assert (tmp_path / "a").stat().st_mtime_ns == old
-    assert {p.name for p in tmp_path.rglob("*") if p.is_file()} == {".staged", "a", "d", "sphinx"}
+def test_the_staged_tree_is_laid_anew(tmp_path: Path) -> None:
+    target = tmp_path / "source"
+    (tmp_path / "source.new").mkdir()
+    (tmp_path / "source.new" / "left").write_text("by a build that was killed")
+    _put(target, {"a": b"1", "b/c": b"2"})
+    _put(target, {"a": b"1", "b/d": b"3"})
+    assert {p.name: p.read_bytes() for p in target.rglob("*") if p.is_file()} == {
+        "a": b"1",
+        "d": b"3",
+    }
+    assert [p.name for p in tmp_path.iterdir()] == ["source"]
 
 
 def test_the_log_of_a_renderer_is_cut_to_what_is_wrong() -> None:
@@ -162,7 +166,7 @@ def test_the_log_of_a_renderer_is_cut_to_what_is_wrong() -> None:
 GOOD = '<article><p>fine</p><img src="a.png" alt="a net"></article>'
 
 
-def _put(folder: Path, body: str) -> list[str]:
+def _page(folder: Path, body: str) -> list[str]:
     (folder / "index.html").write_text(f"<html><body>{body}</body></html>")
     (folder / "other.html").write_text('<article id="there"></article>')
     (folder / "a.png").write_bytes(b"")
@@ -172,7 +176,7 @@ def _put(folder: Path, body: str) -> list[str]:
 def test_a_sound_page_has_no_fault(tmp_path: Path) -> None:
     math = '<span class="math">\\(\\frac{1}{2}\\)</span><code>\\frac</code>'
     links = '<a href="other.html#there">x</a><a href="https://example.org/">far</a>'
-    assert _put(tmp_path, f"<article>{math}{links}</article>{GOOD}") == []
+    assert _page(tmp_path, f"<article>{math}{links}</article>{GOOD}") == []
 
 
 @pytest.mark.parametrize(
@@ -196,13 +200,13 @@ def test_a_sound_page_has_no_fault(tmp_path: Path) -> None:
     ],
 )
 def test_each_fault_of_a_page_is_found(tmp_path: Path, body: str, fault: str) -> None:
-    found = _put(tmp_path, f"<article>{body}</article>")
+    found = _page(tmp_path, f"<article>{body}</article>")
     assert [f for f in found if f.startswith("index.html: ") and fault in f], found
 
 
 def test_a_style_from_another_host_is_found(tmp_path: Path) -> None:
     (tmp_path / "x.css").write_text("@font-face { src: url('https://example.org/f.woff') }")
-    assert any("x.css: asks another host" in fault for fault in _put(tmp_path, GOOD))
+    assert any("x.css: asks another host" in fault for fault in _page(tmp_path, GOOD))
 
 
 def test_no_site_is_said(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Render the staged tree with jupyter-book, every warning an error.
 
-Sphinx works in ``_build/render`` and keeps its cache there; the finished site is copied to
-``_build/html`` in one move, so what lies there is always whole.
+Sphinx works in ``_build/render``; the finished site goes to ``_build/html`` in one move, so what
+lies there is always whole.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class RenderFailed(ValueError):
 def fingerprint(root: Path) -> str:
     """Return a hash of what the pages are made from: the staged tree, the package, the tools."""
     source = root / "_build" / "source"
-    listed = [source / name for name in (source / ".staged").read_text("utf-8").splitlines()]
+    staged = sorted(path for path in source.rglob("*") if path.is_file())
     digest = hashlib.sha256()
-    for path in [*listed, *sorted((root / "thesis_repro").rglob("*.py"))]:
+    for path in [*staged, *sorted((root / "thesis_repro").rglob("*.py"))]:
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     for name in ("sphinx", "jupyter-book", "myst-nb", "sphinx-book-theme"):
@@ -54,12 +54,9 @@ def render(root: Path, *, say: Callable[[str], None] = print) -> Path:
     if built(html) == key:
         say("  pages: unchanged, not rendered again")
         return html / "index.html"
-    work, begun = root / "_build" / "render", root / "_build" / "render" / "begun"
-    if begun.exists():
-        # a rendering that did not end: its cache would hide the warnings already given
-        shutil.rmtree(work)
-    work.mkdir(parents=True, exist_ok=True)
-    write_atomic(begun, b"")
+    work = root / "_build" / "render"
+    # always from nothing: a kept cache hides warnings already given, and old source pages
+    shutil.rmtree(work, ignore_errors=True)
     say("rendering")
     start = time.monotonic()
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
@@ -73,7 +70,7 @@ def render(root: Path, *, say: Callable[[str], None] = print) -> Path:
     if done.returncode:
         raise RenderFailed("\n".join(_faults(done.stdout)) + f"\n(the whole log: {log})")
     _put(work / "_build" / "html", html, key)
-    begun.unlink()
+    shutil.rmtree(work)
     say(f"  pages: rendered in {time.monotonic() - start:.1f} s")
     return html / "index.html"
 
@@ -87,14 +84,12 @@ def built(html: Path) -> str | None:
 
 
 def _put(new: Path, html: Path, key: str) -> None:
-    beside, old = html.with_name("html.new"), html.with_name("html.old")
-    for folder in (beside, old):
-        shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(new, beside)
-    write_atomic(beside / "build.json", json.dumps({"sources": key}).encode())
+    old = html.with_name("html.old")
+    shutil.rmtree(old, ignore_errors=True)
+    write_atomic(new / "build.json", json.dumps({"sources": key}).encode())
     if html.exists():
         html.rename(old)
-    beside.rename(html)
+    new.rename(html)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -43,6 +43,7 @@ def faults(html: Path) -> list[str]:
     """
     from bs4 import BeautifulSoup
 
+    html = html.resolve()
     if not (html / "index.html").is_file():
         raise ValueError(f"no page in {html}: run make book")
     soups = {

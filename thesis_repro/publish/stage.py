@@ -2,19 +2,18 @@
 
 Copies of the text pages, the executed chapters as notebooks, the recorded tables as downloads and
 the generated pieces of the status, evidence and cite pages. A chapter's ``.md`` is left out: two
-sources of one page would be an error. A file is written only if its content changed, so that a
-second rendering reads only what is new.
+sources of one page would be an error.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
 
 from thesis_repro import __version__
-from thesis_repro.lab.store import write_atomic
 from thesis_repro.publish import generated
 from thesis_repro.publish.execute import Executed
 
@@ -22,7 +21,7 @@ LEFT_OUT = (".ipynb_checkpoints", "__pycache__", "_generated", "_tables", "_figu
 
 
 def stage(root: Path, executed: Iterable[Executed]) -> Path:
-    """Bring ``_build/source`` up to date.
+    """Lay out ``_build/source`` anew.
 
     Parameters
     ----------
@@ -53,7 +52,7 @@ def stage(root: Path, executed: Iterable[Executed]) -> Path:
         wanted[f"book/_figures/{path.name}"] = path.read_bytes()
     for name, text in generated.pieces(root, executed).items():
         wanted[name] = text.encode()
-    _sync(target, wanted)
+    _put(target, wanted)
     return target
 
 
@@ -71,21 +70,15 @@ def _texts(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _sync(target: Path, wanted: dict[str, bytes]) -> None:
-    """Write what differs and delete what was staged before and is wanted no more.
-
-    Only names in the list of the last staging are deleted: Sphinx writes pages of its own there.
-    """
-    listing = target / ".staged"
-    before = listing.read_text("utf-8").splitlines() if listing.is_file() else []
-    target.mkdir(parents=True, exist_ok=True)
-    # first the union: a run that is killed here leaves no file that the next one does not know
-    write_atomic(listing, "\n".join(sorted({*before, *wanted})).encode())
-    for name in set(before) - set(wanted):
-        (target / name).unlink(missing_ok=True)
+def _put(target: Path, wanted: dict[str, bytes]) -> None:
+    """Write the tree beside its place and move it there whole."""
+    new, old = target.with_name("source.new"), target.with_name("source.old")
+    for folder in (new, old):
+        shutil.rmtree(folder, ignore_errors=True)
     for name, content in wanted.items():
-        path = target / name
-        if not path.is_file() or path.read_bytes() != content:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, content)
-    write_atomic(listing, "\n".join(sorted(wanted)).encode())
+        (new / name).parent.mkdir(parents=True, exist_ok=True)
+        (new / name).write_bytes(content)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)

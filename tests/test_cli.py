@@ -1,0 +1,150 @@
+"""The command line: quick help, one-line errors, what each command prints."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from thesis_repro import __version__, cli
+
+HEAVY = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "statsmodels",
+    "mlxtend",
+    "sphinx",
+    "papermill",
+    "IPython",
+)
+
+
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str, str]:
+    """Run the command in this process; return status, standard output, standard error."""
+    monkeypatch.setattr(sys, "argv", ["thesis-repro", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["book", "build", "--help"], ["--version"]]
+)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import sys\nfrom thesis_repro import cli\n"
+        f"sys.argv = ['thesis-repro', *{arguments!r}]\n"
+        "try:\n    cli.main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        f"print('HEAVY', sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("HEAVY []\n"), done.stdout
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, capsys, "--version") == (0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("run gloro-vra --profile fast", "no profile is called 'fast'; there are quick, paper"),
+        ("book build --profile fast", "no profile is called 'fast'; there are quick, paper"),
+        ("run gloro-vra --device tpu", "no device is called 'tpu'; there are cpu, cuda"),
+        ("run gloro-vrr", "no table is called 'gloro-vrr'; there are "),
+        ("table gloro-vrr", "no table is called 'gloro-vrr'; there are "),
+        ("table gloro-vrr --check", "no table is called 'gloro-vrr'; there are "),
+        ("data check mnisst", "no data set is called 'mnisst'; there are mnist-5k, "),
+        ("data fetch mnisst", "no data set is called 'mnisst'; there are mnist-5k, "),
+    ],
+)
+def test_a_wrong_name_is_one_line_with_the_choices(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: str, says: str
+) -> None:
+    status, out, err = call(monkeypatch, capsys, *arguments.split())
+    assert status == 1
+    assert out == ""
+    assert err.startswith(f"error: {says}")
+    assert err.count("\n") == 1
+
+
+def test_an_unknown_format_names_the_choices(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, err = call(monkeypatch, capsys, "table", "gloro-vra", "--format", "xml")
+    assert status == 2
+    for choice in ("md", "csv", "latex", "json", "bibtex"):
+        assert f"'{choice}'" in err
+
+
+def test_missing_data_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("THESIS_REPRO_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    status, _, err = call(monkeypatch, capsys, "data", "check", "cifar10")
+    assert status == 1
+    assert "thesis-repro data fetch cifar10" in err
+    assert err.count("\n") == 1
+
+
+def test_debug_anywhere_shows_where_it_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["thesis-repro", "run", "x", "--profile", "fast", "--debug"])
+    with pytest.raises(ValueError, match="no profile is called"):
+        cli.main()
+
+
+def test_outside_a_checkout_the_book_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from thesis_repro.publish import sources
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sources, "__file__", str(tmp_path / "x.py"))
+    status, _, err = call(monkeypatch, capsys, "book", "check")
+    assert status == 1
+    assert "run this inside a checkout" in err
+
+
+def test_doctor_names_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, _ = call(monkeypatch, capsys, "doctor")
+    assert status == 0
+    for word in (
+        f"thesis-repro {__version__}",
+        "torch 2.",
+        "devices: cpu (",
+        "mnist-5k",
+        "store: ",
+    ):
+        assert word in out
+
+
+def test_the_digits_that_ship_are_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, _ = call(monkeypatch, capsys, "data", "check", "mnist-5k")
+    assert status == 0
+    assert out.startswith("mnist-5k: 1 file, SHA-256 as expected")
+
+
+def test_lists_name_every_set_and_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from thesis_repro import data, tables
+
+    _, out, _ = call(monkeypatch, capsys, "data", "list")
+    assert [line.split()[0] for line in out.splitlines()] == [*data.NAMES, *data.EXTRAS]
+    _, out, _ = call(monkeypatch, capsys, "tables")
+    assert [line.split()[0] for line in out.splitlines()] == list(tables.names())

@@ -1,0 +1,297 @@
+"""The house in order: files that must agree, and what may never be committed."""
+
+import ast
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from itertools import chain
+from pathlib import Path
+from types import ModuleType
+
+import jsonschema
+import jupytext
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from thesis_repro import __version__, publish
+from thesis_repro.publish import fingerprint, sources
+
+ROOT = Path(__file__).resolve().parent.parent
+
+CONDA_NAMES = {"torch": "pytorch"}
+
+
+@pytest.fixture(scope="module")
+def project(root: Path) -> dict:
+    return tomllib.loads((root / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def tracked(root: Path) -> list[Path]:
+    """The files that git knows; skipped where there is no git."""
+    if not (root / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout
+    return [root / name for name in listed.split("\0") if name and (root / name).is_file()]
+
+
+# versions and needs
+
+
+def _pins(root: Path) -> dict[str, str]:
+    pins = {}
+    for line in (root / "requirements.lock").read_text().splitlines():
+        match = re.fullmatch(r"([A-Za-z0-9_.-]+)==([A-Za-z0-9_.+-]+)", line)
+        assert match, f"requirements.lock holds names and versions only, not {line!r}"
+        pins[canonicalize_name(match[1])] = match[2]
+    return pins
+
+
+def test_every_need_is_pinned_to_a_version_that_meets_it(root: Path, project: dict) -> None:
+    pins = _pins(root)
+    extras = chain.from_iterable(project["optional-dependencies"].values())
+    for need in map(Requirement, [*project["dependencies"], *extras]):
+        name = canonicalize_name(need.name)
+        assert name in pins, f"requirements.lock has no {name}"
+        assert need.specifier.contains(pins[name]), f"{need} is not met by {pins[name]}"
+
+
+def test_conda_asks_for_what_the_package_asks_for(root: Path, project: dict) -> None:
+    listed = yaml.safe_load((root / "environment.yml").read_text())["dependencies"]
+    conda = {
+        r.name: r.specifier for r in map(Requirement, filter(lambda d: type(d) is str, listed))
+    }
+    needs = {
+        CONDA_NAMES.get(r.name, r.name): r.specifier
+        for r in map(Requirement, project["dependencies"])
+    }
+    needs["python"] = Requirement(f"python{project['requires-python']}").specifier
+    for tool in ("pip", "setuptools"):
+        conda.pop(tool)
+    assert conda == needs
+
+
+def test_old_python_is_refused_in_one_line(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setup = _load(root / "tools" / "setup_venv.py")
+    monkeypatch.setattr(setup, "NEEDED", (9, 0))
+    with pytest.raises(SystemExit) as stop:
+        setup.main()
+    assert "3.11 or newer is needed" in str(stop.value)
+
+
+def test_the_stamp_changes_with_the_pins_and_the_needs(root: Path, tmp_path: Path) -> None:
+    setup = _load(root / "tools" / "setup_venv.py")
+    names = []
+    for change in (None, "requirements.lock", "pyproject.toml"):
+        for name in ("requirements.lock", "pyproject.toml"):
+            (tmp_path / name).write_text("changed" if name == change else "as before")
+        names.append(setup.stamp_name(str(tmp_path)))
+    assert len(set(names)) == 3
+    assert not setup.works(str(tmp_path / "no-python"))
+    assert setup.works(sys.executable)
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# citing
+
+
+def test_the_citation_file_meets_its_schema(root: Path) -> None:
+    schema = json.loads((root / "tests" / "vendor" / "cff-1.2.0.schema.json").read_text())
+    # dates stay text: the schema describes the file, not what YAML makes of it
+    citation = yaml.load((root / "CITATION.cff").read_text(), Loader=yaml.BaseLoader)
+    for reference in citation["references"]:
+        reference["year"] = int(reference["year"])
+    jsonschema.Draft7Validator(schema).validate(citation)
+    assert citation["version"] == __version__
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft7Validator(schema).validate(citation | {"type": "book"})
+
+
+def test_the_changes_name_this_version(root: Path) -> None:
+    assert re.search(rf"^## {re.escape(__version__)}\b", (root / "CHANGES.md").read_text(), re.M)
+
+
+# what is never committed
+
+REGISTRIES = re.compile(
+    r"pypi\.(?:org|python)|pythonhosted\.|registry\.npm|debian\.org|conda\.anaconda"
+)
+MACHINE = re.compile(r"(?<![\w.])/(?:home/(?!me\b)\w|root/\w|Users/\w|work/\w)")
+
+
+def test_no_notebook_is_committed(tracked: list[Path]) -> None:
+    assert [path for path in tracked if path.suffix == ".ipynb"] == []
+
+
+def test_no_large_file_is_committed(tracked: list[Path]) -> None:
+    assert [p for p in tracked if p.stat().st_size > 10_000_000] == []
+
+
+def test_no_path_of_a_machine_and_no_registry_is_committed(root: Path, tracked: list[Path]) -> None:
+    found = []
+    for path in tracked:
+        if "vendor" in path.parts or path.suffix in (".png", ".safetensors", ".woff"):
+            continue
+        text = path.read_text("utf-8")
+        for pattern in (REGISTRIES, MACHINE):
+            found += [f"{path.relative_to(root)}: {m[0]}" for m in pattern.finditer(text)]
+    assert found == []
+
+
+def test_the_patterns_see_what_they_should() -> None:
+    assert REGISTRIES.search("https://py" + "pi.org/simple")
+    assert MACHINE.search("see /ro" + "ot/thesis")
+    assert not MACHINE.search("tests/robustness, book/work/x, /home/me/x")
+
+
+def test_no_pickle(root: Path) -> None:
+    # CIFAR is published as pickles: its reader has an unpickler that knows arrays alone
+    pattern = re.compile(
+        r"\b(?:import|from) (?:pickle|joblib|dill|shelve)\b|torch\.(?:load|save)\("
+        r"|allow_pickle=True"
+    )
+    modules = sorted((root / "thesis_repro").rglob("*.py"))
+    found = {p.relative_to(root / "thesis_repro").as_posix(): p.read_text() for p in modules}
+    assert {name for name, text in found.items() if pattern.search(text)} == {"data/readers.py"}
+    assert "pickle.load" not in found["data/readers.py"]
+    assert "class _ArraysOnly(pickle.Unpickler)" in found["data/readers.py"]
+
+
+def test_each_vendored_script_has_its_licence(root: Path) -> None:
+    vendor = root / "book" / "_static" / "vendor"
+    assert "Apache License" in (vendor / "mathjax" / "LICENSE").read_text()
+    for name in ("popper", "tippy"):
+        assert "Permission is hereby granted" in (vendor / f"{name}.LICENSE").read_text()
+    fonts = vendor / "mathjax" / "output" / "chtml" / "fonts" / "woff-v2"
+    assert len(list(fonts.glob("*.woff"))) > 20
+
+
+def test_make_and_ci_files_are_runnable(root: Path) -> None:
+    assert (root / ".ci" / "run").stat().st_mode & 0o111
+    subprocess.run(["bash", "-n", root / ".ci" / "run"], check=True)
+    told = subprocess.run(
+        ["make", "-n", "book"], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert "thesis-repro book build --profile quick" in told.stdout
+    workflow = yaml.safe_load((root / ".github" / "workflows" / "book.yml").read_text())
+    assert {"run": "make test"} in workflow["jobs"]["test"]["steps"]
+
+
+# chapters
+
+CHAPTERS = publish.chapters(ROOT)
+
+
+@pytest.mark.parametrize("docname", CHAPTERS)
+def test_a_chapter_survives_the_round_trip_through_a_notebook(root: Path, docname: str) -> None:
+    text = (root / f"{docname}.md").read_text("utf-8")
+    notebook = jupytext.reads(text, fmt="md:myst")
+    again = jupytext.reads(jupytext.writes(notebook, fmt="md:myst"), fmt="md:myst")
+    assert [(c.cell_type, c.source, c.metadata) for c in notebook.cells] == [
+        (c.cell_type, c.source, c.metadata) for c in again.cells
+    ]
+    assert "jupytext_version" not in sources.header(text)["jupytext"]["text_representation"]
+
+
+@pytest.mark.parametrize("docname", CHAPTERS)
+def test_the_code_of_a_chapter_is_clean(root: Path, docname: str) -> None:
+    notebook = jupytext.read(root / f"{docname}.md", fmt="md:myst")
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    long = [line for cell in cells for line in cell.splitlines() if len(line) > 72]
+    assert long == [], "longer lines scroll on the page"
+    code = "\n\n\n".join(cells) + "\n"
+    rules = ["check", "--isolated", "--select", "F,E,B", "--ignore", "B018,E402,E501"]
+    command = [
+        Path(sys.executable).with_name("ruff"),
+        *rules,
+        "--config",
+        "builtins=['display']",
+        "-",
+    ]
+    done = subprocess.run(command, input=code, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+ANATOMY = {
+    "a label, a title and the claim in one sentence": r"^\([a-z-]+\)=\n# .+\n\n\*[^*\n]+\.\*\n",
+    "the result first": r"^## The result first$",
+    "a live table": r"tables\.live\(",
+    "the box: thesis part": r"^:::\{admonition\} About this chapter\n(?::.*\n)*- \*\*Thesis:\*\*",
+    "the box: tables": r"^- \*\*Tables:\*\*",
+    "the box: time and needs": r"^- \*\*Time and needs:\*\*",
+    "what is learnt": r"^\*\*You will learn\*\*",
+    "setting and notation": r"^## Setting and notation$",
+    "a definition or theorem": r"^:::\{prf:",
+    "an equation with a number": r"^:label: eq-|\(eq-[\w-]+\)$",
+    "an example by hand": r"^##.*[Bb]y hand",
+    "the recorded table": r"tables\.recorded\(",
+    "thesis against recorded and live": r"tables\.compare\(",
+    "what changes when": r"^## What changes when",
+    "limits": r"^## Limits$",
+    "a summary of three": r"^## Summary\n\n(?:- .+\n){3}\n",
+    "exercises": r"^## Exercises$",
+    "how to cite": r"^## Cite",
+    "the comparison with the committed run": r"assert_reproduces\(",
+}
+
+
+@pytest.mark.parametrize("docname", CHAPTERS)
+def test_the_parts_of_a_chapter_stand_in_their_order(root: Path, docname: str) -> None:
+    text = (root / f"{docname}.md").read_text("utf-8")
+    at = 0
+    for part, pattern in ANATOMY.items():
+        found = re.compile(pattern, re.MULTILINE).search(text, at)
+        assert found, f"{part} is missing, or stands before what should precede it"
+        at = found.start()
+    exercises = re.findall(r"^:::\{exercise(?:-start)?\}", text, re.MULTILINE)
+    assert 2 <= len(exercises) <= 4
+    solutions = set(re.findall(r"^:::\{solution(?:-start)?\} (\S+)", text, re.MULTILINE))
+    assert solutions <= set(re.findall(r"^:label: (ex-\S+)", text, re.MULTILINE))
+    assert len(solutions) >= 2
+
+
+@pytest.mark.parametrize("docname", CHAPTERS)
+def test_each_figure_of_a_chapter_has_caption_and_alternative_text(
+    root: Path, docname: str
+) -> None:
+    notebook = jupytext.read(root / f"{docname}.md", fmt="md:myst")
+    drawn = [c.metadata for c in notebook.cells if c.cell_type == "code" and "figures." in c.source]
+    figures = [data["mystnb"] for data in drawn if "mystnb" in data]
+    assert figures
+    for figure in figures:
+        assert len(figure["image"]["alt"]) > 40
+        assert figure["figure"]["name"].startswith("fig-")
+        assert figure["figure"]["caption"].endswith(".")
+
+
+@pytest.mark.parametrize("docname", CHAPTERS)
+def test_a_chapter_holds_no_logic(root: Path, docname: str) -> None:
+    """Text and calls: a chapter may define a small function to teach, never a class."""
+    tree = ast.parse(fingerprint.code_of((root / f"{docname}.md").read_text("utf-8")))
+    assert [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)] == []
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert [f.name for f in functions if (f.end_lineno or 0) - f.lineno > 12] == []
+    imported = {
+        (alias.name if isinstance(node, ast.Import) else node.module or "").split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert "matplotlib" not in imported, "figures are drawn by thesis_repro.figures"
