@@ -1,0 +1,180 @@
+"""Class experts: masks that do not accumulate, rankings, the choice of units, detectors."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from thesis_repro import nets
+from thesis_repro.explanations import experts, influence
+from thesis_repro.explanations.experts import Choice, Detector, Experts, keep, masked
+
+SHAPE = (1, 12, 12)
+
+
+@pytest.fixture
+def net() -> nn.Sequential:
+    generator = torch.Generator().manual_seed(3)
+    return nets.cnn_2c2f("relu", in_shape=SHAPE, classes=4, generator=generator).eval()
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.rand(40, *SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def y(net: nn.Sequential, x: Tensor) -> Tensor:
+    """Labels in which every class occurs."""
+    return torch.arange(40) % 4
+
+
+def planted() -> tuple[nn.Sequential, Tensor, Tensor]:
+    """Units 0 and 1 tell class 0, unit 2 speaks against it; 3 is loud and means nothing."""
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    with torch.no_grad():
+        net[0].weight.copy_(torch.eye(4))
+        net[0].bias.zero_()
+        net[2].weight.copy_(torch.tensor([[2.0, 1.0, -3.0, 0.0], [0.0, 0.0, 3.0, 0.0]]))
+        net[2].bias.copy_(torch.tensor([0.0, 0.5]))
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(60, 4, generator=generator) * 0.1
+    y = torch.arange(60) % 2
+    x[y == 0, 0] += 1
+    x[y == 1, 2] += 1
+    x[:, 3] += 9
+    return net, x, y
+
+
+def test_detector_by_hand() -> None:
+    found = Detector(found=8, positives=10, alarms=2, negatives=40)
+    assert found.recall == 0.8
+    assert found.precision == 0.8
+    assert found.balanced == pytest.approx((0.8 + 0.95) / 2)
+    everything = Detector(10, 10, 40, 40)
+    assert (everything.recall, everything.precision, everything.balanced) == (1.0, 0.2, 0.5)
+    assert Detector(0, 10, 0, 40).precision == 0
+
+
+def test_planted_experts_are_found() -> None:
+    net, x, y = planted()
+    layer = Experts(net, "1", x, y)
+    scores = layer.influence(0)
+    assert scores.argsort(descending=True).tolist() == [0, 1, 3, 2]
+    assert scores.tolist() == [2.0, 1.0, -3.0, 0.0]
+    assert layer.activation(0).argmax() == 3
+    chosen = layer.choose(0, scores, 2)
+    assert layer.detect(0, keep(scores, chosen)).balanced == 1.0
+    assert chosen.units == 2
+    loud = keep(layer.activation(0), Choice(1, 0))
+    assert loud.tolist() == [False, False, False, True]
+    assert layer.detect(0, loud).balanced <= 0.5
+
+
+def test_choose_is_the_best_split(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
+    layer = Experts(net, "6", x, y)
+    scores = layer.influence(1)
+    chosen = layer.choose(1, scores, 5)
+    every = [layer.detect(1, keep(scores, Choice(a, 5 - a))).balanced for a in range(6)]
+    assert layer.detect(1, keep(scores, chosen)).balanced == max(every)
+    assert chosen.alpha == max(a for a in range(6) if every[a] == max(every))
+
+
+def test_masks_do_not_accumulate(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
+    """After a mask of zeros, the whole net and any other mask give what they gave before."""
+    layer = Experts(net, "3", x, y)
+    some = torch.arange(layer.units) % 3 == 0
+    whole, part = layer.labels(), layer.labels(some)
+    before = layer.z.clone()
+    nothing = layer.labels(torch.zeros(layer.units, dtype=torch.bool))
+    assert torch.equal(layer.labels(some), part)
+    assert torch.equal(layer.labels(), whole)
+    assert torch.equal(layer.z, before)
+    assert len(nothing.unique()) == 1
+    assert torch.equal(layer.labels(torch.ones(layer.units, dtype=torch.bool)), whole)
+    assert torch.equal(whole, net(x).argmax(1))
+
+
+def test_masking_is_zeroing_in_a_forward_pass(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
+    for name in ("1", "3", "5"):
+        layer = Experts(net, name, x, y)
+        kept = torch.rand(layer.units, generator=torch.Generator().manual_seed(2)) > 0.5
+
+        def mask(module: nn.Module, inputs: object, z: Tensor, kept: Tensor = kept) -> Tensor:
+            z = z.clone()
+            z[:, ~kept] = 0
+            return z
+
+        handle = net[int(name)].register_forward_hook(mask)
+        expected = net(x).argmax(1)
+        handle.remove()
+        assert torch.equal(layer.labels(kept), expected)
+
+
+def test_keep_takes_both_ends() -> None:
+    scores = torch.tensor([0.5, -2.0, 3.0, 0.0, -1.0])
+    assert keep(scores, Choice(2, 1)).tolist() == [True, True, True, False, False]
+    assert keep(scores, Choice(0, 2)).tolist() == [False, True, False, False, True]
+    assert keep(scores, Choice(5, 0)).all()
+    for alpha, beta in itertools.product(range(4), range(2)):
+        assert keep(scores, Choice(alpha, beta)).sum() == alpha + beta
+
+
+def test_curve_is_detect(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
+    layer = Experts(net, "6", x, y)
+    scores = layer.activation(2)
+    choices = [Choice(n, 0) for n in (1, 10, 100)]
+    curve = layer.curve(2, scores, choices)
+    assert curve == [layer.detect(2, keep(scores, choice)) for choice in choices]
+    assert curve[-1] == layer.detect(2)
+
+
+@pytest.mark.parametrize("activation", ["relu", "minmax"])
+@pytest.mark.parametrize("name", ["1", "6"])
+def test_input_gradient_is_a_directional_derivative(activation: str, name: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    net = nets.cnn_2c2f(activation, in_shape=SHAPE, classes=4, generator=generator).double().eval()
+    x = torch.rand(6, *SHAPE, generator=generator, dtype=torch.float64)
+    layer = Experts(net, name, x, torch.zeros(6, dtype=torch.int64))
+    saliency = influence.internal_influence(net, x, "", influence.class_score(0), influence.point())
+    step = saliency / saliency.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    t = 1e-6
+    moved = [layer.cut.activations(x + s * t * step) for s in (1, -1)]
+    expected = influence.per_unit((moved[0] - moved[1]) / (2 * t)).mean(0)
+    assert (layer.input_gradient(0) - expected).abs().max() < 1e-6
+
+
+def test_rankings(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
+    layer = Experts(net, "3", x, y)
+
+    def random(seed: int) -> Tensor:
+        return layer.ranking("random", 0, torch.Generator().manual_seed(seed))
+
+    for name in experts.RANKINGS:
+        assert layer.ranking(name, 0, torch.Generator()).shape == (layer.units,)
+    assert torch.equal(random(1), random(1))
+    assert not torch.equal(random(1), random(2))
+    of_class = influence.internal_influence(
+        net, x[y == 2], "3", influence.class_score(2), influence.point()
+    )
+    assert torch.equal(layer.ranking("influence", 2), influence.per_unit(of_class).mean(0))
+
+
+def test_refusals(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
+    layer = Experts(net, "3", x, y)
+    scores = torch.arange(float(layer.units))
+    cases = (
+        (lambda: Experts(net, "3", x, y[:2]), "as many labels"),
+        (lambda: Experts(net, "33", x, y), "close names"),
+        (lambda: layer.influence(9), "no image of class 9"),
+        (lambda: layer.ranking("beauty", 0), "unknown ranking"),
+        (lambda: layer.choose(0, scores, 0), "budget of 0"),
+        (lambda: layer.choose(0, scores, 33), "budget of 33"),
+        (lambda: keep(scores, Choice(33, 0)), "does not fit"),
+        (lambda: keep(scores, Choice(-1, 0)), "does not fit"),
+        (lambda: masked(x, torch.ones(2, dtype=torch.bool)), "does not fit"),
+    )
+    for build, says in cases:
+        with pytest.raises(ValueError, match=says):
+            build()

@@ -1,0 +1,258 @@
+"""Class experts: the few units of a layer that are enough to recognise a class.
+
+Units are ranked by their influence on a class's score over images of that class. The alpha most
+positive and the beta most negative ones are kept, the others are set to zero, and the net is
+then judged as a detector of the class. Explained in the chapter explanations/experts.
+
+References
+----------
+Leino, Sen, Datta, Fredrikson and Li 2018, section on the essence of a class.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from thesis_repro.explanations.cuts import Cut, find, hooked
+from thesis_repro.explanations.influence import (
+    Distribution,
+    Quantity,
+    class_score,
+    internal_influence,
+    per_unit,
+    point,
+)
+
+RANKINGS = ("influence", "activation", "gradient at the input", "random")
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A net as a detector of one class, on labelled images.
+
+    found, positives : images of the class that are called so, and all of them
+    alarms, negatives : images of other classes that are called so, and all of them
+    """
+
+    found: int
+    positives: int
+    alarms: int
+    negatives: int
+
+    @property
+    def recall(self) -> float:
+        """Share of the class's images that are found, in [0, 1]."""
+        return self.found / self.positives if self.positives else float("nan")
+
+    @property
+    def precision(self) -> float:
+        """Share of the calls that are right; 0 where nothing is called."""
+        return self.found / max(self.found + self.alarms, 1)
+
+    @property
+    def balanced(self) -> float:
+        """Balanced accuracy: mean of recall and of the share of negatives left alone.
+
+        A detector that calls everything, or nothing, has 1/2.
+        """
+        quiet = 1 - self.alarms / self.negatives if self.negatives else float("nan")
+        return (self.recall + quiet) / 2
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How many units to keep on each side: the most positive, the most negative."""
+
+    alpha: int
+    beta: int
+
+    @property
+    def units(self) -> int:
+        """All units kept."""
+        return self.alpha + self.beta
+
+
+class Experts:
+    """One layer of a net, with its activations on a set of images computed once.
+
+    Masks are applied to fresh copies of the stored activations, so no mask outlives its call.
+
+    Parameters
+    ----------
+    model : nn.Module in eval mode
+    slice : dotted name of the layer whose units are ranked and masked
+    x : (n, ...) images
+    y : (n,) int64 labels
+
+    Raises
+    ------
+    ValueError
+        As for ``internal_influence``, or if x and y differ in length.
+    """
+
+    def __init__(self, model: nn.Module, slice: str, x: Tensor, y: Tensor) -> None:
+        if len(x) != len(y) or not len(x):
+            raise ValueError(f"need as many labels as images, got {len(y)} and {len(x)}")
+        self.model, self.slice, self.x, self.y = model, slice, x, y
+        self.cut = Cut(model, slice)
+        self.z = self.cut.activations(x)
+
+    @property
+    def units(self) -> int:
+        """Number of units: channels of a convolution, units of a dense layer."""
+        return self.z.shape[1]
+
+    def detect(self, c: int, keep: Tensor | None = None) -> Detector:
+        """Detect class c with the units of `keep` alone, (units,) bool; None keeps all.
+
+        Raises
+        ------
+        ValueError
+            If `keep` has another length than the layer has units.
+        """
+        labels = self.labels(keep)
+        called, truth = labels == c, self.y == c
+        found, positives = int((called & truth).sum()), int(truth.sum())
+        return Detector(found, positives, int(called.sum()) - found, len(truth) - positives)
+
+    def labels(self, keep: Tensor | None = None) -> Tensor:
+        """Predicted labels (n,) with the units of `keep` alone."""
+        return self.cut.output(self.z if keep is None else masked(self.z, keep), self.x).argmax(1)
+
+    def influence(
+        self,
+        c: int,
+        distribution: Distribution | None = None,
+        quantity: Quantity | None = None,
+        over: str = "max",
+    ) -> Tensor:
+        """Mean influence of each unit on class c over the images of that class, (units,)."""
+        x = self._of(c)
+        found = internal_influence(
+            self.model, x, self.slice, quantity or class_score(c), distribution or point()
+        )
+        return per_unit(found, over).mean(0)
+
+    def activation(self, c: int, over: str = "max") -> Tensor:
+        """Mean activation of each unit over the images of class c, (units,)."""
+        self._of(c)
+        return per_unit(self.z[self.y == c], over).mean(0)
+
+    def input_gradient(self, c: int, over: str = "max") -> Tensor:
+        """How fast each unit grows along the saliency map of class c, (units,).
+
+        The mean over images of the class of the directional derivative of the unit along the
+        gradient of the class's logit with respect to the input.
+        """
+        x = self._of(c)
+        saliency = internal_influence(self.model, x, "", class_score(c), point())
+        step = saliency / saliency.flatten(1).norm(dim=1).clamp(min=1e-12).view(
+            -1, *[1] * (x.ndim - 1)
+        )
+        return per_unit(_along(self._layer, x, step), over).mean(0)
+
+    def ranking(self, name: str, c: int, generator: torch.Generator | None = None) -> Tensor:
+        """Scores (units,) by one of RANKINGS; "random" draws from the generator.
+
+        Raises
+        ------
+        ValueError
+            On an unknown ranking, or a class without images.
+        """
+        if name == "influence":
+            return self.influence(c)
+        if name == "activation":
+            return self.activation(c)
+        if name == "gradient at the input":
+            return self.input_gradient(c)
+        if name == "random":
+            return torch.rand(self.units, generator=generator)
+        raise ValueError(f"unknown ranking {name!r}; choose one of {', '.join(RANKINGS)}")
+
+    def choose(self, c: int, scores: Tensor, budget: int, step: int = 1) -> Choice:
+        """The alpha and beta, together `budget`, that detect class c best on these images.
+
+        Best means the highest balanced accuracy; of equal ones, that with more positive units.
+
+        Parameters
+        ----------
+        c : class
+        scores : (units,)
+        budget : number of units to keep
+        step : try every so many splits of the budget
+
+        Raises
+        ------
+        ValueError
+            If the budget is below 1 or above the number of units.
+        """
+        if not 1 <= budget <= self.units:
+            raise ValueError(f"a budget of {budget} units does not fit a layer of {self.units}")
+        choices = [Choice(alpha, budget - alpha) for alpha in range(budget, -1, -step)]
+        quality = [self.detect(c, keep(scores, choice)).balanced for choice in choices]
+        return choices[max(range(len(choices)), key=quality.__getitem__)]
+
+    def curve(self, c: int, scores: Tensor, choices: Sequence[Choice]) -> list[Detector]:
+        """The compression curve of class c: the detector at each choice."""
+        return [self.detect(c, keep(scores, choice)) for choice in choices]
+
+    def _layer(self, x: Tensor) -> Tensor:
+        seen: list[Tensor] = []
+        module = find(self.model, self.slice)
+        with hooked([(module, lambda module, inputs, output: seen.append(output))]):
+            self.model(x)
+        return seen[0]
+
+    def _of(self, c: int) -> Tensor:
+        x = self.x[self.y == c]
+        if not len(x):
+            raise ValueError(f"there is no image of class {c}: nothing to rank its units by")
+        return x
+
+
+def keep(scores: Tensor, choice: Choice) -> Tensor:
+    """The units to keep, (units,) bool: alpha from the top of the scores, beta from the bottom.
+
+    Raises
+    ------
+    ValueError
+        If alpha or beta is negative, or both together exceed the number of units.
+    """
+    if min(choice.alpha, choice.beta) < 0 or choice.units > len(scores):
+        raise ValueError(f"{choice} does not fit a layer of {len(scores)} units")
+    order = scores.argsort(descending=True, stable=True)
+    kept = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
+    kept[order[: choice.alpha]] = True
+    kept[order[len(scores) - choice.beta :]] = True
+    return kept
+
+
+def masked(z: Tensor, kept: Tensor) -> Tensor:
+    """A copy of the activations (n, units, ...) with every unit that is not kept at zero.
+
+    Raises
+    ------
+    ValueError
+        If `kept` has another length than there are units.
+    """
+    if kept.shape != z.shape[1:2]:
+        raise ValueError(f"a mask of shape {tuple(kept.shape)} does not fit {z.shape[1]} units")
+    shape = [1, -1, *[1] * (z.ndim - 2)]
+    return z * kept.to(z).view(shape)
+
+
+def _along(h: Callable[[Tensor], Tensor], x: Tensor, step: Tensor) -> Tensor:
+    """The derivative of h at x along `step`, shaped like h(x).
+
+    The gradient of <h(x), v> with respect to x is linear in v; the derivative of its product with
+    `step` with respect to v is what we want: two backward passes for all units at once.
+    """
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        z = h(leaf)
+        v = torch.zeros_like(z, requires_grad=True)
+        (pulled,) = torch.autograd.grad(z, leaf, v, create_graph=True)
+        (pushed,) = torch.autograd.grad(pulled, v, step)
+    return pushed.detach()
