@@ -22,7 +22,7 @@ def pieces(root: Path, executed: Sequence[Executed]) -> dict[str, str]:
     """Return the generated files, by name in the staged tree."""
     return {
         f"{FOLDER}/status.md": status(root, executed),
-        f"{FOLDER}/evidence.md": evidence(root, executed[0].run if executed else Run()),
+        **evidence(root, executed[0].run if executed else Run()),
         f"{FOLDER}/cite.md": cite(root),
         **downloads(),
     }
@@ -49,15 +49,20 @@ def status(root: Path, executed: Sequence[Executed]) -> str:
     return _table("tab-status", "The chapters of this build.", headings, rows)
 
 
-def evidence(root: Path, run: Run) -> str:
-    """Return one table for each table of the thesis: every published value, ours, the verdict."""
+def evidence(root: Path, run: Run) -> dict[str, str]:
+    """Return the picture of all published values, and a table for each table of the thesis."""
     from thesis_repro import tables
+    from thesis_repro.figures import evidence as picture
 
     live = {name: frame for name in tables.names() if (frame := _live(name, run)) is not None}
     claims = tables.evidence(live)
     if claims.empty:
-        return NONE_YET
-    known, parts = chapters(root), []
+        return {f"{FOLDER}/evidence.md": NONE_YET}
+    known = chapters(root)
+    parts = [
+        f"```{{figure}} /{FOLDER}/evidence.svg\n:name: fig-evidence\n:alt: {picture.alt(claims)}\n",
+        "Every published value (bar; its tolerance in grey) and ours with its interval.\n```\n",
+    ]
     for name, rows in claims.groupby("table", sort=False):
         docname = f"book/{rows.iloc[0]['chapter']}"
         ran = ", ".join(sorted({r for r in rows["run"] if r})) or "no paper run yet"
@@ -67,7 +72,10 @@ def evidence(root: Path, run: Run) -> str:
         lines = [_claim(row) for row in rows.to_dict("records")]
         caption = f"The claims behind `{name}`.{where}"
         parts.append(_table(f"tab-evidence-{name}", caption, headings, lines))
-    return "\n".join(parts)
+    return {
+        f"{FOLDER}/evidence.md": "\n".join(parts),
+        f"{FOLDER}/evidence.svg": picture.svg(claims),
+    }
 
 
 def _live(name: str, run: Run) -> Any:

@@ -12,7 +12,7 @@ from thesis_repro.tables.verdict import judge_all
 def evidence(live: Mapping[str, Frame] | None = None) -> pd.DataFrame:
     """One row per published value: thesis, recorded with interval, verdict, and where it stands.
 
-    Columns: table, row, measure, format, side, thesis, source, recorded, low, high, run,
+    Columns: table, row, measure, unit, format, side, thesis, source, recorded, low, high, run,
     difference, tolerance, verdict, live (the quick run's value where it has that row), chapter.
     """
     rows = []
@@ -20,14 +20,15 @@ def evidence(live: Mapping[str, Frame] | None = None) -> pd.DataFrame:
         spec = get(name).spec
         paper = records.paper(spec)
         for judged in judge_all(paper, spec.claims):
-            claim = judged.claim
-            frame = (live or {}).get(name)
+            claim, frame = judged.claim, (live or {}).get(name)
+            column = spec.column(claim.column)
             rows.append(
                 {
                     "table": name,
                     "row": " / ".join(claim.row),
-                    "measure": spec.column(claim.column).heading,
-                    "format": spec.column(claim.column).format,
+                    "measure": column.heading,
+                    "unit": column.unit,
+                    "format": column.format,
                     "side": claim.side,
                     "thesis": claim.value,
                     "source": claim.source,
