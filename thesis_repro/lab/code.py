@@ -6,15 +6,17 @@ and definitions of its own module that the function does not reach change nothin
 """
 
 import ast
+import builtins
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 PACKAGE = "thesis_repro"
+ALWAYS = ""
 _IMPORTS = (ast.Import, ast.ImportFrom)
 
 MACHINERY = frozenset(
@@ -43,7 +45,7 @@ def code_version(function: Callable[..., Any]) -> str:
     reached: set[str] = set()
     statements: dict[int, ast.stmt] = {}  # by place, so that the order is that of the file
     modules: set[str] = set()
-    pending = [function.__qualname__]
+    pending = [function.__qualname__, ALWAYS]
     while pending:
         name = pending.pop()
         if name in reached:
@@ -129,38 +131,40 @@ def _module_dump(module: str) -> str:
 
 
 def _top_level(module: str) -> dict[str, list[tuple[int, ast.stmt]]]:
-    """The statements of a module by the names that they bind or change, in order."""
+    """The statements of a module by the names that they bind or change, in order.
+
+    A call, or a decoration by a function of the module, may change anything: they count always.
+    """
     names: dict[str, list[tuple[int, ast.stmt]]] = {}
     body = _tree(module).body
-    imported = {n for node in body if isinstance(node, _IMPORTS) for n in _bound(node)}
+    foreign = set(dir(builtins)).union(*(_bound(n) for n in body if isinstance(n, _IMPORTS)))
     for place, node in enumerate(body):
-        for name in set(_bound(node)):
-            if name not in imported or isinstance(node, _IMPORTS):
-                names.setdefault(name, []).append((place, node))
+        bound = _bound(node) if isinstance(node, _IMPORTS) else _bound(node) - foreign
+        decorators = _names(getattr(node, "decorator_list", []))
+        if isinstance(node, ast.Expr) or decorators - foreign:
+            bound.add(ALWAYS)
+        for name in bound:
+            names.setdefault(name, []).append((place, node))
     return names
 
 
-def _bound(node: ast.stmt) -> Iterator[str]:
+def _bound(node: ast.stmt) -> set[str]:
     """Names that a statement of a module binds or may change."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        yield node.name
-        parts: list[ast.AST] = [*node.decorator_list]  # a decorator may enter it somewhere
-    elif isinstance(node, _IMPORTS):
-        yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
-        parts = []
-    elif isinstance(node, ast.Assign):
-        parts = [*node.targets]
-    elif isinstance(node, ast.AnnAssign | ast.AugAssign):
-        parts = [node.target]
-    else:  # a call such as NAMES.update(...), or a compound statement
-        parts = [node]
-        for inner in ast.walk(node):
-            if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                yield inner.name
-            elif isinstance(inner, _IMPORTS):
-                yield from (alias.asname or alias.name.partition(".")[0] for alias in inner.names)
-    for part in parts:
-        yield from (inner.id for inner in ast.walk(part) if isinstance(inner, ast.Name))
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return {node.name}
+        case ast.Import() | ast.ImportFrom():
+            return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        case ast.Assign():
+            return _names(node.targets)
+        case ast.AnnAssign() | ast.AugAssign():
+            return _names([node.target])
+    inner = (part for part in ast.walk(node) if isinstance(part, ast.stmt) and part is not node)
+    return _names([node]).union(*map(_bound, inner))
+
+
+def _names(nodes: Sequence[ast.AST]) -> set[str]:
+    return {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
 
 
 def _dump(node: ast.AST) -> str:
