@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 REGISTRY = {
     "gloro-vra": "thesis_repro.tables.gloro:GLORO_VRA",
+    "influence-axioms": "thesis_repro.tables.influence:INFLUENCE_AXIOMS",
+    "gloro-speed": "thesis_repro.tables.speed:GLORO_SPEED",
 }
 
 __all__ = [
