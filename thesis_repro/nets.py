@@ -104,6 +104,51 @@ class MinMax(nn.Module):
         return cast(Tensor, _MinMaxFunction.apply(x))
 
 
+class Scale(nn.Module):
+    """A fixed map factor * x + offset, for inputs that a net wants in other units than pixels.
+
+    factor, offset : float, or tensors that broadcast against one input; not trained
+    """
+
+    factor: Tensor
+    offset: Tensor
+
+    def __init__(self, factor: float | Tensor, offset: float | Tensor = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.as_tensor(factor, dtype=torch.get_default_dtype()))
+        self.register_buffer("offset", torch.as_tensor(offset, dtype=torch.get_default_dtype()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor + self.offset
+
+
+class Residual(nn.Module):
+    """x + branch(x). With one convolution as the branch this is the block of LiResNet.
+
+    Raises
+    ------
+    ValueError
+        If the branch changes the shape.
+
+    References
+    ----------
+    Hu et al. 2023 (the linear residual block).
+    """
+
+    def __init__(self, *branch: nn.Module) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(*branch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.branch(x)
+        if y.shape != x.shape:
+            raise ValueError(
+                f"the branch of a residual sum needs to keep the shape {tuple(x.shape)}, "
+                f"got {tuple(y.shape)}"
+            )
+        return cast(Tensor, x + y)
+
+
 def _activation(name: str) -> nn.Module:
     if name not in ACTIVATIONS:
         raise ValueError(f"unknown activation {name!r}; choose one of {', '.join(ACTIVATIONS)}")

@@ -1,0 +1,193 @@
+"""The Lipschitz bound of each layer that is known, by its exact type."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from thesis_repro.nets import MinMax, Residual, Scale
+from thesis_repro.robustness import convolution, proof
+from thesis_repro.robustness.convolution import Convolution
+from thesis_repro.robustness.walk import Shape, UnknownLayer, convolutions, layers, plain
+
+SELECTING = (MinMax, nn.ReLU, nn.Identity, nn.PixelUnshuffle, nn.Flatten)
+"""Layers that select, permute or drop values: 1-Lipschitz, and without rounding."""
+
+
+def apply(name: str, layer: nn.Module, shape: Shape, method: str, seconds: float) -> "Rule":
+    """The bound of a layer, and how it was got.
+
+    Raises
+    ------
+    UnknownLayer, ValueError
+        As `lipschitz.upper_bound`.
+    """
+    kind = type(layer).__name__
+    rule = RULES.get(type(layer))
+    if rule is None:
+        raise UnknownLayer(
+            f"layer {name!r} ({kind}): no Lipschitz constant is known for this layer"
+        )
+    plain(name, layer)
+    try:
+        return rule(layer, shape, method, seconds)
+    except UnknownLayer:
+        raise
+    except ValueError as error:
+        raise ValueError(f"layer {name!r} ({kind}): {error}") from None
+
+
+Rule = tuple[float, str]
+
+
+def _one(layer: nn.Module, shape: Shape, method: str, seconds: float) -> Rule:
+    if isinstance(layer, nn.Flatten) and layer.start_dim < 1:
+        raise UnknownLayer("Flatten from dimension 0 mixes the images of a batch")
+    return 1.0, "1-Lipschitz"
+
+
+def _linear(layer: nn.Linear, shape: Shape, method: str, seconds: float) -> Rule:
+    return proof.matrix_norm(layer.weight), "dense"
+
+
+def _conv2d(layer: nn.Conv2d, shape: Shape, method: str, seconds: float) -> Rule:
+    groups = convolutions(layer, shape)
+    found = [convolution.norm(group, method, seconds / len(groups)) for group in groups]
+    return max(found)
+
+
+def _max_pool(layer: nn.MaxPool2d, shape: Shape, method: str, seconds: float) -> Rule:
+    if layer.return_indices:
+        raise UnknownLayer("MaxPool2d with return_indices has two outputs")
+    kernel, stride, dilation = map(_pair, (layer.kernel_size, layer.stride, layer.dilation))
+    windows = 1
+    for k, s, d in zip(kernel, stride, dilation, strict=True):
+        # a pixel is read at the offsets j d that agree modulo s: every s / gcd(s, d)-th j
+        windows *= -(-k // (s // math.gcd(s, d)))
+    return (1.0 if windows == 1 else proof.up(math.sqrt(windows))), f"{windows} windows per pixel"
+
+
+def _avg_pool(layer: nn.AvgPool2d, shape: Shape, method: str, seconds: float) -> Rule:
+    kernel, stride, padding = map(_pair, (layer.kernel_size, layer.stride, layer.padding))
+    value = 1.0
+    for axis in (0, 1):
+        value *= proof.matrix_norm(
+            averages(
+                shape[1 + axis],
+                kernel[axis],
+                stride[axis],
+                padding[axis],
+                layer.ceil_mode,
+                layer.count_include_pad,
+                bool(layer.divisor_override),
+            )
+        )
+    return proof.up(value / abs(layer.divisor_override or 1)), "averages"
+
+
+def averages(
+    size: int, kernel: int, stride: int, padding: int, ceil: bool, with_padding: bool, plain: bool
+) -> Tensor:
+    """One axis of average pooling as a matrix (outputs, inputs); `plain`: sums instead."""
+    steps = size + 2 * padding - kernel
+    count = (-(-steps // stride) if ceil else steps // stride) + 1
+    if ceil and (count - 1) * stride >= size + padding:
+        count -= 1  # no window begins in the padding at the far end
+    matrix = torch.zeros(count, size, dtype=torch.float64)
+    for row in range(count):
+        first = row * stride - padding
+        last = min(first + kernel, size + padding)
+        inside = slice(max(first, 0), min(last, size))
+        length = last - first if with_padding else inside.stop - inside.start
+        matrix[row, inside] = 1.0 if plain else 1.0 / length
+    return matrix
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def _batch_norm(layer: nn.BatchNorm2d, shape: Shape, method: str, seconds: float) -> Rule:
+    factor, _ = batch_norm_terms(layer)
+    return proof.up(float(factor.abs().max())), "largest factor"
+
+
+def batch_norm_terms(layer: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """What eval mode multiplies by and takes off before, per channel, float64."""
+    if layer.running_var is None or layer.running_mean is None:
+        raise UnknownLayer(f"{type(layer).__name__} without running statistics mixes a batch")
+    variance = layer.running_var.detach().to("cpu", torch.float64) + layer.eps
+    mean = layer.running_mean.detach().to("cpu", torch.float64)
+    gain = torch.ones_like(mean) if layer.weight is None else layer.weight.detach().cpu().double()
+    factor = gain / variance.sqrt()
+    if not (factor.isfinite().all() and mean.isfinite().all()):
+        raise ValueError("statistics and weights need to be finite, the variance positive")
+    return factor, mean
+
+
+def _scale(layer: Scale, shape: Shape, method: str, seconds: float) -> Rule:
+    scaled, exponent = proof.normalised(layer.factor)
+    return proof.restored(float(scaled.abs().max()), exponent), "largest factor"
+
+
+def _residual(layer: Residual, shape: Shape, method: str, seconds: float) -> Rule:
+    plain("branch", layer.branch)
+    if any(getattr(part, "inplace", False) for part in layer.branch.modules()):
+        raise UnknownLayer("a residual branch with an in-place layer changes what is added to it")
+    merged = _merged(layer.branch, shape)
+    if merged is None:
+        value, _ = _sequence(layer.branch, shape, method, seconds)
+        return proof.up(1 + value), "1 + branch"
+    if isinstance(merged, Tensor):
+        value, how = proof.matrix_norm(merged), "dense"
+        largest = float(merged.abs().max())
+    else:
+        value, how = convolution.norm(merged, method, seconds)
+        largest = float(merged.weight.abs().max())
+    # each diagonal entry of I + W was rounded once
+    return proof.up(value + proof.UNIT * largest), f"merged kernel, {how}"
+
+
+def _merged(branch: nn.Sequential, shape: Shape) -> Tensor | Convolution | None:
+    """I + W of a branch that is one linear layer, up to one rounding per diagonal entry."""
+    if len(branch) != 1:
+        return None
+    layer = branch[0]
+    plain("branch", layer)
+    if type(layer) is nn.Linear:
+        weight = layer.weight.detach().to("cpu", torch.float64)
+        return weight + torch.eye(len(weight), dtype=torch.float64)
+    if type(layer) is not nn.Conv2d or layer.groups > 1:
+        return None
+    (conv,) = convolutions(layer, shape)
+    centre = [p / d for p, d in zip(conv.padding, conv.dilation, strict=True)]
+    fits = all(c == int(c) and c < k for c, k in zip(centre, conv.kernel, strict=True))
+    if conv.stride != (1, 1) or not fits:
+        return None
+    merged = conv.weight.clone()
+    merged[:, :, int(centre[0]), int(centre[1])] += torch.eye(len(merged), dtype=torch.float64)
+    return replace(conv, weight=merged)
+
+
+def _sequence(layer: nn.Sequential, shape: Shape, method: str, seconds: float) -> Rule:
+    value = 1.0
+    for part in layers(layer, shape) if len(layer) else ():
+        value = proof.up(value * apply(*part, method, seconds)[0])
+    return value, "product"
+
+
+RULES: dict[type[nn.Module], Callable[[Any, Shape, str, float], Rule]] = {
+    **dict.fromkeys(SELECTING, _one),
+    nn.Linear: _linear,
+    nn.Conv2d: _conv2d,
+    nn.MaxPool2d: _max_pool,
+    nn.AvgPool2d: _avg_pool,
+    nn.BatchNorm1d: _batch_norm,
+    nn.BatchNorm2d: _batch_norm,
+    Scale: _scale,
+    Residual: _residual,
+    nn.Sequential: _sequence,
+}
