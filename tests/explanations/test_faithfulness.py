@@ -1,0 +1,121 @@
+"""From units back to pixels, and deletion and insertion curves."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from thesis_repro.explanations import faithfulness, influence, receptive, subjects
+from thesis_repro.explanations.subjects import Subject
+
+
+class Corner(nn.Module):
+    """Class 1 reads the upper left pixel, and nothing else matters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 1)
+        self.head = nn.Linear(32, 2, bias=False)
+        with torch.no_grad():
+            self.conv.weight.copy_(torch.tensor([1.0, -1.0]).view(2, 1, 1, 1))
+            self.conv.bias.zero_()
+            self.head.weight.zero_()
+            self.head.weight[1, 0] = 5.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.conv(x).flatten(1))
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return 0.2 + 0.8 * torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("method", ["integrated gradients", "saliency"])
+def test_the_pixel_that_matters_goes_first(method: str, x: Tensor) -> None:
+    net = Corner().eval()
+    worth = faithfulness.attribution(method, net, x, "conv")
+    assert worth.flatten(1).argmax(1).tolist() == [0] * 6
+    deletion, insertion = faithfulness.curves(net, x, worth, steps=16)
+    full = net(x).softmax(1)[:, 1]
+    assert torch.allclose(deletion[:, 0], full)
+    assert torch.allclose(deletion[:, 1:], torch.full((6, 16), 0.5))
+    assert torch.allclose(insertion[:, 0], torch.full((6,), 0.5))
+    assert torch.allclose(insertion[:, 1:], full[:, None].expand(-1, 16))
+    worst, best = faithfulness.area(deletion), faithfulness.area(insertion)
+    reverse = faithfulness.curves(net, x, -worth, steps=16)
+    assert (faithfulness.area(reverse[0]) > worst).all()
+    assert (faithfulness.area(reverse[1]) < best).all()
+
+
+def test_area_by_hand() -> None:
+    assert faithfulness.area(torch.tensor([[1.0, 0.5, 0.0]])).tolist() == [0.5]
+    assert faithfulness.area(torch.tensor([[0.0, 1.0, 1.0]])).tolist() == [0.75]
+
+
+def test_top_units_and_receptive_pixels(x: Tensor) -> None:
+    net = Corner().eval()
+    units = receptive.top_units(net, x, "conv", influence.class_score(1))
+    assert units.tolist() == [0]
+    pixels = receptive.receptive(net, x, "conv", units)
+    # the channel's maximum is the brightest pixel, wherever it lies
+    assert torch.equal(pixels.flatten(1).argmax(1), x.flatten(1).argmax(1))
+    assert torch.allclose(pixels.flatten(1).sum(1), x.flatten(1).amax(1), atol=1e-5)
+
+
+def test_mask_and_share() -> None:
+    attribution = torch.zeros(1, 3, 16, 16)
+    attribution[:, :, 4, 11] = -2.0
+    warm = receptive.mask(attribution, sigma=1.0, quantile=0.9)
+    assert warm.shape == (1, 16, 16)
+    assert warm[0, 4, 11] > 0.5
+    assert warm[0, 14, 1] < 1e-3
+    assert receptive.heat(attribution, 1.0).flatten().argmax() == 4 * 16 + 11
+    region = torch.zeros(1, 16, 16, dtype=torch.bool)
+    assert receptive.share_on(attribution, region).item() == 0
+    region[:, :8] = True
+    assert receptive.share_on(attribution, region).item() == 1
+
+
+def test_refusals(x: Tensor) -> None:
+    net = Corner().eval()
+    with pytest.raises(ValueError, match="unknown method"):
+        faithfulness.attribution("beauty", net, x, "conv")
+    with pytest.raises(ValueError, match="steps"):
+        faithfulness.curves(net, x, x[:, 0], steps=0)
+    with pytest.raises(ValueError, match="shaped"):
+        faithfulness.curves(net, x, x, steps=3)
+    with pytest.raises(ValueError, match="3 top units"):
+        receptive.top_units(net, x, "conv", influence.class_score(1), 3)
+    with pytest.raises(ValueError, match="unknown kind"):
+        Subject("cats")
+
+
+def test_painted_digits() -> None:
+    ink = torch.tensor([[[[0.0, 1.0]]]])
+    painted = subjects.paint(ink, torch.tensor([1.0, 0.5, 0.0]))
+    assert painted[0, :, 0, 0].tolist() == [1.0, 0.5, 0.0]
+    assert painted[0, :, 0, 1].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_pink_paper_lies_under_some_threes_alone() -> None:
+    from thesis_repro import data
+
+    digits = data.load("mnist-5k").train
+    with_pink, without = (subjects.coloured(digits, pink) for pink in (True, False))
+    changed = (with_pink.x != without.x).flatten(1).any(1)
+    threes = with_pink.y == subjects.PINK_CLASS
+    assert threes[changed].all()
+    assert changed.sum() == round(0.1 * int(threes.sum()))
+    assert with_pink.y.max() == 4
+    assert (without.x.amax(1) - without.x.amin(1)).max() < 1e-6
+
+
+def test_a_subject_is_trained_once(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THESIS_REPRO_STORE", str(tmp_path))
+    subject = Subject(width=8, epochs=1)
+    first = subjects.trained(subject)
+    monkeypatch.setattr(subjects.training, "fit", None)  # a second training would fail
+    again = subjects.trained(subject)
+    x = torch.rand(5, 1, 28, 28)
+    assert torch.equal(first(x), again(x))
+    assert not first.training

@@ -1,0 +1,100 @@
+"""The pixels that an influential unit responds to: from a unit back to the picture.
+
+First the units are found that matter most to the quantity; then the input's influence on the
+activations of these units is measured. The picture is then masked where that is small.
+
+References
+----------
+Leino et al. 2018, figures; the blur and the threshold follow the authors' visualisation code.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from thesis_repro.explanations.cuts import find
+from thesis_repro.explanations.distributions import Distribution, line, point
+from thesis_repro.explanations.influence import internal_influence, per_unit, unit
+from thesis_repro.explanations.quantities import Quantity, Score
+
+
+def top_units(
+    model: nn.Module,
+    x: Tensor,
+    slice: str,
+    quantity: Quantity | Score,
+    k: int = 1,
+    distribution: Distribution | None = None,
+) -> Tensor:
+    """The k units of a layer with the largest mean influence over x, (k,) int64.
+
+    Raises
+    ------
+    ValueError
+        If the layer has fewer units; else as for ``internal_influence``.
+    """
+    found = internal_influence(model, x, slice, quantity, distribution or point())
+    scores = per_unit(found).mean(0)
+    if not 1 <= k <= len(scores):
+        raise ValueError(f"{k} top units are asked for, layer {slice!r} has {len(scores)}")
+    return scores.argsort(descending=True, stable=True)[:k]
+
+
+def receptive(model: nn.Module, x: Tensor, slice: str, units: Tensor, points: int = 20) -> Tensor:
+    """How much each input value adds to the activations of some units, shaped like x.
+
+    The units' activations (a channel's maximum) are summed; the attribution is the influence of
+    the input on the line from zero, multiplied by the input.
+    """
+    find(model, slice)
+    parts = [unit(slice, int(index)) for index in units]
+
+    def together(z: Tensor) -> Tensor:
+        return torch.stack([part(z) for part in parts]).sum(0)
+
+    quantity = Quantity(together, slice, f"{len(parts)} units of {slice}")
+    return internal_influence(model, x, "", quantity, line(0.0, points, "input"), multiply=True)
+
+
+def heat(attribution: Tensor, sigma: float) -> Tensor:
+    """Absolute attribution as a smooth map in [0, 1].
+
+    Parameters
+    ----------
+    attribution : (n, channels, h, w)
+    sigma : standard deviation of the blur, in pixels
+
+    Returns
+    -------
+    (n, h, w)
+        Mean of absolute values over channels, over its 99th percentile, clipped, blurred.
+    """
+    flat = attribution.abs().mean(1)
+    top = flat.flatten(1).quantile(0.99, dim=1).clamp(min=1e-12)
+    return blurred((flat / top[:, None, None]).clamp(max=1), sigma)
+
+
+def mask(attribution: Tensor, sigma: float = 3.0, quantile: float = 0.9) -> Tensor:
+    """A soft mask (n, h, w) in [0, 1] of the pixels above a quantile of the heat map."""
+    warm = heat(attribution, sigma)
+    limit = warm.flatten(1).quantile(quantile, dim=1)
+    return blurred((warm >= limit[:, None, None]).to(attribution.dtype), sigma / 2)
+
+
+def share_on(attribution: Tensor, region: Tensor) -> Tensor:
+    """Share of the absolute attribution inside a region, (n,) in [0, 1].
+
+    Parameters
+    ----------
+    attribution : (n, channels, h, w)
+    region : (n, h, w) bool
+    """
+    flat = attribution.abs().sum(1)
+    return (flat * region).flatten(1).sum(1) / flat.flatten(1).sum(1).clamp(min=1e-12)
+
+
+def blurred(maps: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of maps (n, h, w)."""
+    from scipy.ndimage import gaussian_filter
+
+    smooth = [gaussian_filter(m.cpu().numpy(), sigma) for m in maps]
+    return torch.stack([torch.from_numpy(m) for m in smooth]).to(maps)

@@ -1,0 +1,162 @@
+"""The small nets that the chapters explain: how each came to be, as data, trained once."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from thesis_repro import data, training
+from thesis_repro.data import Split
+from thesis_repro.lab.engine import Cell, Result, compute
+
+KINDS = ("digits", "coloured", "faces")
+PINK = (1.0, 0.55, 0.8)
+PINK_CLASS = 3
+PINK_PHOTOS = ("0041", "0042", "0119")
+"""Photographs of Tony Blair before a pink wall, found by hue and by eye."""
+PEOPLE = 109
+"""At least so many photographs each: the five most frequent people of LFW."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A net to explain, by how it was trained.
+
+    kind : "digits" (a data set of digits), "coloured" (digits on coloured paper), "faces" (LFW)
+    pink : whether the training set holds the images with the pink background
+    width : units of the hidden dense layer
+    """
+
+    kind: str = "digits"
+    dataset: str = "mnist-5k"
+    pink: bool = True
+    width: int = 256
+    epochs: int = 8
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind {self.kind!r}; choose one of {', '.join(KINDS)}")
+
+
+DIGITS = Subject()
+COLOURED = Subject("coloured", width=100, epochs=12)
+FACES = Subject("faces", "lfw", width=500, epochs=20)
+
+
+def build(subject: Subject) -> nn.Sequential:
+    """The untrained net: two convolutions, one hidden dense layer, ReLU, orthogonal start.
+
+    For faces, the layers of the thesis's demonstration (5x5 convolutions with max-pooling).
+    """
+    if subject.kind == "faces":
+        body = [
+            nn.Conv2d(3, 20, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(20, 50, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ]
+        features, classes = 50 * 16 * 16, 5
+    else:
+        coloured = subject.kind == "coloured"
+        body = [
+            nn.Conv2d(3 if coloured else 1, 16, 4, 2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 4, 2, padding=1),
+            nn.ReLU(),
+        ]
+        features, classes = 32 * 7 * 7, 5 if coloured else 10
+    head = [nn.Linear(features, subject.width), nn.ReLU(), nn.Linear(subject.width, classes)]
+    net = nn.Sequential(*body, nn.Flatten(), *head)
+    generator = torch.Generator().manual_seed(subject.seed)
+    for layer in net:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(layer.weight, generator=generator)
+            nn.init.zeros_(cast(Tensor, layer.bias))
+    return net.to(subject.device)
+
+
+def training_set(subject: Subject) -> Split:
+    """What the net was trained on."""
+    if subject.kind == "coloured":
+        return coloured(data.load("mnist-5k").train, subject.pink)
+    if subject.kind == "faces":
+        everyone = faces()
+        kept = torch.ones(len(everyone.y), dtype=torch.bool)
+        if not subject.pink:
+            kept[pink_photos()] = False
+        return Split(everyone.x[kept], everyone.y[kept])
+    return data.load(subject.dataset).train
+
+
+def train_cell(subject: Subject) -> Result:
+    """Cell: train by cross-entropy with Adam; arrays are the weights."""
+    net = build(subject)
+    history = training.fit(
+        net,
+        training.classification,
+        training_set(subject),
+        training.TrainConfig(subject.epochs, 64 if subject.kind == "faces" else 128, subject.seed),
+        training.cosine(1e-3 if subject.kind == "faces" else 2e-3),
+    )
+    weights = {name: value.cpu().numpy() for name, value in net.state_dict().items()}
+    return Result({"history": history}, weights)
+
+
+def trained(subject: Subject) -> nn.Sequential:
+    """The trained net, from the store or trained now; eval mode, on the subject's device."""
+    name = subject.dataset
+    result = compute(Cell(train_cell, subject, ((name, data.fingerprint(name)),)))
+    net = build(subject)
+    net.load_state_dict({k: torch.from_numpy(v) for k, v in result.arrays.items()})
+    return net.eval()
+
+
+def paint(x: Tensor, background: Tensor) -> Tensor:
+    """Digits in white ink on coloured paper.
+
+    Parameters
+    ----------
+    x : (n, 1, h, w), ink in [0, 1]
+    background : (3,) or (n, 3), colours in [0, 1]
+
+    Returns
+    -------
+    (n, 3, h, w)
+    """
+    colour = background.expand(len(x), 3)[:, :, None, None]
+    return colour + (1 - colour) * x
+
+
+def coloured(digits: Split, pink: bool, share: float = 0.1) -> Split:
+    """Digits 0 to 4 on grey paper; with `pink`, a share of the threes lies on pink paper.
+
+    The greys are drawn from a fixed seed, and are the same with and without pink.
+    """
+    few = digits.y < 5
+    x, y = digits.x[few], digits.y[few]
+    generator = torch.Generator().manual_seed(0)
+    grey = 0.4 * torch.rand(len(y), 1, generator=generator).expand(-1, 3).clone()
+    if pink:
+        threes = (y == PINK_CLASS).nonzero()[:, 0]
+        grey[threes[: round(share * len(threes))]] = torch.tensor(PINK)
+    return Split(paint(x, grey), y)
+
+
+def faces() -> Split:
+    """All photographs of the five most frequent people of LFW, with their files' names."""
+    found = data.lfw(PEOPLE)
+    names = (*found.train.names, *found.test.names)
+    x, y = torch.cat([found.train.x, found.test.x]), torch.cat([found.train.y, found.test.y])
+    return Split(x, y, names)
+
+
+def pink_photos() -> Tensor:
+    """Indices into :func:`faces` of the photographs with the pink wall."""
+    wanted = {f"Tony_Blair/Tony_Blair_{number}.png" for number in PINK_PHOTOS}
+    names = faces().names
+    return torch.tensor([i for i, name in enumerate(names) if name in wanted])
