@@ -83,12 +83,14 @@ def _live(name: str, run: Run) -> Any:
     from thesis_repro import tables
     from thesis_repro.lab.profiles import profile
     from thesis_repro.lab.store import Store
+    from thesis_repro.tables.measure import measure
 
-    store, seed = Store(), run.seed if run.profile == "quick" else None
-    plan = tables.get(name).cells(profile(run.profile, run.device, seed))
-    if any(cell is not None and store.get(cell.key) is None for _, cell in plan):
+    store, table = Store(), tables.get(name)
+    chosen = profile(run.profile, run.device, run.seed if run.profile == "quick" else None)
+    cells = [cell for _, cell in table.cells(chosen) if cell is not None]
+    if any(store.get(cell.key) is None for cell in cells):
         return None
-    return tables.live(name, run.profile, run.seed, run.device)
+    return measure(table, chosen, progress=False)
 
 
 def _claim(row: dict[str, Any]) -> list[str]:
