@@ -193,6 +193,18 @@ def table(
         print(tables.text(tables.recorded(name), format).rstrip())
 
 
+@app.command()
+def model(
+    name: Annotated[str, typer.Argument(help="For instance mnist-2c2f-gloro.")],
+    device: Device = "cpu",
+) -> None:
+    """Train a model, attack every point it certifies, and commit it under results/models/."""
+    from thesis_repro.tables import gate
+
+    card = gate.commit(name, device)
+    print(f"{name}: {card['scores']}, attacked {card['gate']}")
+
+
 @book_app.command("build")
 def book_build(
     profile: Profile = "quick",

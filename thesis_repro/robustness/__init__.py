@@ -1,5 +1,6 @@
 """Part II: certified robustness by Lipschitz bounds."""
 
 from thesis_repro.robustness.gloro import REJECT, Certificate, GloroNet, certify
+from thesis_repro.robustness.models import load
 
-__all__ = ["REJECT", "Certificate", "GloroNet", "certify"]
+__all__ = ["REJECT", "Certificate", "GloroNet", "certify", "load"]

@@ -220,7 +220,7 @@ def break_certificates(
     x : (n, c, h, w) in [0, 1]
     steps, restarts : of :func:`pgd_l2`
     smallest : attack only this many points, those of the smallest margins
-    nearest : also aim at each of this many classes with the smallest certified distance
+    nearest : also aim, once each, at this many classes with the smallest certified distance
 
     Returns
     -------
@@ -243,7 +243,14 @@ def break_certificates(
         aims += list(ranked[:, : min(nearest, logits.shape[1] - 1)].unbind(1))
     for targets in aims:
         attacked = pgd_l2(
-            net.body, chosen, labels, net.epsilon, steps, restarts, generator, targets=targets
+            net.body,
+            chosen,
+            labels,
+            net.epsilon,
+            steps,
+            restarts if targets is None else 1,
+            generator,
+            targets=targets,
         )
         with torch.no_grad():
             after = torch.cat([net.body(part).argmax(1) for part in attacked.split(1000)])

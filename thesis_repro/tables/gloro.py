@@ -182,7 +182,7 @@ def cells(profile: Profile) -> Plan:
             seeds = profile.seeds if radius == "0.3" else profile.seeds[:SEEDS_MNIST_158]
             for seed in seeds:
                 config = VraConfig(
-                    paper_training(radius, seed, profile.device), 0, 50, 1, 0, 100, 10
+                    paper_training(radius, seed, profile.device), 0, 50, 1, 200, 100, 10
                 )
                 plan.append((row("mnist", radius, f"GloRo {recipe.net.upper()}"), config))
     return [(key, _cell(config)) for key, config in plan]
