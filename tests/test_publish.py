@@ -15,6 +15,7 @@ from thesis_repro.publish import fingerprint, site, sources
 from thesis_repro.publish.execute import ChapterFailed, _check_parameters
 from thesis_repro.publish.render import _faults
 from thesis_repro.publish.sources import Run
+from thesis_repro.publish.sphinx_rules import _plain
 from thesis_repro.publish.stage import _put
 
 PAGE = (
@@ -159,6 +160,21 @@ def test_the_staged_tree_is_laid_anew(tmp_path: Path) -> None:
 def test_the_log_of_a_renderer_is_cut_to_what_is_wrong() -> None:
     log = "reading\n\x1b[31ma.md:1: WARNING: x\x1b[0m\na.md:1: WARNING: x\nwriting\n"
     assert _faults(log) == ["a.md:1: WARNING: x"]
+
+
+@pytest.mark.parametrize(
+    ("line", "escaped"),
+    [
+        ("x : (n, *shape) float", r"x : (n, \*shape) float"),
+        ("*one* word, ``(n, *shape)`` and ``|x|``", None),
+        ("at most |x|_2 for int | None", r"at most \|x\|_2 for int | None"),
+        (r"already \|x\|", None),
+    ],
+)
+def test_docstrings_may_hold_stars_and_bars(line: str, escaped: str | None) -> None:
+    lines = [line]
+    _plain(None, "function", "f", None, None, lines)
+    assert lines == [line if escaped is None else escaped]
 
 
 # reading the site

@@ -6,13 +6,14 @@ import re
 from typing import Any
 
 LITERAL = re.compile(r"(``.*?``)")
-STARRED = re.compile(r"(?<![*\\])\*(?=\w+[,)])")  # the star of "(n, *shape)", not of "*emphasis*"
+# the star of "(n, *shape)", not of "*emphasis*"; the bars of "|x|", not of "int | None"
+MARKUP = re.compile(r"(?<![*\\])\*(?=\w+[,)])|(?<!\\)\|(?=\S)|(?<=[^\s\\])\|")
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("builder-inited", _without_thebe, priority=1)
-    app.connect("autodoc-process-docstring", _shapes, priority=400)  # before napoleon, at 500
+    app.connect("autodoc-process-docstring", _plain, priority=400)  # before napoleon, at 500
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -22,9 +23,9 @@ def _without_thebe(app: Any) -> None:
         listeners[:] = [one for one in listeners if one.handler.__module__ != "sphinx_thebe"]
 
 
-def _shapes(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Escape the star of a starred shape, which would open an emphasis."""
+def _plain(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Escape stars of shapes and bars of absolute values, which would be markup."""
     for number, line in enumerate(lines):
         parts = LITERAL.split(line)
-        parts[::2] = [STARRED.sub(r"\\*", part) for part in parts[::2]]
+        parts[::2] = [MARKUP.sub(r"\\\g<0>", part) for part in parts[::2]]
         lines[number] = "".join(parts)
