@@ -1,9 +1,11 @@
 """Compute cells on an existing Dask cluster; results come back to the client, which stores them."""
 
+import socket
 import uuid
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from thesis_repro.lab.engine import Cell, CellError, compute
 from thesis_repro.lab.store import Store, pack, unpack
@@ -38,28 +40,27 @@ def compute_all(
     if not missing:
         return
     try:
+        _knock(scheduler)  # a Client that fails to connect leaves a thread behind
         client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise CellError(
             f"no Dask scheduler answers at {scheduler} within {CONNECT_SECONDS} s "
-            f"({type(error).__name__}); start one with: dask scheduler"
+            f"({type(error).__name__}: {error}); start one with: dask scheduler"
         ) from None
     with client:
         _same_versions(client)
         if any(cell.device == "cuda" for cell in missing.values()):
             _some_gpu(client, scheduler)
         token = uuid.uuid4().hex if fresh else None
-        futures = as_completed()
         waiting = {}
         for key, cell in missing.items():
             resources = {"GPU": 1} if cell.device == "cuda" else {}
             future = client.submit(
                 _work, cell, key, token, key=f"cell-{key}", pure=False, resources=resources
             )
-            waiting[future.key] = key
-            futures.add(future)
-        for future in futures:
-            key = waiting.pop(future.key)
+            waiting[future] = key
+        for future in as_completed(list(waiting), loop=client.loop):
+            key = waiting.pop(future)  # lets the worker forget it
             try:
                 outcome = future.result()
             except Exception as error:
@@ -77,6 +78,14 @@ def compute_all(
                 yield None
             else:
                 yield CellError(*outcome)
+
+
+def _knock(scheduler: str) -> None:
+    """Open a connection and close it, or raise OSError or ValueError."""
+    address = urlsplit(scheduler)
+    if address.scheme not in ("tcp", "tls") or not (address.hostname and address.port):
+        raise ValueError("an address reads tcp://HOST:PORT")
+    socket.create_connection((address.hostname, address.port), CONNECT_SECONDS).close()
 
 
 def _work(cell: Cell, key: str, token: str | None) -> bytes | tuple[str, str]:

@@ -1,0 +1,198 @@
+"""The store: what goes in comes out, or is named and computed again; a full disk is one line."""
+
+import errno
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from thesis_repro.lab import sealed
+from thesis_repro.lab.sealed import Altered
+from thesis_repro.lab.store import Result, Store, pack, unpack, write_atomic
+
+KEY = "ab" * 32
+RESULT = Result({"a": 1, "b": [1.5, None, "x"]}, {"w": np.arange(6.0).reshape(2, 3)}, 2.5)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+some_arrays = arrays.arrays(
+    st.sampled_from([np.float32, np.float64, np.int64, np.bool_, np.uint8]),
+    arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.rglob("*") if p.is_file())
+
+
+@settings(max_examples=40)
+@given(
+    values=st.dictionaries(st.text(), json_values, max_size=4),
+    stored=st.dictionaries(st.text("abc._", min_size=1, max_size=5), some_arrays, max_size=3),
+    seconds=st.floats(0, 1e6),
+)
+def test_a_result_comes_back_as_it_was(
+    values: dict[str, Any], stored: dict[str, np.ndarray], seconds: float
+) -> None:
+    back = unpack(pack(Result(values, stored, seconds)))
+    assert back.values == values
+    assert back.seconds == seconds
+    assert set(back.arrays) == set(stored)
+    for name, array in stored.items():
+        assert back.arrays[name].dtype == array.dtype
+        assert back.arrays[name].shape == array.shape
+        np.testing.assert_array_equal(back.arrays[name], array)
+
+
+def test_arrays_in_another_order_of_memory_come_back_right() -> None:
+    array = np.arange(6.0).reshape(2, 3)
+    back = unpack(pack(Result({}, {"t": array.T, "s": array[:, ::2]})))
+    np.testing.assert_array_equal(back.arrays["t"], array.T)
+    np.testing.assert_array_equal(back.arrays["s"], array[:, ::2])
+
+
+def test_nothing_is_pickled(store: Store) -> None:
+    store.put(KEY, RESULT)
+    content = store.path(KEY).read_bytes()
+    assert content[64:65] == b"\n"  # a line of hash, then safetensors: a length and its JSON
+    length = int.from_bytes(content[65:73], "little")
+    assert content[73 : 73 + length].startswith(b'{"__metadata__":{')
+
+
+def test_an_absent_key_is_none(store: Store) -> None:
+    assert store.get(KEY) is None
+    store.drop(KEY)
+
+
+def test_put_clears_the_working_folder(store: Store) -> None:
+    (store.workdir(KEY) / "checkpoint").write_text("half")
+    store.put(KEY, RESULT)
+    assert files(store.root) == [f"{KEY}.cell"]
+
+
+@settings(max_examples=60)
+@given(place=st.integers(0, 10**6), flip=st.integers(1, 255))
+def test_any_damaged_byte_is_noticed_named_and_set_aside(
+    tmp_path_factory: pytest.TempPathFactory, place: int, flip: int
+) -> None:
+    store = Store(tmp_path_factory.mktemp("store"))
+    store.put(KEY, RESULT)
+    content = bytearray(store.path(KEY).read_bytes())
+    content[place % len(content)] ^= flip
+    store.path(KEY).write_bytes(content)
+    with pytest.warns(UserWarning, match=f"{KEY}.cell is damaged .* computed again"):
+        assert store.get(KEY) is None
+    assert files(store.root) == [f"{KEY}.damaged"]
+    store.put(KEY, RESULT)
+    assert store.get(KEY) is not None
+
+
+@pytest.mark.parametrize("length", [0, 1, 64, 65, 80, -1])
+def test_a_truncated_entry_is_noticed(store: Store, length: int) -> None:
+    store.put(KEY, RESULT)
+    content = store.path(KEY).read_bytes()
+    store.path(KEY).write_bytes(content[:length])
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert store.get(KEY) is None
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "mkstemp", "write"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_line_and_leaves_no_part(
+    store: Store, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    store.put(KEY, RESULT)
+    before = store.path(KEY).read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(code, "No space left on device")
+
+    class Full:
+        """An open file on a full disk."""
+
+        def __init__(self, handle: int, mode: str) -> None:
+            self.file = open(handle, mode)  # noqa: SIM115
+
+        def __enter__(self) -> "Full":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def write(self, data: bytes) -> None:
+            self.file.write(data[: len(data) // 2])
+            full()
+
+    target, replacement = {
+        "fsync": ("os.fsync", full),
+        "replace": ("pathlib.Path.replace", full),
+        "mkstemp": ("tempfile.mkstemp", full),
+        "write": ("os.fdopen", Full),
+    }[call]
+    with monkeypatch.context() as patched:
+        patched.setattr(target, replacement)
+        with pytest.raises(OSError, match=r"the disk is full: .*\.cell \(.* bytes\) was not") as e:
+            store.put(KEY, Result({"new": True}))
+    assert e.value.errno == code
+    assert "\n" not in str(e.value)
+    assert files(store.root) == [f"{KEY}.cell"]
+    assert store.path(KEY).read_bytes() == before
+
+
+def test_other_errors_and_interrupts_leave_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error in (OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()):
+
+        def fail(handle: int, error: BaseException = error) -> None:
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", fail)
+            with pytest.raises(type(error)):
+                write_atomic(tmp_path / "file", b"content")
+        assert files(tmp_path) == []
+
+
+def test_parts_of_killed_writers_are_swept_by_the_next_holder_of_the_key(store: Store) -> None:
+    folder = store.path(KEY).parent
+    folder.mkdir(parents=True)
+    (folder / f".{KEY}.cell.x1y2.part").write_bytes(b"half")
+    (folder / ".other.cell.x1y2.part").write_bytes(b"half")
+    with store.lock(KEY):
+        assert files(folder) == [".other.cell.x1y2.part"]
+
+
+# sealed JSON
+
+
+def test_a_sealed_file_comes_back(tmp_path: Path) -> None:
+    content = {"b": [1.5, None], "a": {"é": 0.1}}
+    sealed.write(tmp_path / "x.json", content)
+    assert sealed.read(tmp_path / "x.json") == content
+
+
+def test_any_changed_byte_of_a_sealed_file_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "x.json"
+    sealed.write(path, {"value": 12.5, "names": ["a", "b"]})
+    content = path.read_bytes()
+    with warnings.catch_warnings():
+        for place in range(len(content)):
+            changed = bytearray(content)
+            changed[place] ^= 1
+            path.write_bytes(changed)
+            with pytest.raises(Altered, match=r"results/x\.json was altered"):
+                sealed.read(path)
+    for other in (b"[1, 2]", b"3", b"", content + b" ", content.replace(b" ", b"")):
+        path.write_bytes(other)
+        with pytest.raises(Altered, match="was altered"):
+            sealed.read(path)
