@@ -7,17 +7,22 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from thesis_repro.robustness import lipschitz
+from thesis_repro.robustness import lipschitz, proof, rounding
 from thesis_repro.robustness.lipschitz import LayerBound
+from thesis_repro.robustness.rounding import Rounding
 from thesis_repro.training import Loss, Schedule
 
 REJECT = -1
 """The prediction where the bottom class wins."""
+
+SAFE = 2.0**-50
+"""Relative size of the few float64 roundings between logits and a certificate."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +32,13 @@ class Bound:
     k_sub : Lipschitz bound of everything before the last layer.
     k_ij : (classes, classes) float64; k_sub * ||w_i - w_j||, zero on the diagonal.
     layers : how the factors of k_sub were got.
+    rounding : how far floating point may carry the logits; None: not accounted for.
     """
 
     k_sub: float
     k_ij: Tensor
     layers: tuple[LayerBound, ...]
+    rounding: Rounding | None = None
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,14 @@ class Certificate:
     """What is known of each of n points.
 
     labels : (n,) int64, the arg-max class; REJECT where a logit is NaN or infinite.
-    radius : (n,) float64, no point closer than this gets another label; 0 on a tie.
+    radius : (n,) float64, no point closer than this gets another label, neither in exact
+        arithmetic nor as computed; 0 on a tie.
     certified : (n,) bool, the radius exceeds epsilon.
-    margin : (n,) float64, min over i of y_j - y_i - epsilon K_ij; positive when certified.
+    margin : (n,) float64, min over i of y_j - y_i - epsilon K_ij - rounding of the pair; positive
+        when certified.
     bound : the Lipschitz bound that was used.
+    budget : (n,) float64, the rounding that was taken off the smallest margin, at x and in the
+        ball together.
     """
 
     labels: Tensor
@@ -50,6 +61,7 @@ class Certificate:
     certified: Tensor
     margin: Tensor
     bound: Bound
+    budget: Tensor
 
 
 def pairwise_norms(weight: Tensor) -> Tensor:
@@ -199,18 +211,32 @@ def trades(schedule: Schedule, weight: Schedule) -> Loss:
     return loss
 
 
-def bound(body: nn.Sequential, input_shape: tuple[int, ...]) -> Bound:
-    """Bound the net layer by layer; the last layer enters by its differences of rows."""
+def bound(
+    body: nn.Sequential, input_shape: tuple[int, ...], method: str = "auto", seconds: float = 0.5
+) -> Bound:
+    """Bound the net layer by layer; the last layer enters by its differences of rows.
+
+    `method` and `seconds` are those of `lipschitz.upper_bound`, per layer.
+
+    Raises
+    ------
+    ValueError
+        If a layer is unknown, a weight is not finite, or the weights are neither float32 nor
+        float64.
+    """
+    rounding.precision(body)
     parts = list(lipschitz.layers(body, input_shape))
-    bounds = tuple(lipschitz.layer_bound(*part) for part in parts[:-1])
+    head = lipschitz.plain_linear(*parts[-1][:2])
+    bounds = tuple(lipschitz.layer_bound(*part, method, seconds) for part in parts[:-1])
     k_sub = 1.0
     for part in bounds:
-        k_sub *= part.value
-    head = parts[-1][1]
-    assert isinstance(head, nn.Linear)
-    with torch.no_grad():
-        k_ij = k_sub * pairwise_norms(head.weight.double())
-    return Bound(k_sub, k_ij, bounds)
+        k_sub = proof.up(k_sub * part.value)
+    weight = head.weight.detach().to("cpu", torch.float64)
+    if not (weight.isfinite().all() and (head.bias is None or head.bias.isfinite().all())):
+        raise ValueError("the last layer has weights that are not finite")
+    k_ij = k_sub * pairwise_norms(weight) * (1 + proof.gamma(weight.shape[1] + 4))
+    values = [part.value for part in bounds]
+    return Bound(k_sub, k_ij, bounds, rounding.of(body, input_shape, values, head))
 
 
 def certify(
@@ -232,7 +258,8 @@ def certify(
     Raises
     ------
     ValueError
-        On a wrong shape, pixels outside [0, 1], or epsilon <= 0.
+        On a wrong shape, pixels outside [0, 1], epsilon <= 0, weights that are not finite, or
+        weights or images in another format than float32 or float64.
 
     References
     ----------
@@ -243,27 +270,66 @@ def certify(
     if not radius > 0:
         raise ValueError(f"epsilon needs to be positive, got {radius}")
     check_images(x, net.input_shape)
+    x = _widened(x, rounding.precision(net.body))
     used = net.bound()
     with _exact(net), torch.no_grad():
-        logits = torch.cat([net.body(part) for part in x.split(batch_size)]).double()
-    return _from_logits(logits, used, radius)
+        passes = [_forward(net.body, part) for part in x.split(batch_size)]
+    logits, norms = (torch.cat(parts) for parts in zip(*passes, strict=True))
+    return _from_logits(logits.double(), used, radius, norms)
 
 
-def _from_logits(logits: Tensor, used: Bound, epsilon: float) -> Certificate:
+def _forward(body: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (n, classes), and the norms (n, layers) of the inputs of the layers that round."""
+    norms = []
+    for layer in body:
+        known = rounding.measured(layer)
+        norms.append(rounding.norms(x) if known else x.new_zeros(len(x), dtype=torch.float64))
+        x = layer(x)
+    return x, torch.stack(norms, 1)
+
+
+def _widened(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The images in the net's format, if none of their digits is lost."""
+    if torch.promote_types(x.dtype, dtype) != dtype or not x.is_floating_point():
+        raise ValueError(
+            f"images need to be {str(dtype).removeprefix('torch.')} as the net is, got "
+            f"{str(x.dtype).removeprefix('torch.')}"
+        )
+    return x.to(dtype)
+
+
+def _from_logits(
+    logits: Tensor, used: Bound, epsilon: float, norms: Tensor | None = None
+) -> Certificate:
+    """Certificates from logits (n, classes) float64 and the norms (n, layers) of `_forward`.
+
+    Whatever this computes in float64 is rounded to the safe side by a factor of 1 + 2**-50.
+    """
     finite = logits.isfinite().all(1)
     logits = torch.where(finite[:, None], logits, 0.0)
     top = logits.argmax(1)
+    rows = torch.arange(len(top), device=top.device)
     constants = used.k_ij.to(logits.device)[top]
+    fixed = torch.zeros_like(constants)
+    if used.rounding is not None and norms is not None:
+        budget, slope = used.rounding.budget(norms.cpu(), epsilon, top.cpu())
+        fixed, constants = budget.to(logits.device), constants + slope.to(logits.device)
     gaps = logits.gather(1, top[:, None]) - logits
     own = F.one_hot(top, logits.shape[1]).bool()
-    radius = (gaps / constants).masked_fill(own, torch.inf).nan_to_num(0.0, torch.inf).amin(1)
-    margin = (gaps - epsilon * constants).masked_fill(own, torch.inf).amin(1)
+    radius = (1 - SAFE) * (gaps - fixed - SAFE * gaps) / constants
+    radius = radius.masked_fill(own, torch.inf).nan_to_num(0.0, torch.inf, 0.0).amin(1)
+    margins = gaps - epsilon * constants - fixed
+    margins = margins - SAFE * (gaps + epsilon * constants + fixed)
+    margins = margins.nan_to_num(-torch.inf, torch.inf, -torch.inf).masked_fill(own, torch.inf)
+    margin, rival = margins.min(1)
+    taken = fixed + epsilon * (constants - used.k_ij.to(logits.device)[top])
     return Certificate(
         labels=torch.where(finite, top, REJECT),
-        radius=torch.where(finite, radius, 0.0),
+        radius=torch.where(finite, radius.clamp_min(0.0), 0.0),
         certified=finite & (margin > 0),
         margin=torch.where(finite, margin, -torch.inf),
         bound=used,
+        budget=taken[rows, rival],
     )
 
 
@@ -282,23 +348,39 @@ def check_images(x: Tensor, input_shape: tuple[int, ...]) -> None:
 def _weights_hash(body: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in body.state_dict().items():
-        digest.update(name.encode() + str(tuple(value.shape)).encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
 @contextmanager
 def _exact(net: nn.Module) -> Iterator[None]:
-    """Eval mode, no autocast, no TF32 inside the block; all restored after it."""
+    """The arithmetic that the rounding budget is about; all is restored after the block.
+
+    Eval mode, no autocast, no TF32 or bfloat16 inside products, and on a GPU no cuDNN, which may
+    choose a Winograd or FFT convolution.
+    """
     device = next(net.parameters()).device
     training = net.training
-    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    backends: Any = torch.backends
+    places = (
+        backends.cuda.matmul,
+        backends.cudnn.conv,
+        backends.cudnn.rnn,  # the older settings are read for both at once
+        backends.mkldnn.matmul,
+        backends.mkldnn.conv,
+    )
+    before = [place.fp32_precision for place in places]
+    cudnn = backends.cudnn.enabled
+    for place in places:
+        place.fp32_precision = "ieee"
+    backends.cudnn.enabled = False
     net.eval()
     try:
         with torch.autocast(device.type, enabled=False):
             yield
     finally:
         net.train(training)
-        torch.backends.cuda.matmul.allow_tf32 = matmul
-        torch.backends.cudnn.allow_tf32 = cudnn
+        backends.cudnn.enabled = cudnn
+        for place, value in zip(places, before, strict=True):
+            place.fp32_precision = value

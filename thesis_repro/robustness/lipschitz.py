@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro.robustness import convolution, rules
-from thesis_repro.robustness.walk import Shape, UnknownLayer, adjoint_map, layers, linear_map
+from thesis_repro.robustness.walk import (
+    Shape,
+    UnknownLayer,
+    adjoint_map,
+    layers,
+    linear_map,
+    plain_linear,
+)
 
 __all__ = [
     "LayerBound",
@@ -23,6 +30,7 @@ __all__ = [
     "layer_bound",
     "layers",
     "linear_map",
+    "plain_linear",
     "upper_bound",
 ]
 

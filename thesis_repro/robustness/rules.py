@@ -62,7 +62,7 @@ def _conv2d(layer: nn.Conv2d, shape: Shape, method: str, seconds: float) -> Rule
 def _max_pool(layer: nn.MaxPool2d, shape: Shape, method: str, seconds: float) -> Rule:
     if layer.return_indices:
         raise UnknownLayer("MaxPool2d with return_indices has two outputs")
-    kernel, stride, dilation = map(_pair, (layer.kernel_size, layer.stride, layer.dilation))
+    kernel, stride, dilation = map(pair, (layer.kernel_size, layer.stride, layer.dilation))
     windows = 1
     for k, s, d in zip(kernel, stride, dilation, strict=True):
         # a pixel is read at the offsets j d that agree modulo s: every s / gcd(s, d)-th j
@@ -71,7 +71,7 @@ def _max_pool(layer: nn.MaxPool2d, shape: Shape, method: str, seconds: float) ->
 
 
 def _avg_pool(layer: nn.AvgPool2d, shape: Shape, method: str, seconds: float) -> Rule:
-    kernel, stride, padding = map(_pair, (layer.kernel_size, layer.stride, layer.padding))
+    kernel, stride, padding = map(pair, (layer.kernel_size, layer.stride, layer.padding))
     value = 1.0
     for axis in (0, 1):
         value *= proof.matrix_norm(
@@ -106,7 +106,7 @@ def averages(
     return matrix
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def pair(value: Any) -> tuple[int, int]:
     return value if isinstance(value, tuple) else (value, value)
 
 

@@ -61,6 +61,14 @@ def plain(name: str, layer: nn.Module) -> None:
         raise UnknownLayer(f"layer {name!r} ({kind}) has a hook or a forward of its own: remove it")
 
 
+def plain_linear(name: str, layer: nn.Module) -> nn.Linear:
+    """The layer, if it is nn.Linear itself and has no hooks."""
+    if type(layer) is not nn.Linear:
+        raise UnknownLayer(f"layer {name!r} needs to be nn.Linear, got {type(layer).__name__}")
+    plain(name, layer)
+    return layer
+
+
 def linear_map(layer: nn.Module, x: Tensor) -> Tensor:
     """The linear part of a Linear or Conv2d layer (no bias), for x (batch, *input shape)."""
     if isinstance(layer, nn.Linear):
