@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from thesis_repro.lab.engine import Cell, CellError, compute
+from thesis_repro.lab.engine import Cell, CellError, compute, single
 from thesis_repro.lab.store import Store, pack, unpack
 
 CONNECT_SECONDS = 10
@@ -74,7 +74,8 @@ def compute_all(
                 continue
             if isinstance(outcome, bytes):
                 with store.lock(key):
-                    store.put(key, unpack(outcome))
+                    if store.get(key) is None:  # a worker may share the store
+                        store.put(key, unpack(outcome))
                 yield None
             else:
                 yield CellError(*outcome)
@@ -109,13 +110,19 @@ def _renewed(token: str) -> set[str]:
     return set()
 
 
-@cache
 def _settle() -> None:
-    """Bind the libraries to one thread for good: a worker's threads share them."""
+    """Compute with one thread from now on: a worker's threads share the libraries."""
     import torch
+
+    _limit()
+    torch.set_num_threads(1)  # each thread has a number of its own
+    single.set(True)
+
+
+@cache
+def _limit() -> None:
     from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(1)
     threadpool_limits(1)
 
 

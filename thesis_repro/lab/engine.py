@@ -101,7 +101,8 @@ class _Running:
 
 
 _running: contextvars.ContextVar[_Running | None] = contextvars.ContextVar("running", default=None)
-_single: contextvars.ContextVar[bool] = contextvars.ContextVar("single", default=False)
+single: contextvars.ContextVar[bool] = contextvars.ContextVar("single", default=False)
+"""Whether one thread is set already."""
 
 
 def current_workdir() -> Path:
@@ -179,21 +180,21 @@ def _call(cell: Cell, running: _Running) -> Result:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch and the numerical libraries that are loaded use one thread, then as before."""
-    if _single.get():
+    if single.get():
         yield
         return
     import torch
     from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
-    token = _single.set(True)
+    token = single.set(True)
     torch.set_num_threads(1)
     try:
         with threadpool_limits(1):
             yield
     finally:
         torch.set_num_threads(before)
-        _single.reset(token)
+        single.reset(token)
 
 
 def run(

@@ -1,0 +1,30 @@
+"""A registry with one small table, a store and a results folder of its own."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from thesis_repro import tables
+from thesis_repro.lab.store import ROOT_VARIABLE as STORE
+from thesis_repro.tables import records
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+
+@pytest.fixture(autouse=True)
+def _sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STORE, str(tmp_path / "store"))
+    monkeypatch.setenv(records.ROOT_VARIABLE, str(tmp_path / "results"))
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    monkeypatch.setattr(
+        tables,
+        "REGISTRY",
+        {"sample-rates": "sample_table:RATES", "sample-empty": "sample_table:EMPTY"},
+    )
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """The folder of recorded tables."""
+    return tmp_path / "results"

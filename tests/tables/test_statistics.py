@@ -1,0 +1,98 @@
+"""Intervals and tests against closed forms and hand-made numbers."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import beta, binom
+
+from thesis_repro.lab.store import Result
+from thesis_repro.tables.statistics import (
+    clopper_pearson,
+    gather,
+    mcnemar,
+    student_t,
+    summarise_number,
+    summarise_rate,
+)
+
+counts = st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+def test_clopper_pearson_without_a_success_has_a_closed_form() -> None:
+    low, high = clopper_pearson(0, 10)
+    assert low == 0.0
+    assert high == pytest.approx(1 - 0.025**0.1)  # (1 - p)^10 = 0.025
+    low, high = clopper_pearson(10, 10)
+    assert low == pytest.approx(0.025**0.1)
+    assert high == 1.0
+
+
+@given(counts)
+def test_clopper_pearson_inverts_the_binomial_tails(kn: tuple[int, int]) -> None:
+    k, n = kn
+    low, high = clopper_pearson(k, n)
+    assert 0 <= low <= k / n <= high <= 1
+    if k > 0:
+        assert binom.sf(k - 1, n, low) == pytest.approx(0.025, rel=1e-6)
+        assert low == pytest.approx(beta.ppf(0.025, k, n - k + 1))
+    if k < n:
+        assert binom.cdf(k, n, high) == pytest.approx(0.025, rel=1e-6)
+    flipped = clopper_pearson(n - k, n)
+    assert flipped == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+@pytest.mark.parametrize(("k", "n"), [(-1, 3), (4, 3), (0, 0)])
+def test_impossible_counts_are_refused(k: int, n: int) -> None:
+    with pytest.raises(ValueError, match=f"got k={k}, n={n}"):
+        clopper_pearson(k, n)
+
+
+def test_student_t_by_hand() -> None:
+    # mean 2, standard error 1/sqrt(3), t(0.975, 2) = 4.302653
+    half = 4.302653 / math.sqrt(3)
+    assert student_t([1, 2, 3]) == pytest.approx((2 - half, 2 + half))
+    assert student_t([5.0, 5.0, 5.0]) == (5.0, 5.0)
+    with pytest.raises(ValueError, match="at least two values, got 1"):
+        student_t([1.0])
+
+
+def test_mcnemar_by_hand() -> None:
+    # 9 points only the first has right, 1 only the second: 2 (1 + 10) / 2^10
+    first = [True] * 9 + [False] + [True] * 20 + [False] * 5
+    second = [False] * 9 + [True] + [True] * 20 + [False] * 5
+    assert mcnemar(first, second) == pytest.approx(22 / 1024)
+    assert mcnemar(second, first) == mcnemar(first, second)
+    assert mcnemar(first, first) == 1.0
+    for wrong in ([True], [], [[True]]):
+        with pytest.raises(ValueError, match="two vectors of one length"):
+            mcnemar(wrong, [True, False])  # type: ignore[arg-type]
+
+
+def test_a_rate_of_few_seeds_is_over_the_points_of_one() -> None:
+    mean, low, high, method = summarise_rate([{"k": 90, "n": 100}, {"k": 92, "n": 100}])
+    assert mean == pytest.approx(91)
+    assert (low / 100, high / 100) == pytest.approx(clopper_pearson(91, 100))
+    assert method == "Clopper-Pearson over 100 points"
+
+
+def test_a_rate_of_three_seeds_is_over_the_seeds_and_stays_a_rate() -> None:
+    cells = [{"k": k, "n": 1000} for k in (998, 999, 1000)]
+    mean, low, high, method = summarise_rate(cells)
+    assert mean == pytest.approx(99.9)
+    assert low == pytest.approx(student_t([99.8, 99.9, 100.0])[0])
+    assert high == 100.0
+    assert method == "Student t over 3 seeds"
+
+
+def test_a_number_of_few_seeds_has_no_interval() -> None:
+    mean, low, high, method = summarise_number([1.0, 2.0])
+    assert (mean, method) == (1.5, "")
+    assert math.isnan(low)
+    assert math.isnan(high)
+    assert summarise_number([1.0, 2.0, 3.0])[1:3] == student_t([1.0, 2.0, 3.0])
+
+
+def test_cells_that_lack_a_column_are_left_out() -> None:
+    assert gather([Result({"a": 1}), Result({"a": None}), Result({})], "a") == [1]
