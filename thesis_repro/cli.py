@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -203,6 +204,46 @@ def model(
 
     card = gate.commit(name, device)
     print(f"{name}: {card['scores']}, attacked {card['gate']}")
+
+
+@app.command()
+def certify(
+    model: Annotated[str, typer.Argument(help="A committed model, or a .safetensors path.")],
+    data: DataSet,
+    out: Annotated[Path, typer.Option(help="Where the certificate file goes.")],
+    epsilon: Annotated[float | None, typer.Option(help="L2 radius; default: the net's.")] = None,
+    points: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+) -> None:
+    """Certify the test images of a data set and write a file that others can verify."""
+    from thesis_repro import data as sets
+    from thesis_repro.robustness import certificate, models
+    from thesis_repro.robustness import certify as certify_all
+
+    net = models.load(model)
+    x = sets.load(data).test.x[:points]
+    found = certify_all(net, x, epsilon)
+    certificate.write(out, net, found, x, epsilon=epsilon, model=model, data=data)
+    print(f"{out}: {int(found.certified.sum()):,} of {len(x):,} points certified")
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="A certificate file.")],
+    model: Annotated[str, typer.Option(help="A committed model, or a .safetensors path.")],
+    data: Annotated[str, typer.Option(help="The data set whose test images were certified.")],
+) -> None:
+    """Check a certificate file with code that shares nothing with the certifier."""
+    from thesis_repro import data as sets
+    from thesis_repro.robustness import checker, models
+
+    images = sets.load(data).test.x.numpy()
+    weights = models.weights_file(model)
+    report = checker.check(file, weights, images[: len(checker.read(file)["images"])])
+    for note in report.notes:
+        print(note)
+    verdicts = (checker.CONFIRMED, checker.UNCONFIRMED, checker.CONTRADICTED)
+    print(", ".join(f"{report.count(verdict):,} {verdict}" for verdict in verdicts))
+    raise typer.Exit(report.count(checker.CONTRADICTED) > 0)
 
 
 @book_app.command("build")

@@ -57,21 +57,36 @@ def save(name: str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> P
     return path
 
 
-def card(name: str) -> dict[str, Any]:
-    """The card of a model.
+def weights_file(name: str) -> Path:
+    """The weights of a committed model, or of a safetensors path that has its card beside it.
 
     Raises
     ------
     ValueError
-        On an unknown name (the message lists the names) or an altered card.
+        On an unknown name (the message lists the names) or a path without a card.
     """
+    if name.endswith(".safetensors"):
+        if not Path(name).with_suffix(".json").is_file():
+            raise ValueError(f"{name} needs its card {Path(name).with_suffix('.json').name} beside")
+        return Path(name)
     if name not in names():
         raise ValueError(f"no model is called {name!r}; there are {', '.join(names()) or 'none'}")
-    return sealed.read(root() / f"{name}.json")
+    return root() / f"{name}.safetensors"
+
+
+def card(name: str) -> dict[str, Any]:
+    """The card of a model; names as in `weights_file`.
+
+    Raises
+    ------
+    ValueError
+        On an unknown name or an altered card.
+    """
+    return sealed.read(weights_file(name).with_suffix(".json"))
 
 
 def load(name: str) -> GloroNet:
-    """Load a committed model in eval mode, on the CPU; its hash is checked.
+    """Load a model in eval mode, on the CPU; its hash is checked. Names as in `weights_file`.
 
     Raises
     ------
@@ -79,7 +94,7 @@ def load(name: str) -> GloroNet:
         On an unknown name, altered bytes, or weights of another architecture.
     """
     about = card(name)
-    content = sealed.check_bytes(root() / f"{name}.safetensors", about["sha256"])
+    content = sealed.check_bytes(weights_file(name), about["sha256"])
     fields = about["recipe"] | {"device": "cpu", "trades": tuple(about["recipe"]["trades"])}
     channels, height, width = about["input_shape"]
     net = recipes.build(Recipe(**fields), (channels, height, width), about["classes"])
