@@ -1,0 +1,1 @@
+"""Part III of the thesis: weaknesses besides robustness (bias, membership, leakage)."""

@@ -1,0 +1,95 @@
+"""The remedies for a hidden layer: units take the place of features, influence that of weights."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from thesis_repro.explanations.cuts import Cut
+from thesis_repro.explanations.experts import masked
+from thesis_repro.explanations.influence import comparative, empirical, internal_influence
+from thesis_repro.weaknesses.bias.masks import Mask
+
+
+def unit_influence(
+    model: nn.Module, x: Tensor, slice: str, batch_size: int = 256
+) -> NDArray[np.float64]:
+    """Influence of each unit of a layer on "class 1 and not class 0", over the images x.
+
+    The distribution of interest is x as a whole, so x should be the training set. A feature map
+    counts as one unit: the mean over its positions.
+
+    Parameters
+    ----------
+    model : nn.Module with two logits, in eval mode
+    x : (n, c, h, w)
+    slice : dotted name of the layer
+
+    Returns
+    -------
+    (units,) float64; positive speaks for class 1
+
+    Raises
+    ------
+    ValueError
+        If the model has other than two classes, or as `internal_influence` does.
+    """
+    _two_classes(model, x)
+    found = internal_influence(
+        model, x[:1], slice, comparative(1, 0), empirical([x]), batch_size=batch_size
+    )[0]
+    return found.double().flatten(1).mean(1).numpy() if found.ndim > 1 else found.double().numpy()
+
+
+def _two_classes(model: nn.Module, x: Tensor) -> None:
+    if not len(x):
+        raise ValueError("no images were given")
+    with torch.no_grad():
+        shape = tuple(model(x[:1]).shape[1:])
+    if shape != (2,):
+        raise ValueError(f"bias needs a model with two logits, got outputs of shape {shape}")
+
+
+class HiddenLayer:
+    """One layer of a two-class net, with its activations on a set of images computed once.
+
+    Parameters
+    ----------
+    model : nn.Module with two logits, in eval mode
+    slice : dotted name of the layer whose units are masked
+    x : (n, c, h, w)
+
+    Raises
+    ------
+    ValueError
+        If the model has other than two classes, or there is no such layer.
+    """
+
+    def __init__(self, model: nn.Module, slice: str, x: Tensor, batch_size: int = 256) -> None:
+        _two_classes(model, x)
+        self.cut = Cut(model, slice)
+        self.x, self.batch_size = x, batch_size
+        self.z = self.cut.activations(x, batch_size)
+
+    @property
+    def units(self) -> int:
+        """Number of units: channels of a convolution, units of a dense layer."""
+        return self.z.shape[1]
+
+    def scores(self, mask: Mask | None = None) -> NDArray[np.float64]:
+        """Logit 1 less logit 0 of each image, (n,), with the units outside the mask at zero.
+
+        The stored activations are never changed, so masks do not accumulate.
+
+        Raises
+        ------
+        ValueError
+            If the mask has another length than the layer has units.
+        """
+        z = self.z if mask is None else masked(self.z, torch.from_numpy(mask))
+        logits = self.cut.output(z, self.x, self.batch_size)
+        return (logits[:, 1] - logits[:, 0]).double().numpy()
+
+    def all_scores(self, masks: Mask) -> NDArray[np.float64]:
+        """Scores (k, n) under each of the masks (k, units)."""
+        return np.stack([self.scores(mask) for mask in masks])
