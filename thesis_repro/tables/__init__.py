@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from thesis_repro.tables.spec import Frame, Table
 
 REGISTRY = {
+    "bias-deep": "thesis_repro.tables.bias:BIAS_DEEP",
+    "bias-remedies": "thesis_repro.tables.bias:BIAS_REMEDIES",
+    "bias-synthetic": "thesis_repro.tables.bias:BIAS_SYNTHETIC",
     "gloro-vra": "thesis_repro.tables.gloro:GLORO_VRA",
     "influence-axioms": "thesis_repro.tables.influence:INFLUENCE_AXIOMS",
     "gloro-speed": "thesis_repro.tables.speed:GLORO_SPEED",
