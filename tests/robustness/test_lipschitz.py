@@ -149,6 +149,17 @@ def test_scale_invariance(scale):
         assert scaled == pytest.approx([scale * v for v in one], rel=1e-12, abs=0)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e12, 1e30])
+def test_estimate_is_scale_invariant(scale):
+    torch.manual_seed(0)
+    layer = nn.Linear(30, 20).double()
+    one, _ = lipschitz.estimate(layer, (30,), 200, torch.randn(1, 30, dtype=torch.float64))
+    with torch.no_grad():
+        layer.weight *= scale
+    scaled, _ = lipschitz.estimate(layer, (30,), 200, torch.ones(1, 30, dtype=torch.float64))
+    assert scaled.item() == pytest.approx(scale * one.item(), rel=1e-6, abs=0)
+
+
 def test_zero_denormal_and_enormous_weights():
     for layer, shape in ((nn.Linear(3, 2), (3,)), (nn.Conv2d(1, 2, 2), (1, 3, 3))):
         with torch.no_grad():
@@ -311,6 +322,11 @@ def with_forward():
     layer = nn.ReLU()
     layer.forward = lambda x: 2 * x
     return layer
+
+
+def test_a_layer_that_is_not_known_is_refused():
+    with pytest.raises(UnknownLayer, match=r"\(GELU\)"):
+        upper_bound(nn.GELU(), (2, 8, 8))
 
 
 @pytest.mark.parametrize(
