@@ -1,5 +1,6 @@
 """The command line: quick help, one-line errors, what each command prints."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -148,3 +149,88 @@ def test_lists_name_every_set_and_table(
     assert [line.split()[0] for line in out.splitlines()] == [*data.NAMES, *data.EXTRAS]
     _, out, _ = call(monkeypatch, capsys, "tables")
     assert [line.split()[0] for line in out.splitlines()] == list(tables.names())
+
+
+# recorded tables
+
+
+@pytest.mark.parametrize(
+    ("kind", "starts"),
+    [
+        ("md", "Clean accuracy"),
+        ("csv", "dataset,"),
+        ("latex", "\\begin{table}"),
+        ("json", "{"),
+        ("bibtex", "@misc{gloro-vra-"),
+    ],
+)
+def test_a_recorded_table_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str, starts: str
+) -> None:
+    status, out, err = call(monkeypatch, capsys, "table", "gloro-vra", "--format", kind)
+    assert (status, err) == (0, "")
+    assert out.startswith(starts)
+
+
+def test_a_recorded_table_is_checked_and_an_altered_one_named(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    root: Path,
+) -> None:
+    shutil.copytree(root / "results", tmp_path / "results")
+    monkeypatch.setenv("THESIS_REPRO_RESULTS", str(tmp_path / "results"))
+    assert call(monkeypatch, capsys, "table", "gloro-vra", "--check")[0] == 0
+    path = tmp_path / "results" / "gloro-vra" / "quick.csv"
+    text = path.read_text()
+    digit = next(i for i, c in enumerate(text) if c.isdigit())
+    path.write_text(text[:digit] + str((int(text[digit]) + 1) % 10) + text[digit + 1 :])
+    status, _, err = call(monkeypatch, capsys, "table", "gloro-vra", "--check")
+    assert status == 1
+    assert "quick.csv" in err
+    assert err.count("\n") == 1
+
+
+def test_a_table_without_a_record_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("THESIS_REPRO_RESULTS", str(tmp_path))
+    status, out, err = call(monkeypatch, capsys, "table", "gloro-vra")
+    assert (status, out) == (1, "")
+    assert err.startswith("error: gloro-vra")
+    assert err.count("\n") == 1
+
+
+def test_run_hands_its_options_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from thesis_repro import tables
+
+    asked = []
+
+    def record(name: str, profile: object, **options: object) -> object:
+        asked.append((name, profile, options))
+        return tables.recorded(name)
+
+    monkeypatch.setattr(tables, "record", record)
+    options = "--profile paper --seeds 2 --scheduler tcp://127.0.0.1:8786 --fresh"
+    status, out, _ = call(monkeypatch, capsys, "run", "gloro-vra", *options.split())
+    assert status == 0
+    ((name, profile, given),) = asked
+    assert (name, profile.run, profile.seeds) == ("gloro-vra", "paper-cpu", (0, 1))
+    assert given == {"scheduler": "tcp://127.0.0.1:8786", "fresh": True}
+    assert out
+
+
+def test_an_unreachable_scheduler_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from thesis_repro.lab import cluster
+
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    monkeypatch.setenv("THESIS_REPRO_STORE", str(tmp_path))
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    address = "tcp://127.0.0.1:9"
+    status, _, err = call(monkeypatch, capsys, "run", "gloro-vra", "--scheduler", address)
+    assert status == 1
+    assert f"no Dask scheduler answers at {address}" in err.splitlines()[-1]

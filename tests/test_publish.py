@@ -82,6 +82,7 @@ def package(tmp_path: Path) -> Path:
         "results/a-b/quick.csv": "1\n",
         "results/c-d/quick.csv": "1\n",
         "results/models/net-a.json": "1\n",
+        "results/models/page-net.json": "1\n",
         "book/page.md": PAGE,
     }
     for name, text in files.items():
@@ -114,6 +115,7 @@ def test_imports_and_named_tables_are_reached(package: Path) -> None:
         ("thesis_repro/other.py", "O = 2\n", False),
         ("results/c-d/quick.csv", "2\n", False),
         ("results/models/net-a.json", "2\n", False),
+        ("results/models/page-net.json", "2\n", True),  # of the chapter's stem
     ],
 )
 def test_what_makes_a_chapter_due(package: Path, name: str, text: str, again: bool) -> None:

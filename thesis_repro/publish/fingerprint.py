@@ -43,7 +43,7 @@ def key(root: Path, docname: str, run: Run) -> str:
         "run": run.parameters(),
         "code": {name: _sha(_meaning(path)) for name, path in modules.items()},
         "data": _data(run),
-        "results": _results(root, text, modules),
+        "results": _results(root, docname, text, modules),
         "python": list(sys.version_info[:2]),
         "torch": importlib.metadata.version("torch"),
     }
@@ -126,16 +126,17 @@ def _data(run: Run) -> dict[str, str]:
     return {name: data.fingerprint(name) for name in names if data.available(name)}
 
 
-def _results(root: Path, text: str, modules: dict[str, Path]) -> dict[str, str]:
-    """Hash the recorded files whose table, figure or model is named in the chapter or its code."""
+def _results(root: Path, docname: str, text: str, modules: dict[str, Path]) -> dict[str, str]:
+    """Hash the recorded tables, figures and models of the chapter's stem, or named in its code."""
     # a package's __init__ may list every name there is
     paths = [path for path in modules.values() if path.name != "__init__.py"]
     named = "\n".join([text, *(path.read_text("utf-8") for path in paths)])
+    stem = docname.rpartition("/")[2]
     hashes = {}
     for path in sorted((root / "results").rglob("*")):
         folder = path.parent.name
         name = path.stem if folder in ("figures", "models") else folder
-        if path.is_file() and name in named:
+        if path.is_file() and (name.startswith(f"{stem}-") or name in named):
             hashes[path.relative_to(root).as_posix()] = _sha(path.read_bytes())
     return hashes
 
