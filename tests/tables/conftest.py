@@ -4,12 +4,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from thesis_repro import tables
 from thesis_repro.lab.store import ROOT_VARIABLE as STORE
 from thesis_repro.tables import records
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 
 
 @pytest.fixture(autouse=True)

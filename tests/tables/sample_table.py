@@ -11,6 +11,9 @@ from thesis_repro.lab.profiles import Profile
 from thesis_repro.lab.store import write_atomic
 from thesis_repro.tables.spec import Claim, Column, Plan, Quoted, Table, TableSpec
 
+STEPS = 4
+PAUSE = 0.002
+
 
 @dataclass(frozen=True)
 class Config:
@@ -24,10 +27,10 @@ def train(config: Config) -> Result:
     """Cell: a random walk of some steps, with a checkpoint after each."""
     checkpoint = current_workdir() / "walk"
     walk = _read(checkpoint)
-    while len(walk) < 8:
+    while len(walk) < STEPS:
         generator = np.random.default_rng((config.seed, len(walk), len(config.method)))
         walk = np.append(walk, generator.normal())
-        time.sleep(0.004)
+        time.sleep(PAUSE)
         write_atomic(checkpoint, walk.tobytes())
     return Result({}, {"walk": walk})
 
@@ -39,7 +42,7 @@ def _read(path: Path) -> np.ndarray:
 def evaluate(config: Config) -> Result:
     """Cell: made-up scores of a walk."""
     walk = compute(Cell(train, config)).arrays["walk"]
-    time.sleep(0.004)
+    time.sleep(PAUSE)
     values = {
         "accuracy": {"k": 900 + int(10 * np.abs(walk).sum()) % 50, "n": 1000},
         "seconds": float(np.exp(walk.mean())),

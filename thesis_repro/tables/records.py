@@ -95,17 +95,12 @@ def read(spec: TableSpec, run: str | None = None) -> Frame:
             f"{spec.name}: {run} was recorded when the table had other columns or another "
             f"version; {_advice(spec, run)}"
         )
-    types = {c.name: str for c in (*spec.keys, *spec.columns) if c.kind in ("key", "text")}
-    data = pd.read_csv(
-        io.BytesIO(content),
-        dtype={**types, **dict.fromkeys(TEXT, str)},
-        na_values=[""],
-        keep_default_na=False,
-        float_precision="round_trip",
-    )
-    texts = [name for name in (*types, *TEXT) if name in data]
-    data[texts] = data[texts].fillna("")
-    return Frame(spec, run, data, about)
+    texts = {c.name for c in (*spec.keys, *spec.columns) if c.kind in ("key", "text")}
+    data = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+    for name in data:
+        if name not in texts.union(TEXT):  # Python's float is exact, pandas' need not be
+            data[name] = [float(value or "nan") for value in data[name]]
+    return Frame(spec, run, data.astype({"seeds": int}), about)
 
 
 def paper(spec: TableSpec) -> Frame | None:

@@ -1,0 +1,154 @@
+"""A table in every format: numbers keep theirs, special characters survive, keys are right."""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pybtex.database import parse_string
+
+from thesis_repro import tables
+from thesis_repro.lab.profiles import profile
+from thesis_repro.tables import records, render
+from thesis_repro.tables.spec import Column, Frame
+
+NAME = "sample-rates"
+CAPTION = "Accuracy & cost of 2 methods, 100% made up; a_b is {not} TeX."
+
+
+@pytest.fixture
+def frame() -> Iterator[Frame]:
+    """A recorded paper run: three seeds, one row not run, one shortened."""
+    tables.record(NAME, profile("paper"), progress=False)
+    return tables.recorded(NAME)
+
+
+def test_markdown_shows_formats_intervals_and_what_did_not_run(frame: Frame) -> None:
+    caption, _, body = tables.text(frame, "md").partition("\n\n")
+    lines = body.splitlines()
+    heading = "| data set | method | accuracy (%) | cost (s) | remark | note | source |"
+    assert lines[0] == heading
+    assert lines[1] == "| :--- | :--- | ---: | ---: | ---: | ---: | ---: |"
+    mean, low, high = (frame.data[f"accuracy{end}"][0] for end in ("", "_low", "_high"))
+    cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
+    assert cells[2] == f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+    assert re.fullmatch(r"\d\.\d\d \[-?\d\.\d\d, \d\.\d\d\]", cells[3])
+    assert cells[4:] == ["ours_1 & co", "shortened: 8 of 500 epochs", "this book, paper-cpu"]
+    plain = [cell.strip() for cell in lines[3].strip("|").split("|")]
+    assert plain[3] == "–"  # that method has no cost
+    assert lines[4] == "| faces | ours | not run | – | – |  | this book, paper-cpu |"
+    assert lines[5] == "| digits | rival | 88.5 | – | – |  | quoted: page 5 |"
+    assert caption.startswith(f"{CAPTION} Profile paper, ")
+    assert "seeds 0, 1, 2, 20" in caption
+    assert "In brackets: 95% intervals, Student t over 3 seeds." in caption
+    assert caption.endswith("Shortened: digits / ours (8 of 500 epochs).")
+
+
+def test_a_quick_caption_names_its_interval() -> None:
+    caption = render.caption(tables.live(NAME))
+    assert "Profile quick, " in caption
+    assert ", seed 0, 20" in caption
+    assert caption.endswith("In brackets: 95% intervals, Clopper-Pearson over 1,000 points.")
+
+
+def test_rows_of_fewer_seeds_show_how_many(frame: Frame) -> None:
+    assert "seeds" not in render.grid(frame)[0]
+    frame.data.loc[0, "seeds"] = 1
+    headings, rows = render.grid(frame)
+    place = headings.index("seeds")
+    assert [row[place] for row in rows] == ["1", "3", "–", "–"] or rows[2][place] == "0"
+
+
+def test_csv_is_the_recorded_file(frame: Frame) -> None:
+    text = tables.text(frame, "csv")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert list(rows[0]) == frame.spec.fields()
+    assert float(rows[0]["accuracy"]) == frame.data["accuracy"][0]
+    assert rows[2]["accuracy"] == ""
+
+
+def test_json_is_strict_and_complete(frame: Frame) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    content = json.loads(tables.text(frame, "json"), parse_constant=refuse)
+    assert content["key"] == records.key(frame)
+    assert content["rows"][0]["accuracy"] == frame.data["accuracy"][0]  # every digit
+    assert content["rows"][2]["accuracy"] is None
+    assert content["seeds"] == [0, 1, 2]
+
+
+def test_bibtex_parses_and_its_key_is_the_hash(frame: Frame) -> None:
+    text = tables.text(frame, "bibtex")
+    (key,) = parse_string(text, "bibtex").entries
+    assert re.fullmatch(r"sample-rates-[0-9a-f]{12}", key)
+    digest = records.digest(frame)
+    assert key == f"{NAME}-{digest[:12]}"
+    entry = parse_string(text, "bibtex").entries[key]
+    assert digest in entry.fields["note"]
+    assert entry.fields["year"] == frame.provenance["date"][:4]
+    assert r"Accuracy \& cost of 2 methods, 100\% made up; a\_b is \{not\} TeX" in text
+    assert len(entry.persons["author"]) == 1
+
+
+def test_latex_is_balanced_escaped_and_complete(frame: Frame) -> None:
+    text = tables.text(frame, "latex")
+    assert re.findall(r"\\begin\{(\w+)\}", text) == ["table", "tabular"]
+    assert re.findall(r"\\end\{(\w+)\}", text) == ["tabular", "table"]
+    bare = re.sub(r"\\[&%$#_{}]", "", text)
+    assert bare.count("{") == bare.count("}")
+    assert not re.search("[%#_~^]", bare)
+    assert bare.count("$") % 2 == 0
+    assert text.isascii()
+    (columns,) = re.findall(r"\\begin\{tabular\}\{(\w+)\}", text)
+    body = bare.split(r"\toprule")[1].split(r"\bottomrule")[0].replace(r"\midrule", "")
+    rows = [row for row in body.split(r"\\") if row.strip()]
+    assert len(rows) == 1 + 4
+    assert {row.count("&") for row in rows} == {len(columns) - 1}
+    assert r"\label{tab:sample-rates}" in text
+    assert r"ours\_1 \& co" in text
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_safe_in_latex_and_in_a_table_cell(text: str) -> None:
+    safe = render._tex(text)
+    bare = re.sub(r"\\(?:textbackslash|textasciitilde|textasciicircum)\{\}|\\[&%$#_{}]", "", safe)
+    bare = re.sub(r"\$(?:[<>-]|\\(?:geq|leq|pm|times))\$", "", bare)
+    assert not set(bare) & set("\\&%$#_{}~^<>")
+    cell = render._inline(text)
+    assert "\n" not in cell
+    assert cell.count("|") == cell.count("\\|")
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "format", "text"),
+    [
+        (0.31, math.nan, math.nan, "{:.3f}", "0.310"),
+        (95.0, 94.96, 95.04, "{:.1f}", "95.0 [95.0, 95.0]"),
+        (12345.6, math.nan, math.nan, "{:,.0f}", "12,346"),
+        (1.0, math.nan, 2.0, "{:.1f}", "1.0"),
+        (math.nan, 1.0, 2.0, "{:.1f}", "–"),
+        (None, 1.0, 2.0, "{:.1f}", "–"),
+    ],
+)
+def test_numbers_keep_their_format(
+    value: float | None, low: float, high: float, format: str, text: str
+) -> None:
+    assert render.number(value, Column("x", "x", format=format), low, high) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.04, "0.0"), (-0.04, "0.0"), (1, "+1.0"), (-1, "−1.0")]
+)
+def test_differences_carry_a_sign_unless_they_show_as_zero(value: float, text: str) -> None:
+    assert render._signed(value, Column("x", "x")) == text
+
+
+def test_an_unknown_format_lists_the_known(frame: Frame) -> None:
+    with pytest.raises(ValueError, match="'word'; there are md, csv, latex, json, bibtex"):
+        tables.text(frame, "word")

@@ -1,0 +1,188 @@
+"""What a chapter calls: live, show, compare, assert_reproduces; what the pages list."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from thesis_repro import tables
+from thesis_repro.figures import evidence as picture
+from thesis_repro.lab.profiles import profile
+from thesis_repro.tables import records
+from thesis_repro.tables.records import NotRecorded
+from thesis_repro.tables.spec import Column, Frame, TableSpec
+
+NAME = "sample-rates"
+
+
+@pytest.fixture
+def live() -> Frame:
+    return tables.live(NAME)
+
+
+@pytest.fixture
+def paper() -> Frame:
+    return tables.record(NAME, profile("paper"), progress=False)
+
+
+def test_an_unknown_table_lists_the_known() -> None:
+    with pytest.raises(ValueError, match="'other'; there are sample-rates, sample-empty"):
+        tables.get("other")
+
+
+def test_a_live_frame_says_what_ran(live: Frame) -> None:
+    assert live.run == "quick"
+    assert list(live.data["method"]) == ["ours", "plain"]  # what cannot run has no quick row
+    assert live.provenance["seeds"] == [0]
+    value = live.value(("digits", "ours"), "accuracy")
+    assert value is not None
+    assert 90 <= value < 95
+    assert live.value(("digits", "plain"), "seconds") is None
+    assert live.value(("no", "row"), "accuracy") is None
+    assert tables.live(NAME, seed=3).provenance["seeds"] == [3]
+
+
+def test_a_paper_frame_has_every_row(paper: Frame) -> None:
+    assert list(paper.data["status"]) == ["run", "run", "not run"]
+    assert list(paper.data["seeds"]) == [3, 3, 0]
+
+
+def test_show_gives_a_numbered_table_and_a_way_to_cite_it(live: Frame, paper: Frame) -> None:
+    text = tables.show(live).data
+    assert text.startswith("::::{table} Accuracy & cost")
+    assert "\n:name: tab-sample-rates-live\n" in text
+    assert f"Key: `{records.key(live)}`" in text
+    assert "quoted:" not in text  # quick runs do not stand beside the papers' rows
+    assert "{download}" not in text
+    text = tables.show(tables.recorded(NAME)).data
+    assert "\n:name: tab-sample-rates-recorded\n" in text
+    assert "quoted: page 5" in text
+    assert "quoted:" not in tables.show(paper, quoted=False).data
+    for kind in ("csv", "json", "tex"):
+        assert f"</book/_tables/sample-rates-paper-cpu.{kind}>" in text
+    assert text.count("::::") == 2
+    assert text.count(":::{dropdown} Cite this table") == 1
+    assert f"@misc{{{records.key(paper)}," in text
+
+
+def test_compare_has_thesis_recorded_and_verdict_and_keeps_live_apart(
+    live: Frame, paper: Frame
+) -> None:
+    records.write(live)
+    text = tables.compare(NAME, live).data
+    claims, drift = text.split(":name: tab-sample-rates-drift")
+    assert ":name: tab-sample-rates-compare" in claims
+    assert (
+        "| thesis | recorded (paper-cpu) | live (quick) | difference | tolerance | verdict |"
+        in claims
+    )
+    rows = [line for line in claims.splitlines() if line.startswith(("| digits", "| faces"))]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert [c[-1] for c in cells] == [
+        tables.evidence().set_index(["row", "measure"])["verdict"][" / ".join(c[:2]), c[2]]
+        for c in cells
+    ]
+    assert cells[0][3] == "90.0"
+    assert cells[0][-2] == "≥ −1.0"
+    assert cells[1][-2] == "±0.5"
+    assert cells[2][3] == "not published"
+    assert cells[3][4] == "not run"
+    assert "Trend: all above 90%." in claims
+    assert "| digits | ours | accuracy (%) |" in drift
+    assert "±1.0" in drift
+
+
+def test_compare_without_a_record_reads_not_run() -> None:
+    text = tables.compare(NAME).data
+    assert "recorded (no paper run)" in text
+    assert text.count("| not run |") == 8
+    assert tables.compare("sample-empty").data == ""
+
+
+def shifted(frame: Frame, by: float) -> Frame:
+    data = frame.data.copy()
+    data.loc[0, "accuracy"] += by
+    return dataclasses.replace(frame, data=data)
+
+
+def test_assert_reproduces_holds_a_run_against_the_committed_one(live: Frame) -> None:
+    with pytest.raises(NotRecorded, match="no run 'quick' is recorded|no run is recorded"):
+        tables.assert_reproduces(live)
+    records.write(live)
+    assert tables.assert_reproduces(live) == (
+        "sample-rates: 2 values within tolerance of the committed quick run"
+    )
+    tables.assert_reproduces(shifted(live, 0.99))
+    for by in (1.01, -1.01, float("nan")):
+        with pytest.raises(AssertionError, match=r"quick\) drifted: digits / ours: accuracy is"):
+            tables.assert_reproduces(shifted(live, by))
+    with pytest.raises(AssertionError, match="digits / ours: only in one of the two runs"):
+        tables.assert_reproduces(dataclasses.replace(live, data=live.data[1:]))
+
+
+def test_assert_reproduces_does_not_compare_other_seeds(live: Frame) -> None:
+    records.write(live)
+    assert "not compared, seeds [5] differ" in tables.assert_reproduces(tables.live(NAME, seed=5))
+
+
+def test_an_assertion_without_a_value_to_compare_fails(live: Frame) -> None:
+    free = [dataclasses.replace(c, drift=None) for c in live.spec.columns]
+    spec = dataclasses.replace(live.spec, columns=tuple(free))
+    records.write(live)
+    with pytest.raises(AssertionError, match="no value to compare"):
+        tables.assert_reproduces(dataclasses.replace(live, spec=spec))
+
+
+def test_evidence_has_one_row_for_each_published_value(live: Frame, paper: Frame) -> None:
+    for _ in range(2):  # the second call once met the module in place of the function
+        claims = tables.evidence({NAME: live})
+    assert list(claims["thesis"].isna()) == [False, False, True, False]
+    assert list(claims["run"]) == ["paper-cpu"] * 4
+    assert list(claims["verdict"])[2:] == ["not published", "not run"]
+    assert list(claims["source"]) == [f"page {i}" for i in range(1, 5)]
+    assert claims["live"][0] == live.value(("digits", "ours"), "accuracy")
+    assert tables.evidence()["live"].isna().all()
+
+
+def test_the_cite_index_has_one_row_for_each_recorded_run(live: Frame, paper: Frame) -> None:
+    records.write(live)
+    index = tables.cite_index()
+    assert list(index["key"]) == [records.key(paper), records.key(live)]
+    assert list(index["run"]) == ["paper-cpu", "quick"]
+    assert list(index["seeds"]) == [3, 1]
+    assert index["verdict"][1] == "not judged"
+    counts = tables.evidence()["verdict"].value_counts(sort=False)
+    assert index["verdict"][0] == ", ".join(f"{n} {v}" for v, n in counts.items())
+
+
+def test_without_records_the_lists_are_empty() -> None:
+    assert tables.cite_index().empty
+    assert set(tables.evidence()["verdict"]) == {"not run"}
+
+
+def test_the_picture_has_a_row_for_each_claim(paper: Frame, tmp_path: Path) -> None:
+    claims = tables.evidence()
+    figure = picture.forest(claims)
+    panels = figure.axes
+    assert [ax.get_xlabel() for ax in panels] == ["%", "s"]
+    labels = [t.get_text() for ax in panels for t in ax.get_yticklabels()]
+    assert sorted(labels) == sorted(claims["row"] + ": " + claims["measure"])
+    assert [t.get_text().strip() for ax in panels for t in ax.texts] == ["not run"]
+    assert picture.svg(claims) == picture.svg(claims)
+    assert picture.alt(claims).startswith("Forest plot of 4 published values with our intervals: ")
+    with pytest.raises(ValueError, match="at least one claim"):
+        picture.forest(claims[:0])
+
+
+def test_a_quoted_row_that_fits_no_column_is_refused() -> None:
+    from thesis_repro.tables.spec import Quoted
+
+    with pytest.raises(ValueError, match="fits no column"):
+        TableSpec(
+            name="x",
+            caption="",
+            keys=(Column("a", "a", kind="key"),),
+            columns=(),
+            chapter="",
+            quoted=(Quoted(("a",), {"y": 1.0}, "s"),),
+        )
