@@ -212,6 +212,27 @@ class Experts:
         return x
 
 
+@dataclass(frozen=True)
+class Halves:
+    """The layer on the images that choose the units, and on those that judge them."""
+
+    choosing: Experts
+    judging: Experts
+
+    def compressed(
+        self, c: int, ranking: str, budget: int, generator: torch.Generator
+    ) -> tuple[Choice, Detector]:
+        """Rank and choose on one half, detect on the other."""
+        scores = self.choosing.ranking(ranking, c, generator)
+        choice = self.choosing.choose(c, scores, budget)
+        return choice, self.judging.detect(c, keep(scores, choice))
+
+
+def halves(net: nn.Module, layer: str, x: Tensor, y: Tensor) -> Halves:
+    """Every second image chooses, the others judge."""
+    return Halves(Experts(net, layer, x[::2], y[::2]), Experts(net, layer, x[1::2], y[1::2]))
+
+
 def keep(scores: Tensor, choice: Choice) -> Tensor:
     """The units to keep, (units,) bool: alpha from the top of the scores, beta from the bottom.
 

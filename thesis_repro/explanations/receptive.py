@@ -24,29 +24,36 @@ def top_units(
     quantity: Quantity | Score,
     k: int = 1,
     distribution: Distribution | None = None,
+    multiply: bool = False,
 ) -> Tensor:
     """The k units of a layer with the largest mean influence over x, (k,) int64.
+
+    With `multiply`, influence times activation decides, summed over a channel's positions, so
+    that a unit which is silent on x is never chosen.
 
     Raises
     ------
     ValueError
         If the layer has fewer units; else as for ``internal_influence``.
     """
-    found = internal_influence(model, x, slice, quantity, distribution or point())
-    scores = per_unit(found).mean(0)
+    d = distribution or point()
+    found = internal_influence(model, x, slice, quantity, d, multiply=multiply)
+    scores = per_unit(found, "mean" if multiply else "max").mean(0)
     if not 1 <= k <= len(scores):
         raise ValueError(f"{k} top units are asked for, layer {slice!r} has {len(scores)}")
     return scores.argsort(descending=True, stable=True)[:k]
 
 
-def receptive(model: nn.Module, x: Tensor, slice: str, units: Tensor, points: int = 20) -> Tensor:
+def receptive(
+    model: nn.Module, x: Tensor, slice: str, units: Tensor, points: int = 20, over: str = "max"
+) -> Tensor:
     """How much each input value adds to the activations of some units, shaped like x.
 
-    The units' activations (a channel's maximum) are summed; the attribution is the influence of
-    the input on the line from zero, multiplied by the input.
+    The units' activations (a channel's maximum, or mean, by `over`) are summed; the attribution
+    is the influence of the input on the line from zero, multiplied by the input.
     """
     find(model, slice)
-    parts = [unit(slice, int(index)) for index in units]
+    parts = [unit(slice, int(index), over) for index in units]
 
     def together(z: Tensor) -> Tensor:
         return torch.stack([part(z) for part in parts]).sum(0)
@@ -77,7 +84,8 @@ def mask(attribution: Tensor, sigma: float = 3.0, quantile: float = 0.9) -> Tens
     """A soft mask (n, h, w) in [0, 1] of the pixels above a quantile of the heat map."""
     warm = heat(attribution, sigma)
     limit = warm.flatten(1).quantile(quantile, dim=1)
-    return blurred((warm >= limit[:, None, None]).to(attribution.dtype), sigma / 2)
+    kept = (warm >= limit[:, None, None]) & (warm > 0)
+    return blurred(kept.to(attribution.dtype), sigma / 2)
 
 
 def share_on(attribution: Tensor, region: Tensor) -> Tensor:

@@ -160,3 +160,36 @@ def pink_photos() -> Tensor:
     wanted = {f"Tony_Blair/Tony_Blair_{number}.png" for number in PINK_PHOTOS}
     names = faces().names
     return torch.tensor([i for i, name in enumerate(names) if name in wanted])
+
+
+def squeezenet() -> nn.Module:
+    """SqueezeNet 1.1 with ImageNet weights, eval mode, without in-place activations."""
+    from torchvision.models import squeezenet1_1
+
+    net: nn.Module = squeezenet1_1()
+    net.load_state_dict(data.weights("squeezenet1_1"))
+    for module in net.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    return net.eval()
+
+
+def normalised(x: Tensor) -> Tensor:
+    """Pixels as the ImageNet weights expect them."""
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    return (x - mean) / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+
+
+def on_paper(digits: Split, colour: tuple[float, float, float] | float) -> Split:
+    """Digits 0 to 4 on paper of one colour, or of one grey."""
+    few = digits.y < 5
+    shade = torch.tensor(colour).expand(3) if isinstance(colour, float) else torch.tensor(colour)
+    return Split(paint(digits.x[few], shade), digits.y[few])
+
+
+def without_pink(x: Tensor) -> Tensor:
+    """Photographs (n, 3, h, w) whose pink pixels are made as grey as they are bright."""
+    red, green, blue = x.unbind(1)
+    pink = (red - green > 0.12) & (blue - green > 0.02)
+    grey = x.mean(1, keepdim=True).expand_as(x)
+    return torch.where(pink[:, None], grey, x)

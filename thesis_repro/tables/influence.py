@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro import data
-from thesis_repro.explanations import axioms, subjects
+from thesis_repro.explanations import axioms, influence, subjects
 from thesis_repro.explanations.axioms import Case
+from thesis_repro.explanations.influence import internal_influence, line
 from thesis_repro.explanations.subjects import DIGITS
 from thesis_repro.lab.engine import Cell, Result
 from thesis_repro.lab.profiles import Profile
@@ -39,8 +40,8 @@ class AxiomConfig:
 def case(config: AxiomConfig) -> Case:
     """The net with its images, and for each image the class that the net gives it."""
     if config.net == "squeezenet":
-        net = squeezenet()
-        x = normalised(data.photos().x[: config.images])
+        net: nn.Module = subjects.squeezenet()
+        x = subjects.normalised(data.photos().x[: config.images])
     else:
         net = subjects.trained(replace(DIGITS, seed=config.seed))
         x = data.load("mnist-5k").test.x[: config.images]
@@ -48,24 +49,6 @@ def case(config: AxiomConfig) -> Case:
     with torch.no_grad():
         labels = torch.cat([net(part).argmax(1) for part in x.split(32)])
     return Case(net, x, labels, SLICES[config.net], config.points, config.seed)
-
-
-def squeezenet() -> nn.Module:
-    """SqueezeNet 1.1 with ImageNet weights, eval mode, without in-place activations."""
-    from torchvision.models import squeezenet1_1
-
-    net: nn.Module = squeezenet1_1()
-    net.load_state_dict(data.weights("squeezenet1_1"))
-    for module in net.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
-    return net.eval()
-
-
-def normalised(x: Tensor) -> Tensor:
-    """Pixels as the ImageNet weights expect them."""
-    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-    return (x - mean) / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -171,3 +154,28 @@ INFLUENCE_AXIOMS = Table(
     ),
     cells,
 )
+
+
+def on_pink(seed: int = 0) -> tuple[dict[str, nn.Module], dict[str, Tensor], dict[str, float]]:
+    """The coloured digits: nets by training; what pink paper adds to "3"; who is called "3".
+
+    Digits that are no threes, with pink paper put in the place of grey: the influence of the paper
+    on class 3 against the others, image by image, and the share that is then called a three.
+    """
+    three = subjects.PINK_CLASS
+    test = data.load("mnist-5k").test
+    pink, grey = subjects.on_paper(test, subjects.PINK), subjects.on_paper(test, 0.2)
+    other = pink.y != three
+    x, plain = pink.x[other], grey.x[other]
+    q = influence.comparative(three, [c for c in range(5) if c != three])
+    nets: dict[str, nn.Module] = {}
+    gains: dict[str, Tensor] = {}
+    called: dict[str, float] = {}
+    for with_pink in (True, False):
+        name = f"{'with' if with_pink else 'without'} pink"
+        nets[name] = subjects.trained(replace(subjects.COLOURED, pink=with_pink, seed=seed))
+        chi = internal_influence(nets[name], x, "", q, line(plain, 20), multiply=True)
+        gains[name] = chi.flatten(1).sum(1)
+        with torch.no_grad():
+            called[name] = float((nets[name](x).argmax(1) == three).float().mean())
+    return nets, gains, called

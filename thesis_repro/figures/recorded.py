@@ -1,0 +1,62 @@
+"""Figures that need data a reader may lack: drawn once, kept with a card under results/figures.
+
+``python -m thesis_repro.figures.recorded NAME`` draws and records one again.
+"""
+
+import hashlib
+import importlib
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from thesis_repro import data
+from thesis_repro.lab import provenance, sealed
+from thesis_repro.lab.store import write_atomic
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+FIGURES = {
+    "influence-faces": ("thesis_repro.figures.influence:faces", ("lfw",)),
+    "influence-cars": ("thesis_repro.figures.influence:cars", ("photos", "squeezenet1_1")),
+}
+"""Name to the function that draws it and the data it reads."""
+
+
+def record(name: str, folder: Path | None = None) -> Path:
+    """Draw a figure and write results/figures/<name>.png with its sealed card.
+
+    Raises
+    ------
+    ValueError
+        On an unknown name; the message lists the names.
+    DataMissing
+        If the data is not here.
+    """
+    if name not in FIGURES:
+        raise ValueError(f"no recorded figure is called {name!r}; there are {', '.join(FIGURES)}")
+    script, sources = FIGURES[name]
+    module, _, function = script.partition(":")
+    draw: Callable[[], Figure] = getattr(importlib.import_module(module), function)
+    out = io.BytesIO()
+    draw().savefig(out, format="png", dpi=100, metadata={"Software": None})
+    path = (folder or REPOSITORY / "results" / "figures") / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    card: dict[str, Any] = {
+        "script": script,
+        "data": {source: data.fingerprint(source) for source in sources},
+        "terms": {source: data.source(source).licence for source in sources},
+        "sha256": hashlib.sha256(out.getvalue()).hexdigest(),
+        **provenance.collect("cpu", REPOSITORY),
+    }
+    write_atomic(path, out.getvalue())
+    sealed.write(path.with_suffix(".json"), card)
+    return path
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:] or FIGURES:
+        record(wanted)
