@@ -70,7 +70,8 @@ LEVEL = re.compile(r"\bintervals?\b|\bconfidence\b", re.IGNORECASE)
 
 NO_PROSE = re.compile(
     r"\A---\n.*?\n---\n"  # front matter
-    r"|^(?P<fence>`{3,}|~{3,})[^\n]*\n.*?^(?P=fence)[^\S\n]*$"  # code, mathematics
+    r"|^(?P<fence>`{3,}|~{3,})(?:[^{\n]*|\{(?:code|math|eval-rst|include)[^\n]*)\n"
+    r".*?^(?P=fence)[^\S\n]*$"  # code, mathematics; not a glossary or a figure's caption
     r"|^\$\$.*?\$\$"
     r"|^[ \t]*:[\w-]+:.*?$"  # options of directives
     r"|<!--.*?-->"
@@ -114,6 +115,8 @@ def test_every_value_in_prose_has_a_source(page: str) -> None:
         "The code `x` takes 5 s.",
         "In 95% of cases.",
         "```python\nx = 1\n```\n\nThen 7% remain.",
+        "```{glossary}\nterm\n  Takes 5 s.\n```",
+        "```{figure} x.png\n:name: a\n\nA rate of 40 MB/s.\n```\n\n```{math}\n5 s\n```",
     ],
 )
 def test_a_typed_value_is_found(text: str) -> None:
