@@ -13,7 +13,7 @@ from thesis_repro import data
 from thesis_repro.explanations import faithfulness, receptive, subjects
 from thesis_repro.explanations.experts import RANKINGS, halves, keep
 from thesis_repro.explanations.subjects import DIGITS
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.engine import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import recipes
 from thesis_repro.robustness.recipes import Training
@@ -302,3 +302,35 @@ EXPERTS_FAITHFULNESS = Table(
     ),
     faithfulness_cells,
 )
+
+
+def findings(frame: Frame) -> list[str]:
+    """What the faithfulness table says about explanations and about certified training."""
+    data_ = frame.data[frame.data["dataset"] == "MNIST-5k"].set_index(["net", "method"])
+    lines = []
+    for net in (STANDARD, ROBUST):
+        rows = data_.loc[net]
+        lines.append(
+            f"{net}: deletion is smallest for {rows['deletion'].idxmin()}, "
+            f"insertion is largest for {rows['insertion'].idxmax()}"
+        )
+    for method in faithfulness.METHODS[:-1]:
+        before, after = (data_.loc[(net, method), "on_ink"] for net in (STANDARD, ROBUST))
+        trend = "more" if after > before else "less"
+        lines.append(
+            f"{method}: {before:.1f}% on the ink for the standard net, {after:.1f}% for the "
+            f"certified one, {trend} concentrated"
+        )
+    return lines
+
+
+def deletion_curves(seed: int = 0) -> dict[str, Result]:
+    """Deletion and insertion curves of the standard net by method, from the table's cells."""
+    training = pair(seed)[STANDARD]
+    digits = (("mnist-5k", data.fingerprint("mnist-5k")),)
+    return {
+        method: compute(
+            Cell(faithful, FaithfulConfig(method, training, 200, 28, "3", seed), digits)
+        )
+        for method in faithfulness.METHODS
+    }

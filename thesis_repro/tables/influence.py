@@ -156,8 +156,10 @@ INFLUENCE_AXIOMS = Table(
 )
 
 
-def on_pink(seed: int = 0) -> tuple[dict[str, nn.Module], dict[str, Tensor], dict[str, float]]:
-    """The coloured digits: nets by training; what pink paper adds to "3"; who is called "3".
+def on_pink(
+    seed: int = 0,
+) -> tuple[dict[str, nn.Module], dict[str, Tensor], dict[str, float], dict[str, float]]:
+    """The coloured digits: nets; what pink paper adds to "3"; who is called "3"; accuracy on grey.
 
     Digits that are no threes, with pink paper put in the place of grey: the influence of the paper
     on class 3 against the others, image by image, and the share that is then called a three.
@@ -171,6 +173,7 @@ def on_pink(seed: int = 0) -> tuple[dict[str, nn.Module], dict[str, Tensor], dic
     nets: dict[str, nn.Module] = {}
     gains: dict[str, Tensor] = {}
     called: dict[str, float] = {}
+    accuracy: dict[str, float] = {}
     for with_pink in (True, False):
         name = f"{'with' if with_pink else 'without'} pink"
         nets[name] = subjects.trained(replace(subjects.COLOURED, pink=with_pink, seed=seed))
@@ -178,4 +181,5 @@ def on_pink(seed: int = 0) -> tuple[dict[str, nn.Module], dict[str, Tensor], dic
         gains[name] = chi.flatten(1).sum(1)
         with torch.no_grad():
             called[name] = float((nets[name](x).argmax(1) == three).float().mean())
-    return nets, gains, called
+            accuracy[name] = float((nets[name](grey.x).argmax(1) == grey.y).float().mean())
+    return nets, gains, called, accuracy
