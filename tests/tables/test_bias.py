@@ -142,7 +142,7 @@ def test_removed_is_the_share_of_absolute_bias_and_ends_at_the_paper_s_claim():
     config = cells.RemedyConfig("wine 0/1", 0.75, 3, 0)
     result = cells.remedies(config)
     gathered = {("wine 0/1", remedy): [result] for remedy in plans.REMEDIES}
-    records = plans.assemble_remedies(profile("quick"), gathered)
+    records = plans.assemble_remedies(gathered)
     before = records["wine 0/1", "none"]["absolute"]
     after = records["wine 0/1", "experts"]
     assert after["removed"] == pytest.approx(100 * (1 - after["absolute"] / before))

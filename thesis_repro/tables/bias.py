@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from thesis_repro import data
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.engine import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
 from thesis_repro.tables.bias_cells import (
@@ -75,9 +75,18 @@ def synthetic_config(sweep: str, value: float, runs: int, seed: int) -> Syntheti
     return SyntheticConfig(weak, n, prior, runs, seed, twin=sweep == "weak features")
 
 
+RUNS = {"quick": 20, "paper": 50}
+"""Random draws of the mixture for each seed."""
+
+
+def drawn(sweep: str, value: float, profile: str = "quick", seed: int = 0) -> Result:
+    """The runs behind one row of `bias-synthetic`, for one seed; from the store where there."""
+    return compute(Cell(synthetic, synthetic_config(sweep, value, RUNS[profile], seed)))
+
+
 def synthetic_cells(profile: Profile) -> Plan:
     """The plan of `bias-synthetic`: 20 runs in quick, 50 for each seed in paper."""
-    runs = 20 if profile.name == "quick" else 50
+    runs = RUNS[profile.name]
     return [
         ((sweep, f"{value:g}"), Cell(synthetic, synthetic_config(sweep, value, runs, seed)))
         for sweep, values in SWEEPS.items()
@@ -165,9 +174,17 @@ def remedy_cells(profile: Profile) -> Plan:
     return plan
 
 
-def assemble_remedies(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def at_step(name: str, step: float, seed: int = 0, runs: int = 10) -> dict[str, dict[str, Any]]:
+    """The rows of one real set, by remedy, when SGD takes another step."""
+    config = RemedyConfig(name, PRIOR, runs, seed, step)
+    result = compute(Cell(remedies, config, prints(name)))
+    records = assemble_remedies({(name, remedy): [result] for remedy in REMEDIES})
+    return {remedy: dict(records[name, remedy]) for remedy in REMEDIES}
+
+
+def assemble_remedies(gathered: Gathered) -> dict[Row, dict[str, Any]]:
     """Pool runs; `removed` is the share of the mean absolute bias that a remedy took away."""
-    records = {}
+    records: dict[Row, dict[str, Any]] = {}
     for row, results in gathered.items():
         if not results:
             continue
@@ -196,13 +213,15 @@ EPOCHS = (10, 20)
 CIFAR_EPOCHS, LFW_EPOCHS = 8, 15
 
 
+def digits_net(epochs: int, runs: int, seed: int = 0) -> DeepConfig:
+    """The nets on two digits."""
+    return DeepConfig("MNIST-5k 4/9", PRIOR, "2c2f", LAYERS_2C2F, epochs, runs, seed)
+
+
 def deep_cells(profile: Profile) -> Plan:
     """The plan of `bias-deep`: digits in both profiles, photographs where they are in paper."""
     quick = profile.name == "quick"
-    wanted = [
-        DeepConfig("MNIST-5k 4/9", PRIOR, "2c2f", LAYERS_2C2F, epochs, 6 if quick else 10, 0)
-        for epochs in EPOCHS
-    ]
+    wanted = [digits_net(epochs, 6 if quick else 10) for epochs in EPOCHS]
     if not quick:
         wanted += [
             DeepConfig(CIFAR, 0.0, "4c3f", LAYERS_4C3F, CIFAR_EPOCHS, 1, 0),
@@ -292,7 +311,7 @@ BIAS_REMEDIES = Table(
         ),
     ),
     remedy_cells,
-    assemble_remedies,
+    lambda _, gathered: assemble_remedies(gathered),
 )
 
 DEEP_CLAIMED = (trained_net(CIFAR, CIFAR_EPOCHS), LAYERS_4C3F[1][0], EXPERTS)
@@ -325,5 +344,5 @@ BIAS_DEEP = Table(
         trend_says="experts of a hidden layer halve the absolute bias of every net",
     ),
     deep_cells,
-    assemble_remedies,
+    lambda _, gathered: assemble_remedies(gathered),
 )

@@ -230,21 +230,30 @@ class DeepConfig:
 def deep(config: DeepConfig) -> Result:
     """Cell: bias, accuracy and units kept of each remedy on each layer, on new nets."""
     found: dict[str, list[float]] = {}
-    official = config.dataset == CIFAR
-    pool = pictures(config.dataset, "train" if official else "both")
+    pool = pictures(config.dataset, "train" if config.dataset == CIFAR else "both")
     for run in range(config.runs):
-        rng = np.random.default_rng([config.seed, run])
-        if official:
-            whole, test = pool, pictures(config.dataset, "test")
-        else:
-            prior = config.prior
-            index = imbalanced(pool.y.numpy(), prior, rng) if prior else np.arange(len(pool))
-            whole, test = _cut(Split(pool.x[index], pool.y[index]), 0.5, rng)
-        fit, val = _cut(whole, 0.2 if official else 0.4, rng)
+        fit, val, test = parts(config, pool, run)
         model = trained(config, fit, run)
         for title, slice in config.layers:
             _remedy_layer(found, model, (title, slice), fit, val, test)
     return Result({}, {name: np.array(values) for name, values in found.items()})
+
+
+def parts(config: DeepConfig, pool: Split, run: int) -> tuple[Split, Split, Split]:
+    """Training, validation and test part of one run; CIFAR-10 keeps its own test set.
+
+    `pool` holds all pictures, or CIFAR-10's training pictures.
+    """
+    rng = np.random.default_rng([config.seed, run])
+    if config.dataset == CIFAR:
+        fit, val = _cut(pool, 0.2, rng)
+        return fit, val, pictures(config.dataset, "test")
+    if config.prior:
+        index = imbalanced(pool.y.numpy(), config.prior, rng)
+        pool = Split(pool.x[index], pool.y[index])
+    whole, test = _cut(pool, 0.5, rng)
+    fit, val = _cut(whole, 0.4, rng)
+    return fit, val, test
 
 
 def _remedy_layer(
