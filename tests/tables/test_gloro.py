@@ -18,6 +18,8 @@ def short(monkeypatch, tmp_path):
     monkeypatch.setenv("THESIS_REPRO_STORE", str(tmp_path))
     brief = {k: dataclasses.replace(r, epochs=1) for k, r in gloro.QUICK.items()}
     monkeypatch.setattr(gloro, "QUICK", brief)
+    # conftest puts a registry of sample tables in the place of the book's
+    monkeypatch.setitem(tables.REGISTRY, "gloro-vra", "thesis_repro.tables.gloro:GLORO_VRA")
     return tables.live("gloro-vra")
 
 
