@@ -240,7 +240,11 @@ def bound(
 
 
 def certify(
-    net: GloroNet, x: Tensor, epsilon: float | None = None, batch_size: int = 1000
+    net: GloroNet,
+    x: Tensor,
+    epsilon: float | None = None,
+    batch_size: int = 1000,
+    used: Bound | None = None,
 ) -> Certificate:
     """Certify each point by one forward pass.
 
@@ -250,6 +254,7 @@ def certify(
     x : (n, *input_shape), pixels in [0, 1]
     epsilon : radius > 0, the net's own by default
     batch_size : points per forward pass
+    used : another bound than the net's own, to see what it would say; it is not checked
 
     Returns
     -------
@@ -271,7 +276,7 @@ def certify(
         raise ValueError(f"epsilon needs to be positive, got {radius}")
     check_images(x, net.input_shape)
     x = _widened(x, rounding.precision(net.body))
-    used = net.bound()
+    used = net.bound() if used is None else used
     with _exact(net), torch.no_grad():
         passes = [_forward(net.body, part) for part in x.split(batch_size)]
     logits, norms = (torch.cat(parts) for parts in zip(*passes, strict=True))

@@ -1,0 +1,48 @@
+import pytest
+import torch
+from torch import nn
+
+from thesis_repro import nets
+from thesis_repro.robustness import GloroNet, gloro, pairs
+from thesis_repro.tables import lipschitz as tables
+
+
+def test_on_a_linear_net_the_bound_is_reached():
+    torch.manual_seed(0)
+    net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), 0.1, (1, 4, 4)).eval()
+    found = pairs.steepest(net, torch.rand(5, 1, 4, 4), steps=300, lr=1e-2)
+    assert 99 < 100 * found.share <= 100
+    assert found.steepest <= net.bound().k_ij.max().item()
+
+
+@pytest.mark.parametrize("radius", [None, 0.2])
+def test_no_slope_exceeds_the_bound(radius):
+    body = nets.cnn_2c2f(in_shape=(1, 8, 8), classes=3, generator=torch.Generator().manual_seed(0))
+    net = GloroNet(body, 0.1, (1, 8, 8)).eval()
+    found = pairs.steepest(net, torch.rand(5, 1, 8, 8), steps=60, lr=1e-2, radius=radius)
+    assert 0.1 < found.share <= 1
+
+
+def test_a_bound_that_is_too_small_is_exposed(monkeypatch):
+    torch.manual_seed(0)
+    net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), 0.1, (1, 4, 4)).eval()
+    bound = net.bound()
+    small = gloro.Bound(bound.k_sub, 0.9 * bound.k_ij, bound.layers)
+    monkeypatch.setattr(net, "bound", lambda: small)
+    assert pairs.steepest(net, torch.rand(5, 1, 4, 4), steps=300, lr=1e-2).share > 1
+
+
+def test_power_iteration_is_below_the_proven_bound():
+    body = nets.cnn_2c2f(generator=torch.Generator().manual_seed(0))
+    net = GloroNet(body, 0.1, (1, 28, 28)).eval()
+    proven = net.bound().k_sub
+    assert tables.from_below(net, 10) < tables.converged(net) <= proven
+    assert proven < 1.001 * tables.converged(net)
+
+
+def test_the_table_of_faults_names_tests_that_exist(root):
+    faults = tables.known_faults()
+    sources = "".join(path.read_text() for path in (root / "tests").rglob("test_*.py"))
+    assert len(faults) == 18
+    for check in faults["caught by"]:
+        assert f"def {check}(" in sources

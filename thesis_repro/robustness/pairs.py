@@ -1,0 +1,91 @@
+"""Lower bounds of a net's Lipschitz constants, from pairs of points that are driven apart."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from thesis_repro.robustness.gloro import GloroNet
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """The steepest that was found, and its share of what the bound allows for that pair of logits.
+
+    steepest : max |margin(x1) - margin(x2)| / ||x1 - x2|| over points and rivals
+    share : max of the same over K_ij, in (0, 1] if the bound is true
+    """
+
+    steepest: float
+    share: float
+
+
+def steepest(
+    net: GloroNet,
+    x: Tensor,
+    *,
+    steps: int,
+    lr: float = 1e-3,
+    radius: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Slopes:
+    """Climb the slope of the margins between two batches of points, by Adam.
+
+    For the top class j at x and each rival i, the slope of y_j - y_i between x1 and x2 is at most
+    K_ij, so what is found bounds K_ij from below. Everything is computed in float64.
+
+    Parameters
+    ----------
+    net : GloroNet
+    x : (n, *input_shape)
+    steps : of Adam, on both points of each pair
+    lr : step size, in pixels
+    radius : both points stay within this distance of x; without it they go anywhere
+    generator : for the first difference of each pair; seed 0 without it
+
+    References
+    ----------
+    Leino, Wang and Fredrikson 2021, section 5 (tightness), after the authors' code.
+    """
+    body = copy.deepcopy(net.body).double().eval()
+    x = x.double()
+    k_ij = net.bound().k_ij
+    generator = generator or torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        top = body(x).argmax(1)
+    allowed = k_ij[top].scatter(1, top[:, None], torch.inf)
+    noise = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    first = x.clone().requires_grad_()
+    second = (x + 0.1 * _unit(noise)).requires_grad_()
+    optimizer = torch.optim.Adam([first, second], lr)
+    best, share = 0.0, 0.0
+    for step in range(steps + 1):
+        margins = [_margins(body(points), top) for points in (first, second)]
+        distance = (first - second).flatten(1).norm(dim=1)
+        slopes = (margins[0] - margins[1]).abs() / distance.clamp_min(1e-6)[:, None]
+        with torch.no_grad():
+            best = max(best, slopes.max().item())
+            share = max(share, (slopes / allowed).max().item())
+        if step == steps:
+            break
+        optimizer.zero_grad()
+        (-(slopes / allowed).amax(1).log().sum()).backward()
+        optimizer.step()
+        if radius is not None:
+            with torch.no_grad():
+                for points in (first, second):
+                    away = points - x
+                    length = away.flatten(1).norm(dim=1).clamp_min(1e-30)
+                    kept = (radius / length).clamp(max=1.0).view(-1, *[1] * (x.ndim - 1))
+                    points.copy_(x + away * kept)
+    return Slopes(best, share)
+
+
+def _margins(logits: Tensor, top: Tensor) -> Tensor:
+    return logits.gather(1, top[:, None]) - logits
+
+
+def _unit(x: Tensor) -> Tensor:
+    length: Tensor = x.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1))
+    return x / length
