@@ -136,8 +136,8 @@ def test_there_is_a_bar_unless_it_is_switched_off(
     for name in [name for name in sys.modules if name.partition(".")[0] == "tqdm"]:
         monkeypatch.delitem(sys.modules, name)  # it reads its environment when imported
     monkeypatch.setenv("TQDM_DISABLE", disabled)
-    run([Cell(sample.square, Config(1))], progress=progress)
-    assert ("1/1 [" in capsys.readouterr().err) is shown
+    run([Cell(sample.square, Config(i, seconds=0.2)) for i in range(3)], progress=progress)
+    assert ("3/3 [" in capsys.readouterr().err) is shown
 
 
 # failing

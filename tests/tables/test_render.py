@@ -33,7 +33,7 @@ def test_markdown_shows_formats_intervals_and_what_did_not_run(frame: Frame) -> 
     lines = body.splitlines()
     heading = "| data set | method | accuracy (%) | cost (s) | remark | note | source |"
     assert lines[0] == heading
-    assert lines[1] == "| :--- | :--- | ---: | ---: | ---: | ---: | ---: |"
+    assert lines[1] == "| :--- | :--- | ---: | ---: | :--- | :--- | :--- |"
     mean, low, high = (frame.data[f"accuracy{end}"][0] for end in ("", "_low", "_high"))
     cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
     assert cells[2] == f"{mean:.1f} [{low:.1f}, {high:.1f}]"

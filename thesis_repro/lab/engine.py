@@ -25,6 +25,9 @@ __all__ = ["Cell", "CellError", "Result", "compute", "current_workdir", "run"]
 MEANING = 1
 """Raise it when this package changes what a cell's result is; no older result is used then."""
 
+BAR_SECONDS = 0.3
+"""A run that ends or fails sooner shows no bar."""
+
 
 class CellError(RuntimeError):
     """A cell raised; the message names function and configuration, `details` is the traceback."""
@@ -240,7 +243,7 @@ def run(
         outcomes = _in_process(unique, store, fresh)
     failures: list[CellError] = []
     quiet = {} if progress else {"disable": True}  # without it tqdm honours TQDM_DISABLE
-    with one_thread(), tqdm(total=len(unique), unit="cell", **quiet) as bar:
+    with one_thread(), tqdm(total=len(unique), unit="cell", delay=BAR_SECONDS, **quiet) as bar:
         for outcome in outcomes:
             if outcome is not None:
                 failures.append(outcome)

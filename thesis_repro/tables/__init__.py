@@ -153,9 +153,9 @@ def show(frame: "Frame", quoted: bool | None = None) -> Any:
 
     stored = "seal" in frame.provenance or "sha256" in frame.provenance
     name = f"tab-{frame.spec.name}-{'recorded' if stored else 'live'}"
-    keys = len(frame.spec.keys)
     with_quoted = frame.run != "quick" if quoted is None else quoted
-    table = render.myst(render.grid(frame, with_quoted), name, render.caption(frame), keys)
+    grid = render.grid(frame, with_quoted)
+    table = render.myst(grid, name, render.caption(frame), *render.numeric(frame.spec))
     return Markdown(f"{table}\n{render.cite_block(frame, stored)}")
 
 

@@ -143,10 +143,10 @@ def caption(frame: Frame) -> str:
     return f"{text} Shortened: {'; '.join(short)}." if short else text
 
 
-def to_markdown(grid_: Grid, numeric_from: int = 0) -> str:
-    """A pipe table; columns from `numeric_from` on are right-aligned."""
+def to_markdown(grid_: Grid, numeric_from: int = 0, numeric_to: int = 99) -> str:
+    """A pipe table; the columns from `numeric_from` up to `numeric_to` are right-aligned."""
     headings, rows = grid_
-    rule = ["---:" if i >= numeric_from else ":---" for i in range(len(headings))]
+    rule = ["---:" if numeric_from <= i < numeric_to else ":---" for i in range(len(headings))]
     lines = [[_inline(c) for c in headings], rule, *([_inline(c) for c in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -155,9 +155,15 @@ def _inline(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def myst(grid_: Grid, name: str, caption_: str, numeric_from: int) -> str:
+def numeric(spec: TableSpec) -> tuple[int, int]:
+    """The columns of a table's grid that are right-aligned: between the keys and the texts."""
+    count = sum(c.kind != "text" for c in spec.columns)
+    return len(spec.keys), len(spec.keys) + count
+
+
+def myst(grid_: Grid, name: str, caption_: str, numeric_from: int, numeric_to: int = 99) -> str:
     """A numbered, captioned MyST table that can be referred to as `name`."""
-    body = to_markdown(grid_, numeric_from)
+    body = to_markdown(grid_, numeric_from, numeric_to)
     return f"::::{{table}} {' '.join(caption_.split())}\n:name: {name}\n\n{body}\n\n::::\n"
 
 
@@ -189,14 +195,15 @@ def to_bibtex(frame: Frame) -> str:
 def to_latex(frame: Frame) -> str:
     """A table environment with a booktabs tabular, caption and label."""
     headings, rows = grid(frame)
-    keys = len(frame.spec.keys)
+    first, last = numeric(frame.spec)
+    align = "l" * first + "r" * (last - first) + "l" * (len(headings) - last)
     lines = [" & ".join(map(_tex, row)) + r" \\" for row in [headings, *rows]]
     return "\n".join(
         [
             r"\begin{table}",
             rf"\caption{{{_tex(caption(frame))}}}",
             rf"\label{{tab:{frame.spec.name}}}",
-            rf"\begin{{tabular}}{{{'l' * keys}{'r' * (len(headings) - keys)}}}",
+            rf"\begin{{tabular}}{{{align}}}",
             r"\toprule",
             lines[0],
             r"\midrule",
@@ -245,7 +252,7 @@ def to_json(frame: Frame) -> str:
 
 
 FORMATS: dict[str, Callable[[Frame], str]] = {
-    "md": lambda frame: f"{caption(frame)}\n\n{to_markdown(grid(frame), len(frame.spec.keys))}\n",
+    "md": lambda frame: f"{caption(frame)}\n\n{to_markdown(grid(frame), *numeric(frame.spec))}\n",
     "csv": lambda frame: records.to_csv(frame).decode(),
     "latex": to_latex,
     "json": to_json,
