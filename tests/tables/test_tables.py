@@ -186,3 +186,28 @@ def test_a_quoted_row_that_fits_no_column_is_refused() -> None:
             chapter="",
             quoted=(Quoted(("a",), {"y": 1.0}, "s"),),
         )
+
+
+def test_the_generated_pages_hold_every_claim_and_every_record(live: Frame, paper: Frame) -> None:
+    from xml.etree import ElementTree
+
+    from thesis_repro.publish import Run, generated
+
+    root = Path(__file__).resolve().parents[2]
+    records.write(live)
+    page, drawing = generated.evidence(root, Run()).values()
+    claims = tables.evidence()
+    for row in claims.to_dict("records"):
+        assert f"| {row['row']} | {row['measure']} |" in page
+        assert row["verdict"] in page
+        assert row["source"] in page
+    assert f":alt: {picture.alt(claims)}\n" in page
+    assert ElementTree.fromstring(drawing).tag.endswith("svg")
+    listed = generated.cite(root)
+    assert all(key in listed for key in tables.cite_index()["key"])
+    files = generated.downloads()
+    assert len(files) == 8
+    assert files[f"book/_tables/{NAME}-quick.csv"] == records.to_csv(live).decode()
+    for run in ("quick", "paper-cpu"):
+        shown = tables.show(tables.recorded(NAME, run)).data
+        assert all(f"/{name}>" in shown for name in files if run in name and "bib" not in name)
