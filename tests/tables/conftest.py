@@ -15,8 +15,9 @@ settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
 
 
-@pytest.fixture(autouse=True)
-def _sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the sample tables are registered; store and results are empty folders."""
     monkeypatch.setenv(STORE, str(tmp_path / "store"))
     monkeypatch.setenv(records.ROOT_VARIABLE, str(tmp_path / "results"))
     monkeypatch.setenv("TQDM_DISABLE", "1")

@@ -20,6 +20,7 @@ from thesis_repro.tables import records
 from thesis_repro.tables.spec import Column, Table, TableSpec
 
 NAME = "sample-rates"
+pytestmark = pytest.mark.usefixtures("sample")
 FORK = multiprocessing.get_context("fork")  # torch is imported already
 
 

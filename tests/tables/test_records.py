@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import sample_table
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thesis_repro import cli, tables
@@ -20,6 +20,7 @@ from thesis_repro.tables.spec import Frame, TableSpec
 QUICK = profile("quick")
 PAPER = profile("paper")
 NAME = "sample-rates"
+pytestmark = pytest.mark.usefixtures("sample")
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_every_changed_byte_is_caught_and_its_file_named(recorded: Path) -> None
     assert [p.name for p in files] == ["paper-cpu.csv", "paper-cpu.json", "quick.csv", "quick.json"]
     for path in files:
         content = path.read_bytes()
-        for place in range(0, len(content), max(1, len(content) // 40)):
+        for place in range(0, len(content), max(1, len(content) // 20)):
             changed = bytearray(content)
             changed[place] ^= 1
             path.write_bytes(changed)
@@ -162,6 +163,7 @@ def test_recording_again_sweeps_what_a_killed_one_left(recorded: Path) -> None:
     tables.check()
 
 
+@settings(max_examples=50)
 @given(
     x=st.floats(allow_nan=True, allow_infinity=True),
     text=st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=8),

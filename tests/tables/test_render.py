@@ -18,6 +18,7 @@ from thesis_repro.tables import records, render
 from thesis_repro.tables.spec import Column, Frame
 
 NAME = "sample-rates"
+pytestmark = pytest.mark.usefixtures("sample")
 CAPTION = "Accuracy & cost of 2 methods, 100% made up; a_b is {not} TeX."
 
 

@@ -13,6 +13,7 @@ from thesis_repro.tables.records import NotRecorded
 from thesis_repro.tables.spec import Column, Frame, TableSpec
 
 NAME = "sample-rates"
+pytestmark = pytest.mark.usefixtures("sample")
 
 
 @pytest.fixture

@@ -232,14 +232,14 @@ def assert_reproduces(frame: "Frame") -> str:
 
 
 def evidence(live: "Mapping[str, Frame] | None" = None) -> "pd.DataFrame":
-    """Every published value beside ours, with its verdict; see :mod:`overview`."""
+    """Every published value beside ours, with its verdict: one row each."""
     from thesis_repro.tables import overview
 
     return overview.evidence(live)
 
 
 def cite_index() -> "pd.DataFrame":
-    """Every recorded run with its citation key; see :mod:`overview`."""
+    """Every recorded run with its citation key: one row each."""
     from thesis_repro.tables import overview
 
     return overview.cite_index()
