@@ -239,7 +239,6 @@ ANATOMY = {
     "what is learnt": r"^\*\*You will learn\*\*",
     "setting and notation": r"^## Setting and notation$",
     "a definition or theorem": r"^:::\{prf:",
-    "an equation with a number": r"^:label: eq-|\(eq-[\w-]+\)$",
     "an example by hand": r"^##.*[Bb]y hand",
     "the recorded table": r"tables\.recorded\(",
     "thesis against recorded and live": r"tables\.compare\(",
@@ -260,6 +259,7 @@ def test_the_parts_of_a_chapter_stand_in_their_order(root: Path, docname: str) -
         found = re.compile(pattern, re.MULTILINE).search(text, at)
         assert found, f"{part} is missing, or stands before what should precede it"
         at = found.start()
+    assert re.search(r"^:label: eq-|\(eq-[\w-]+\)$", text, re.MULTILINE), "no numbered equation"
     exercises = re.findall(r"^:::\{exercise(?:-start)?\}", text, re.MULTILINE)
     assert 2 <= len(exercises) <= 4
     solutions = set(re.findall(r"^:::\{solution(?:-start)?\} (\S+)", text, re.MULTILINE))
