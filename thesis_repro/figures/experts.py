@@ -14,7 +14,7 @@ STYLES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
 
 def compression(budgets: Sequence[int], curves: Mapping[str, np.ndarray], whole: float) -> Figure:
     """Mean balanced accuracy over the number of units kept, ranking by ranking."""
-    figure, axis = plt.subplots(figsize=(7, 3.8))
+    figure, axis = plt.subplots(figsize=(9, 3.8))
     for (name, values), colour, (style, mark) in zip(curves.items(), PALETTE, STYLES, strict=False):
         axis.plot(budgets, 100 * values, style, marker=mark, ms=5, color=colour, label=name)
     axis.axhline(100 * whole, color="black", lw=1)
@@ -25,7 +25,7 @@ def compression(budgets: Sequence[int], curves: Mapping[str, np.ndarray], whole:
     axis.set_xticks(budgets, [str(b) for b in budgets])
     axis.minorticks_off()
     axis.set(xlabel="units kept", ylabel="balanced accuracy (%)", ylim=(45, 101))
-    axis.legend(title="units ranked by", loc="lower right")
+    axis.legend(title="units ranked by", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

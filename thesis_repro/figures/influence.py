@@ -46,7 +46,7 @@ def slices(net: nn.Module, x: Tensor, c: int) -> Figure:
         axis.axhline(0, color="black", lw=0.8)
         axis.set(xlabel=f"{title}, ranked")
         axis.set_title(f"slice: {title}", fontsize=10)
-    axes[2].set_ylabel("influence (logit per unit)")
+    axes[2].set_ylabel("influence\n(logit per unit)", fontsize=9)
     return figure
 
 

@@ -313,15 +313,15 @@ def findings(frame: Frame) -> list[str]:
     for net in (STANDARD, ROBUST):
         rows = data_.loc[net]
         lines.append(
-            f"{net}: deletion is smallest for {rows['deletion'].idxmin()}, "
-            f"insertion is largest for {rows['insertion'].idxmax()}"
+            f"{net}:\n    deletion is smallest for {rows['deletion'].idxmin()},\n"
+            f"    insertion is largest for {rows['insertion'].idxmax()}"
         )
     for method in faithfulness.METHODS[:-1]:
         before, after = (data_.loc[(net, method), "on_ink"] for net in (STANDARD, ROBUST))
         trend = "more" if after > before else "less"
         lines.append(
-            f"{method}: {before:.1f}% on the ink for the standard net, {after:.1f}% for the "
-            f"certified one, {trend} concentrated"
+            f"{method}:\n    {before:.1f}% on the ink for the standard net,\n"
+            f"    {after:.1f}% for the certified one: {trend} concentrated"
         )
     return lines
 
