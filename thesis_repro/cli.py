@@ -167,6 +167,9 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget what was computed before.")
     ] = False,
+    finished: Annotated[
+        bool, typer.Option("--finished", help="Compute nothing: record the rows that are done.")
+    ] = False,
 ) -> None:
     """Compute tables and record them under results/; goes on where it was stopped."""
     from thesis_repro import tables
@@ -176,7 +179,8 @@ def run(
     for name in names:
         tables.get(name)
     for name in names:
-        print(tables.text(tables.record(name, chosen, scheduler=scheduler, fresh=fresh), "md"))
+        options = {"scheduler": scheduler, "fresh": fresh, "finished": finished}
+        print(tables.text(tables.record(name, chosen, **options), "md"))
 
 
 @app.command()

@@ -10,6 +10,7 @@ from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.store import Store
 from thesis_repro.robustness import recipes
 from thesis_repro.tables import gloro
+from thesis_repro.tables.measure import measure
 
 
 @pytest.fixture
@@ -31,6 +32,14 @@ def test_the_quick_table_is_consistent_and_deterministic(short, tmp_path, monkey
     assert (rows["vra"] + rows["rejected"] <= 100 + 1e-9).all()
     monkeypatch.setenv("THESIS_REPRO_STORE", str(tmp_path / "again"))
     pd.testing.assert_frame_equal(tables.live("gloro-vra").data, short.data)
+
+
+def test_finished_takes_whole_rows_from_the_store_and_computes_nothing(short):
+    plan = gloro.cells(profile("quick"))
+    Store().drop(plan[1][1].key)
+    frame = measure(gloro.GLORO_VRA, profile("quick"), finished=True)
+    assert frame.data["radius"].tolist() == ["0.3"]
+    assert frame.value(plan[0][0], "vra") == short.value(plan[0][0], "vra")
 
 
 def test_a_cell_scores_as_a_plain_count_does(short):

@@ -10,6 +10,7 @@ import pandas as pd
 from thesis_repro.lab import engine, provenance
 from thesis_repro.lab.engine import Cell, Result
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.lab.store import Store
 from thesis_repro.tables import statistics
 from thesis_repro.tables.spec import Frame, Row, Table, TableSpec
 
@@ -22,9 +23,13 @@ def measure(
     *,
     scheduler: str | None = None,
     fresh: bool = False,
+    finished: bool = False,
     progress: bool = True,
 ) -> Frame:
     """Compute a table; finished cells come from the store.
+
+    With `finished` nothing is computed: the rows whose cells are all in the store are taken, the
+    others are not run.
 
     Raises
     ------
@@ -32,6 +37,10 @@ def measure(
         If a cell raised; the others are kept.
     """
     plan = list(table.cells(profile))
+    if finished:
+        store = Store()
+        lacking = {row for row, cell in plan if cell is None or store.get(cell.key) is None}
+        plan = [(row, None if row in lacking else cell) for row, cell in plan]
     wanted = [cell for _, cell in plan if cell is not None]
     results = engine.run(wanted, scheduler=scheduler, fresh=fresh, progress=progress)
     by_row: dict[Row, list[Result]] = {row: [] for row, _ in plan}
