@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thesis_repro import cli, tables
-from thesis_repro.lab import sealed
+from thesis_repro.lab import engine, sealed
 from thesis_repro.lab.profiles import Profile, profile
 from thesis_repro.lab.sealed import Altered
+from thesis_repro.lab.store import Store
 from thesis_repro.tables import records
 from thesis_repro.tables.records import NotRecorded
 from thesis_repro.tables.spec import Frame, TableSpec
@@ -204,3 +205,15 @@ def test_the_command_checks_and_fails_in_one_line(
         assert err.count("\n") == 1
         assert err.startswith("error: ")
     assert call("table", NAME, "--format", "word")[0] != 0
+
+
+def test_finished_rows_can_be_recorded_before_the_others_are() -> None:
+    plan = sample_table.cells(PAPER)
+    engine.run([cell for row, cell in plan if row == ("digits", "ours")], progress=False)
+    engine.run([cell for row, cell in plan if row == ("digits", "plain")][:2], progress=False)
+    frame = tables.record(NAME, PAPER, finished=True, progress=False)
+    assert list(frame.data["status"]) == ["run", "not run", "not run"]
+    assert frame.data["seeds"][0] == 3
+    store = Store()
+    assert [store.get(cell.key) is None for _, cell in plan if cell] == [False] * 5 + [True]
+    assert {tuple(cell["row"]) for cell in frame.provenance["cells"]} == {("digits", "ours")}
