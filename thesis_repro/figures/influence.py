@@ -21,7 +21,7 @@ SIGNED = "PuOr_r"
 
 def _picture(axis: Axes, image: Tensor, title: str = "", **options: object) -> None:
     shown = image.permute(1, 2, 0).clamp(0, 1) if image.ndim == 3 else image
-    axis.imshow(shown.squeeze(), **options)  # type: ignore[arg-type]
+    axis.imshow(shown.squeeze().numpy(), **options)  # type: ignore[arg-type]
     axis.set(xticks=[], yticks=[])
     axis.set_title(title, fontsize=10)
     axis.spines[:].set_visible(False)
