@@ -164,3 +164,8 @@ def test_the_claim_of_the_deep_table_is_a_row_of_the_paper_plan():
     assert plans.DEEP_CLAIMED in {row for row, _ in plans.deep_cells(profile("paper"))}
     (claim,) = plans.BIAS_DEEP.spec.claims
     assert claim.value == 95.0
+
+
+def test_the_paper_plan_of_the_deep_table_fills_its_rows_in_order():
+    planned = list(dict.fromkeys(row for row, _ in plans.deep_cells(profile("paper"))))
+    assert planned == list(plans.BIAS_DEEP.spec.rows)

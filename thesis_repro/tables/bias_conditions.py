@@ -149,6 +149,10 @@ def conditions(synthetic: Frame, remedies: Frame, deep: Frame) -> Any:
         for condition in check(frame.data[frame.data["status"] == "run"])
     ]
     rows = [[c.says, c.needed, c.measured, "holds" if c.holds else "does not hold"] for c in found]
-    headings = ["what has to hold", "needed", f"measured ({synthetic.run})", "verdict"]
-    caption = "What the paper claims in words, as conditions of ours, and whether they hold here."
-    return Markdown(myst((headings, rows), "tab-bias-conditions", caption, len(headings)))
+    headings = ["what has to hold", "needed", "measured", "verdict"]
+    caption = (
+        "What the paper claims in words, as conditions of ours, and whether they hold: run "
+        f"{synthetic.run}."
+    )
+    name = f"tab-bias-conditions-{synthetic.run}"
+    return Markdown(myst((headings, rows), name, caption, len(headings)))
