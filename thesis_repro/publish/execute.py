@@ -134,7 +134,7 @@ def environment(root: Path, cells: Path) -> Iterator[dict[str, str]]:
     ipython = root / "_build" / "ipython"
     config = ipython / "profile_default" / "ipython_kernel_config.py"
     config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text('c.IPKernelApp.log_level = "ERROR"  # no word about transports\n')
+    config.write_text('c.IPKernelApp.log_level = "CRITICAL"  # no word about transports\n')
     values = {
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "TQDM_DISABLE": "1",

@@ -45,15 +45,21 @@ class Bound:
 class Certificate:
     """What is known of each of n points.
 
-    labels : (n,) int64, the arg-max class; REJECT where a logit is NaN or infinite.
-    radius : (n,) float64, no point closer than this gets another label, neither in exact
-        arithmetic nor as computed; 0 on a tie.
-    certified : (n,) bool, the radius exceeds epsilon.
-    margin : (n,) float64, min over i of y_j - y_i - epsilon K_ij - rounding of the pair; positive
-        when certified.
-    bound : the Lipschitz bound that was used.
-    budget : (n,) float64, the rounding that was taken off the smallest margin, at x and in the
-        ball together.
+    Parameters
+    ----------
+    labels : (n,) int64
+        The arg-max class; REJECT where a logit is NaN or infinite.
+    radius : (n,) float64
+        No point closer than this gets another label, neither in exact arithmetic nor as
+        computed; 0 on a tie.
+    certified : (n,) bool
+        The radius exceeds epsilon.
+    margin : (n,) float64
+        Min over i of y_j - y_i - epsilon K_ij - rounding of the pair; positive when certified.
+    bound : Bound
+        The Lipschitz bound that was used.
+    budget : (n,) float64
+        The rounding that was taken off the smallest margin, at x and in the ball together.
     """
 
     labels: Tensor
