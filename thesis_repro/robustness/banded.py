@@ -73,7 +73,7 @@ def norm(conv: "Convolution") -> float:
     absolute = _absolute(conv)
     # products of slices, then at most `taps` of them added
     forming = proof.gamma(max(conv.weight.shape[:2]) + taps) * absolute + proof.TINY
-    for square in proof.ladder(suggestion, absolute, 1e-7):
+    for square in proof.ladder(suggestion, absolute, 1e-5):
         band = gram(conv)
         np.negative(band, out=band)
         band[0] += square
@@ -161,4 +161,4 @@ def _suggest(conv: "Convolution") -> float:
         return back.flatten().numpy()
 
     operator = LinearOperator((inputs, inputs), matvec=apply, dtype=np.float64)
-    return proof.lanczos(operator, np.random.default_rng(0).standard_normal(inputs), 1e-8)
+    return proof.lanczos(operator, np.random.default_rng(0).standard_normal(inputs), 1e-5)

@@ -142,8 +142,9 @@ def lanczos(operator: Any, start: np.ndarray, tolerance: float = 1e-10) -> float
     if len(start) < 20:
         return float(np.linalg.eigvalsh(operator @ np.eye(len(start)))[-1])
     try:
-        found = eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, maxiter=3000)[0]
-    except ArpackError as error:  # not converged: what it has is a start
-        kept = getattr(error, "eigenvalues", np.zeros(0))
-        found = kept if len(kept) else np.zeros(1)
-    return max(float(found[-1]), 0.0)
+        found = eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, maxiter=100)[0]
+        return max(float(found[-1]), 0.0)
+    except ArpackError:  # not converged: power iteration does for a suggestion
+        for _ in range(100):
+            start = operator @ (start / np.linalg.norm(start))
+        return float(np.linalg.norm(start))
