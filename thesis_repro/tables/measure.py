@@ -132,6 +132,8 @@ def describe(
 ) -> dict[str, Any]:
     """The provenance of a frame, as recorded beside it."""
     cells = [(row, cell) for row, cell in plan if cell is not None]
+    # rows may share a cell: it ran once
+    seconds = {cell.key: r.seconds for (_, cell), r in zip(cells, results, strict=True)}
     return {
         "table": table.spec.name,
         "run": profile.run,
@@ -144,7 +146,7 @@ def describe(
             for row, cell in cells
         ],
         "shortened": _shortened(cells, results),
-        "wall_seconds": round(math.fsum(r.seconds for r in results), 1),
+        "wall_seconds": round(math.fsum(seconds.values()), 1),
         **provenance.collect(profile.device, REPOSITORY),
     }
 
