@@ -79,7 +79,7 @@ class GloroNet(nn.Module):
     """A body with a bottom logit: y_bottom = max over i != j of y_i + epsilon K_ij, j the arg-max.
 
     While training, K comes from power iteration with persistent vectors. In eval mode it comes
-    from `lipschitz.upper_bound`, so that what the net does not reject is certified.
+    from the proven bound; `predict` and `certify` take the rounding budget off as well.
 
     Parameters
     ----------
