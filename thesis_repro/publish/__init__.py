@@ -21,7 +21,7 @@ from thesis_repro.publish.execute import (
     store,
     validate,
 )
-from thesis_repro.publish.render import RenderFailed, render
+from thesis_repro.publish.render import RenderFailed, built, made_from, render
 from thesis_repro.publish.sources import Run, chapters, find_root, pages
 from thesis_repro.publish.stage import stage
 
@@ -94,9 +94,13 @@ def build(
     root = root or find_root()
     with _one_at_a_time(root, say):
         executed = execute(root, run or Run(), fresh=fresh, jobs=jobs, say=say)
+        key, html = made_from(root, executed), root / "_build" / "html"
+        if built(html) == key and (root / "_build" / "source").is_dir():
+            say("  pages: unchanged, not rendered again")
+            return html / "index.html"
         with environment(root, store(root)):
             stage(root, executed)
-        return render(root, say=say)
+        return render(root, key, say=say)
 
 
 def check(root: Path | None = None, *, jobs: int = 2, say: Say = print) -> int:

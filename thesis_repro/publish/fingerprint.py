@@ -14,6 +14,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from thesis_repro.publish.sources import Run
@@ -41,7 +42,7 @@ def key(root: Path, docname: str, run: Run) -> str:
         "pipeline": PIPELINE,
         "text": _sha(text.encode()),
         "run": run.parameters(),
-        "code": {name: _sha(_meaning(path)) for name, path in modules.items()},
+        "code": {name: _meaning(path.read_text("utf-8")) for name, path in modules.items()},
         "data": _data(run),
         "results": _results(root, docname, text, modules),
         "python": list(sys.version_info[:2]),
@@ -107,15 +108,16 @@ def _file(root: Path, name: str) -> Path | None:
     return None
 
 
-def _meaning(path: Path) -> bytes:
-    """Return a module's syntax tree without docstrings: comments and layout do not count."""
-    tree = ast.parse(path.read_text("utf-8"))
+@cache
+def _meaning(source: str) -> str:
+    """Hash a module's syntax tree without docstrings: comments and layout do not count."""
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         first = body[0] if isinstance(body, list) and body else None
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
             first.value.value = ""
-    return ast.dump(tree).encode()
+    return _sha(ast.dump(tree).encode())
 
 
 def _data(run: Run) -> dict[str, str]:

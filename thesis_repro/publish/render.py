@@ -15,22 +15,28 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from thesis_repro.lab.store import write_atomic
+from thesis_repro.publish.execute import Executed
 
 
 class RenderFailed(ValueError):
     """The sources have an error or a warning. The message holds the renderer's words."""
 
 
-def fingerprint(root: Path) -> str:
-    """Return a hash of what the pages are made from: the staged tree, the package, the tools."""
-    source = root / "_build" / "source"
-    staged = sorted(path for path in source.rglob("*") if path.is_file())
+def made_from(root: Path, executed: Iterable[Executed]) -> str:
+    """Return a hash of all that the pages are made from.
+
+    The executed chapters, the texts, the recorded results, the configuration, the package (its
+    docstrings are pages) and the versions of the tools.
+    """
+    paths = [root / "_config.yml", root / "_toc.yml", *(chapter.path for chapter in executed)]
+    for folder, pattern in (("book", "*"), ("results", "*"), ("thesis_repro", "*.py")):
+        paths += [path for path in (root / folder).rglob(pattern) if path.is_file()]
     digest = hashlib.sha256()
-    for path in [*staged, *sorted((root / "thesis_repro").rglob("*.py"))]:
+    for path in sorted(paths):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     for name in ("sphinx", "jupyter-book", "myst-nb", "sphinx-book-theme"):
@@ -38,8 +44,17 @@ def fingerprint(root: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def render(root: Path, *, say: Callable[[str], None] = print) -> Path:
-    """Render ``_build/source`` into ``_build/html`` unless that is already its rendering.
+def render(root: Path, key: str, *, say: Callable[[str], None] = print) -> Path:
+    """Render ``_build/source`` into ``_build/html``.
+
+    Parameters
+    ----------
+    root : Path
+        The project's folder.
+    key : str
+        The fingerprint of the sources; the site carries it in ``build.json``.
+    say : callable
+        Takes one line of progress.
 
     Returns
     -------
@@ -50,10 +65,7 @@ def render(root: Path, *, say: Callable[[str], None] = print) -> Path:
     RenderFailed
         Nothing in ``_build/html`` was touched.
     """
-    key, html = fingerprint(root), root / "_build" / "html"
-    if built(html) == key:
-        say("  pages: unchanged, not rendered again")
-        return html / "index.html"
+    html = root / "_build" / "html"
     work = root / "_build" / "render"
     # always from nothing: a kept cache hides warnings already given, and old source pages
     shutil.rmtree(work, ignore_errors=True)
