@@ -234,3 +234,11 @@ def test_an_unreachable_scheduler_is_one_line(
     status, _, err = call(monkeypatch, capsys, "run", "gloro-vra", "--scheduler", address)
     assert status == 1
     assert f"no Dask scheduler answers at {address}" in err.splitlines()[-1]
+
+
+def test_fresh_and_finished_exclude_each_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, err = call(monkeypatch, capsys, "run", "gloro-vra", "--fresh", "--finished")
+    assert status != 0
+    assert "give one of the two" in err

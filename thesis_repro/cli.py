@@ -178,6 +178,8 @@ def run(
     chosen = make_profile(profile, device, None if seeds is None else tuple(range(seeds)))
     for name in names:
         tables.get(name)
+    if fresh and finished:
+        raise ValueError("--fresh forgets what --finished would record: give one of the two")
     for name in names:
         options = {"scheduler": scheduler, "fresh": fresh, "finished": finished}
         print(tables.text(tables.record(name, chosen, **options), "md"))
