@@ -18,7 +18,11 @@ from sample_cells import Config
 
 from thesis_repro.lab import cluster
 from thesis_repro.lab.engine import Cell, CellError, run
+from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.store import ROOT_VARIABLE, Store
+from thesis_repro.tables.measure import measure
+from thesis_repro.tables.records import to_csv
+from thesis_repro.tables.spec import Column, Table, TableSpec
 
 pytest.importorskip("distributed")
 HERE = Path(__file__).resolve().parent
@@ -102,19 +106,38 @@ def content(cells: list[Cell], store: Store) -> list[tuple[object, dict[str, byt
     return [(r.values, {k: a.tobytes() for k, a in r.arrays.items()}) for r in found if r]
 
 
+def csv(cells: list[Cell], scheduler: str | None = None) -> bytes:
+    """The CSV of a table of four rows that these cells fill; the default store is used."""
+    spec = TableSpec(
+        name="sample-traces",
+        caption="Traces of random matrices.",
+        chapter="robustness/gloro",
+        keys=(Column("row", "row", kind="key"),),
+        columns=(Column("trace", "trace"),),
+    )
+    table = Table(spec, lambda _: [((str(i % 4),), cell) for i, cell in enumerate(cells)])
+    return to_csv(measure(table, profile("quick"), scheduler=scheduler, progress=False))
+
+
+def csv_alone(cells: list[Cell], folder: Path) -> bytes:
+    """The same in this process, with a store of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(ROOT_VARIABLE, str(folder))
+        return csv(cells)
+
+
 def test_two_workers_give_the_bytes_of_one_process_and_errors_are_one_line(
     loopback: Loopback, store: Store, tmp_path: Path, log: Path
 ) -> None:
     logged = str(log)
     cells = [Cell(sample.matrix, Config(i, 0.05, logged)) for i in range(8)]
-    alone = Store(tmp_path / "alone")
-    run(cells, store=alone, progress=False)
+    expected = csv_alone(cells, tmp_path / "alone")
     log.write_text("")
     loopback.worker()
     loopback.worker()
 
-    run(cells, scheduler=loopback.address, progress=False)
-    assert content(cells, store) == content(cells, alone)
+    assert csv(cells, loopback.address) == expected
+    assert content(cells, store) == content(cells, Store(tmp_path / "alone"))
     pids = {line.split()[2] for line in log.read_text().splitlines()}
     assert len(log.read_text().splitlines()) == 8
     assert pids <= {str(p.pid) for p in loopback.processes[1:]}
@@ -198,8 +221,7 @@ def test_a_killed_worker_changes_no_bytes(
     loopback: Loopback, store: Store, tmp_path: Path, log: Path
 ) -> None:
     cells = [Cell(sample.matrix, Config(i, 0.3, str(log))) for i in range(12)]
-    alone = Store(tmp_path / "alone")
-    run(cells, store=alone, progress=False)
+    expected = csv_alone(cells, tmp_path / "alone")
     log.write_text("")
     victim = loopback.worker()
     loopback.worker()
@@ -212,11 +234,12 @@ def test_a_killed_worker_changes_no_bytes(
 
     killer = threading.Thread(target=kill)
     killer.start()
-    run(cells, scheduler=loopback.address, progress=False)
+    got = csv(cells, loopback.address)
     killer.join()
     assert victim.wait() == -signal.SIGKILL
     assert len(log.read_text().splitlines()) > len(cells)  # one was begun twice
-    assert content(cells, store) == content(cells, alone)
+    assert got == expected
+    assert content(cells, store) == content(cells, Store(tmp_path / "alone"))
 
 
 @pytest.mark.slow
