@@ -153,3 +153,25 @@ def test_schedules(progress, stop, until):
     wave = training.cosine(stop, 0.1)
     assert wave(0.0) == 0 and wave(0.1) == pytest.approx(stop)
     assert wave(1.0) == pytest.approx(0, abs=1e-12)
+
+
+def test_crop_flip_cuts_and_mirrors_as_a_loop_does():
+    x = torch.rand(16, 3, 8, 6, generator=torch.Generator().manual_seed(1))
+    got = training.crop_flip(x, torch.Generator().manual_seed(5))
+    generator = torch.Generator().manual_seed(5)
+    tops, lefts = torch.randint(0, 2 * training.CROP + 1, (2, 16), generator=generator)
+    mirrored = torch.rand(16, generator=generator) < 0.5
+    assert 0 < int(mirrored.sum()) < 16
+    for image, out, top, left, mirror in zip(x, got, tops, lefts, mirrored, strict=True):
+        padded = nn.functional.pad(image, (training.CROP,) * 4)
+        cut = padded[:, top : top + 8, left : left + 6]
+        assert torch.equal(out, cut.flip(2) if mirror else cut)
+
+
+def test_crop_flip_leaves_shape_and_range_and_follows_its_seed():
+    x = torch.rand(4, 1, 28, 28)
+    one, same, other = (
+        training.crop_flip(x, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+    )
+    assert one.shape == x.shape and one.min() >= 0 and one.max() <= 1
+    assert torch.equal(one, same) and not torch.equal(one, other)

@@ -30,10 +30,39 @@ Loss = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """Maps a batch (n, c, h, w) in [0, 1] to another one of that shape and range."""
 
-AUGMENTATIONS: dict[str, Augment | None] = {"none": None}
+CHECKPOINT_SECONDS = 20.0
+CROP = 4
+"""Black pixels on each side of an image before a random crop of the old size."""
+
+
+def crop_flip(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Crop each image at random from one with a black border, and mirror half of them.
+
+    (n, c, h, w) to the same, on the device of x; `generator` is on that device too.
+    """
+    n, _, height, width = x.shape
+    device = x.device
+    top, left = torch.randint(0, 2 * CROP + 1, (2, n), generator=generator, device=device)
+    mirrored = torch.rand(n, generator=generator, device=device) < 0.5
+    columns = torch.arange(width, device=device).expand(n, width)
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns) + left[:, None]
+    rows = torch.arange(height, device=device) + top[:, None]
+    padded = nn.functional.pad(x, (CROP,) * 4)
+    images = torch.arange(n, device=device)[:, None, None]
+    cut = padded.permute(0, 2, 3, 1)[images, rows[:, :, None], columns[:, None]]
+    return cut.permute(0, 3, 1, 2)
+
+
+AUGMENTATIONS: dict[str, Augment | None] = {"none": None, "crop-flip": crop_flip}
 """Augmentations by the name that a configuration holds."""
 
-CHECKPOINT_SECONDS = 20.0
+
+def fast_bfloat16(device: str) -> bool:
+    """Whether bfloat16 layers are faster than float32 here: a GPU, or a CPU with AMX.
+
+    Without such units a CPU emulates bfloat16, an order of magnitude slower than float32.
+    """
+    return device != "cpu" or bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def constant(value: float) -> Schedule:

@@ -96,7 +96,7 @@ def train(
             seed=recipe.seed,
             clip=recipe.clip,
             autocast=recipe.autocast,
-            channels_last=recipe.autocast,
+            channels_last=recipe.autocast or recipe.fused,
             fused=recipe.fused,
         ),
         training.decay_after(recipe.lr, recipe.lr_end),
