@@ -17,11 +17,19 @@ from thesis_repro.data import Dataset, Split
 from thesis_repro.lab import engine
 from thesis_repro.lab.engine import Cell, CellError, Result
 from thesis_repro.lab.store import Store
-from thesis_repro.robustness import certify, convolution, gloro, lipschitz, recipes, rounding, rules
+from thesis_repro.robustness import (
+    certify,
+    certifying,
+    convolution,
+    lipschitz,
+    recipes,
+    rounding,
+    rules,
+)
 from thesis_repro.robustness.faults import FAULTS, Fault
 
 TESTS = Path(__file__).resolve().parents[1]
-FROM_LOGITS, FORWARD = gloro._from_logits, gloro._forward
+FROM_LOGITS, FORWARD = certifying._from_logits, certifying._forward
 
 
 def masked_by_value(logits, used, epsilon, norms=None):
@@ -93,7 +101,7 @@ def swallowing(cell, running):
 
 
 PLANTS = {
-    "ties": (gloro, "_from_logits", masked_by_value),
+    "ties": (certifying, "_from_logits", masked_by_value),
     "normalisation": (lipschitz, "_unit", with_constant),
     "power iteration": (convolution, "norm", lambda conv, *_: (iterated(conv, 10), "fast")),
     "stop rule": (convolution, "norm", lambda conv, *_: (iterated(conv, 500, 1e-5), "fast")),
@@ -110,11 +118,11 @@ PLANTS = {
         lambda conv, *_: (torch.linalg.matrix_norm(conv.weight.flatten(1), 2).item(), "fast"),
     ),
     "layer above 1": (nets.MinMax, "forward", lambda self, x: 1.05 * x),
-    "autocast": (gloro, "_exact", as_it_is),
+    "autocast": (certifying, "_exact", as_it_is),
     "rounding": (rounding, "of", lambda *_: None),
     "input scaling": (rules, "RULES", {**rules.RULES, nets.Scale: rules._one}),
-    "second logit": (gloro, "_from_logits", second_logit_alone),
-    "NaN": (gloro, "_from_logits", comparison_alone),
+    "second logit": (certifying, "_from_logits", second_logit_alone),
+    "NaN": (certifying, "_from_logits", comparison_alone),
     "crash": (engine, "_call", swallowing),
     "checkpoint": (recipes, "train", best_on_test),
     "shuffling": (torch, "randperm", lambda n, generator=None: torch.arange(n)),

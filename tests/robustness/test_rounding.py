@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from torch import nn
 
 from thesis_repro import nets
-from thesis_repro.robustness import REJECT, GloroNet, certify, gloro, rounding
+from thesis_repro.robustness import REJECT, GloroNet, certify, certifying, gloro, rounding
 
 
 def bodies():
@@ -63,8 +63,8 @@ def pairs(logits):
 
 def half_budget(net, x):
     """What is taken off for rounding at x alone, for every pair (n, classes, classes)."""
-    with gloro._exact(net), torch.no_grad():
-        logits, norms = gloro._forward(net.body, x)
+    with certifying._exact(net), torch.no_grad():
+        logits, norms = certifying._forward(net.body, x)
     found = []
     for top in range(net.classes):
         fixed, _ = net.bound().rounding.budget(norms, 0.0, torch.full((len(x),), top))
@@ -98,7 +98,7 @@ def test_the_budget_in_the_ball_covers_points_of_the_ball(name):
         double = copy.deepcopy(net.body).double()
         at_x = pairs(logits - double(x.double())).abs()
         in_ball = pairs(net.body(x2).double() - double(x2.double())).abs()
-        norms = gloro._forward(net.body, x)[1]
+        norms = certifying._forward(net.body, x)[1]
     for top in range(net.classes):
         constant, slope = net.bound().rounding.budget(norms, epsilon, torch.full((20,), top))
         assert torch.equal(constant, fixed[:, top])
@@ -247,7 +247,7 @@ def test_reduced_precision_is_off_inside_and_restored_after():
     net, x = build("convolutions"), torch.rand(8, 2, 8, 8)
     expected = certify(net, x)
     seen = []
-    forward = gloro._forward
+    forward = certifying._forward
 
     def spy(body, part):
         seen.append(settings_of_torch()[:5])
@@ -255,7 +255,7 @@ def test_reduced_precision_is_off_inside_and_restored_after():
 
     before = torch.get_float32_matmul_precision()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gloro, "_forward", spy)
+        patch.setattr(certifying, "_forward", spy)
         try:
             torch.set_float32_matmul_precision("medium")
             outside = settings_of_torch()

@@ -4,75 +4,36 @@ Defined in the chapter robustness/gloro. Radii are L2, in units of pixels in [0,
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from thesis_repro.robustness import lipschitz, proof, rounding
-from thesis_repro.robustness.lipschitz import LayerBound
-from thesis_repro.robustness.rounding import Rounding
+from thesis_repro.robustness import lipschitz
+from thesis_repro.robustness.certifying import (
+    REJECT,
+    Bound,
+    Certificate,
+    bound,
+    certify,
+    check_images,
+    pairwise_norms,
+)
 from thesis_repro.training import Loss, Schedule
 
-REJECT = -1
-"""The prediction where the bottom class wins."""
-
-SAFE = 2.0**-50
-"""Relative size of the few float64 roundings between logits and a certificate."""
-
-
-@dataclass(frozen=True)
-class Bound:
-    """How far each difference of two logits can move per unit of input.
-
-    k_sub : Lipschitz bound of everything before the last layer.
-    k_ij : (classes, classes) float64; k_sub * ||w_i - w_j||, zero on the diagonal.
-    layers : how the factors of k_sub were got.
-    rounding : how far floating point may carry the logits; None: not accounted for.
-    """
-
-    k_sub: float
-    k_ij: Tensor
-    layers: tuple[LayerBound, ...]
-    rounding: Rounding | None = None
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What is known of each of n points.
-
-    Parameters
-    ----------
-    labels : (n,) int64
-        The arg-max class; REJECT where a logit is NaN or infinite.
-    radius : (n,) float64
-        No point closer than this gets another label, neither in exact arithmetic nor as
-        computed; 0 on a tie.
-    certified : (n,) bool
-        The radius exceeds epsilon.
-    margin : (n,) float64
-        Min over i of y_j - y_i - epsilon K_ij - rounding of the pair; positive when certified.
-    bound : Bound
-        The Lipschitz bound that was used.
-    budget : (n,) float64
-        The rounding that was taken off the smallest margin, at x and in the ball together.
-    """
-
-    labels: Tensor
-    radius: Tensor
-    certified: Tensor
-    margin: Tensor
-    bound: Bound
-    budget: Tensor
-
-
-def pairwise_norms(weight: Tensor) -> Tensor:
-    """(classes, features) to (classes, classes): ||w_i - w_j||, row by row, zero diagonal."""
-    return torch.stack([(weight - row).norm(dim=1) for row in weight])
+__all__ = [
+    "REJECT",
+    "Bound",
+    "Certificate",
+    "GloroNet",
+    "bottom_logit",
+    "bound",
+    "certify",
+    "check_images",
+    "cross_entropy",
+    "pairwise_norms",
+    "trades",
+]
 
 
 class GloroNet(nn.Module):
@@ -217,181 +178,9 @@ def trades(schedule: Schedule, weight: Schedule) -> Loss:
     return loss
 
 
-def bound(
-    body: nn.Sequential, input_shape: tuple[int, ...], method: str = "auto", seconds: float = 0.5
-) -> Bound:
-    """Bound the net layer by layer; the last layer enters by its differences of rows.
-
-    `method` and `seconds` are those of `lipschitz.upper_bound`, per layer.
-
-    Raises
-    ------
-    ValueError
-        If a layer is unknown, a weight is not finite, or the weights are neither float32 nor
-        float64.
-    """
-    rounding.precision(body)
-    parts = list(lipschitz.layers(body, input_shape))
-    head = lipschitz.plain_linear(*parts[-1][:2])
-    bounds = tuple(lipschitz.layer_bound(*part, method, seconds) for part in parts[:-1])
-    k_sub = 1.0
-    for part in bounds:
-        k_sub = proof.up(k_sub * part.value)
-    weight = head.weight.detach().to("cpu", torch.float64)
-    if not (weight.isfinite().all() and (head.bias is None or head.bias.isfinite().all())):
-        raise ValueError("the last layer has weights that are not finite")
-    k_ij = k_sub * pairwise_norms(weight) * (1 + proof.gamma(weight.shape[1] + 4))
-    values = [part.value for part in bounds]
-    return Bound(k_sub, k_ij, bounds, rounding.of(body, input_shape, values, head))
-
-
-def certify(
-    net: GloroNet,
-    x: Tensor,
-    epsilon: float | None = None,
-    batch_size: int = 1000,
-    used: Bound | None = None,
-) -> Certificate:
-    """Certify each point by one forward pass.
-
-    Parameters
-    ----------
-    net : GloroNet
-    x : (n, *input_shape), pixels in [0, 1]
-    epsilon : radius > 0, the net's own by default
-    batch_size : points per forward pass
-    used : another bound than the net's own, to see what it would say; it is not checked
-
-    Returns
-    -------
-    Certificate
-
-    Raises
-    ------
-    ValueError
-        On a wrong shape, pixels outside [0, 1], epsilon <= 0, weights that are not finite, or
-        weights or images in another format than float32 or float64.
-
-    References
-    ----------
-    Leino, Wang and Fredrikson 2021, section 3: the point is certified when the bottom logit is
-    below the top logit, which is to say min over i of (y_j - y_i) / K_ij > epsilon.
-    """
-    radius = net.epsilon if epsilon is None else epsilon
-    if not radius > 0:
-        raise ValueError(f"epsilon needs to be positive, got {radius}")
-    check_images(x, net.input_shape)
-    x = _widened(x, rounding.precision(net.body))
-    used = net.bound() if used is None else used
-    with _exact(net), torch.no_grad():
-        passes = [_forward(net.body, part) for part in x.split(batch_size)]
-    logits, norms = (torch.cat(parts) for parts in zip(*passes, strict=True))
-    return _from_logits(logits.double(), used, radius, norms)
-
-
-def _forward(body: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (n, classes), and the norms (n, layers) of the inputs of the layers that round."""
-    norms = []
-    for layer in body:
-        known = rounding.measured(layer)
-        norms.append(rounding.norms(x) if known else x.new_zeros(len(x), dtype=torch.float64))
-        x = layer(x)
-    return x, torch.stack(norms, 1)
-
-
-def _widened(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """The images in the net's format, if none of their digits is lost."""
-    if torch.promote_types(x.dtype, dtype) != dtype or not x.is_floating_point():
-        raise ValueError(
-            f"images need to be {str(dtype).removeprefix('torch.')} as the net is, got "
-            f"{str(x.dtype).removeprefix('torch.')}"
-        )
-    return x.to(dtype)
-
-
-def _from_logits(
-    logits: Tensor, used: Bound, epsilon: float, norms: Tensor | None = None
-) -> Certificate:
-    """Certificates from logits (n, classes) float64 and the norms (n, layers) of `_forward`.
-
-    Whatever this computes in float64 is rounded to the safe side by a factor of 1 + 2**-50.
-    """
-    finite = logits.isfinite().all(1)
-    logits = torch.where(finite[:, None], logits, 0.0)
-    top = logits.argmax(1)
-    rows = torch.arange(len(top), device=top.device)
-    constants = used.k_ij.to(logits.device)[top]
-    fixed = torch.zeros_like(constants)
-    if used.rounding is not None and norms is not None:
-        budget, slope = used.rounding.budget(norms.cpu(), epsilon, top.cpu())
-        fixed, constants = budget.to(logits.device), constants + slope.to(logits.device)
-    gaps = logits.gather(1, top[:, None]) - logits
-    own = F.one_hot(top, logits.shape[1]).bool()
-    radius = (1 - SAFE) * (gaps - fixed - SAFE * gaps) / constants
-    radius = radius.masked_fill(own, torch.inf).nan_to_num(0.0, torch.inf, 0.0).amin(1)
-    margins = gaps - epsilon * constants - fixed
-    margins = margins - SAFE * (gaps + epsilon * constants + fixed)
-    margins = margins.nan_to_num(-torch.inf, torch.inf, -torch.inf).masked_fill(own, torch.inf)
-    margin, rival = margins.min(1)
-    taken = fixed + epsilon * (constants - used.k_ij.to(logits.device)[top])
-    return Certificate(
-        labels=torch.where(finite, top, REJECT),
-        radius=torch.where(finite, radius.clamp_min(0.0), 0.0),
-        certified=finite & (margin > 0),
-        margin=torch.where(finite, margin, -torch.inf),
-        bound=used,
-        budget=taken[rows, rival],
-    )
-
-
-def check_images(x: Tensor, input_shape: tuple[int, ...]) -> None:
-    """Refuse inputs of a wrong shape or with pixels outside [0, 1]."""
-    if tuple(x.shape[1:]) != tuple(input_shape) or not len(x):
-        raise ValueError(
-            f"images need shape (n, {', '.join(map(str, input_shape))}) with n >= 1, got "
-            f"{tuple(x.shape)}"
-        )
-    low, high = x.min().item(), x.max().item()
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"pixels need to lie in [0, 1], got values from {low:.3g} to {high:.3g}")
-
-
 def _weights_hash(body: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in body.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def _exact(net: nn.Module) -> Iterator[None]:
-    """The arithmetic that the rounding budget is about; all is restored after the block.
-
-    Eval mode, no autocast, no TF32 or bfloat16 inside products, and on a GPU no cuDNN, which may
-    choose a Winograd or FFT convolution.
-    """
-    device = next(net.parameters()).device
-    training = net.training
-    backends: Any = torch.backends
-    places = (
-        backends.cuda.matmul,
-        backends.cudnn.conv,
-        backends.cudnn.rnn,  # the older settings are read for both at once
-        backends.mkldnn.matmul,
-        backends.mkldnn.conv,
-    )
-    before = [place.fp32_precision for place in places]
-    cudnn = backends.cudnn.enabled
-    for place in places:
-        place.fp32_precision = "ieee"
-    backends.cudnn.enabled = False
-    net.eval()
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        net.train(training)
-        backends.cudnn.enabled = cudnn
-        for place, value in zip(places, before, strict=True):
-            place.fp32_precision = value
