@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from thesis_repro import data
-from thesis_repro.robustness import attacks, certify, models, recipes
+from thesis_repro.robustness import attacks, boundary, certify, models, recipes
 from thesis_repro.robustness.recipes import Recipe
 
 RECIPE = Recipe("2c2f", 0.3, 0.45, epochs=1, epochs_paper=1, batch_size=32)
@@ -69,4 +69,6 @@ def test_no_certified_point_of_a_committed_model_falls(name):
     found = attacks.break_certificates(net, x, steps=50, restarts=2, smallest=200, nearest=1)
     assert found["attacked"] == 200
     assert found["broken"] == 0
+    near = boundary.search(net, x, pairs=20, generator=torch.Generator().manual_seed(1))
+    assert near.certified > 0 and near.broken == 0
     assert certify(net, x[:10]).bound.k_sub > 0
