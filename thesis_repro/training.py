@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from thesis_repro import nets
 from thesis_repro.data import Split
+from thesis_repro.lab import memory
 from thesis_repro.lab.store import write_atomic
 
 Schedule = Callable[[float], float]
@@ -188,6 +189,7 @@ def fit(
         NaN or infinite.
     """
     _check(data)
+    memory.keep_freed()
     device = next(model.parameters()).device
     x, y = data.x.to(device), data.y.to(device)
     if config.channels_last:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from thesis_repro.lab import memory
 from thesis_repro.lab.code import code_version
 from thesis_repro.lab.store import Result, Store
 
@@ -161,6 +162,7 @@ def compute(cell: Cell, store: Store | None = None, renewed: set[str] | None = N
 def _call(cell: Cell, running: _Running) -> Result:
     """Compute a cell on one thread; errors name the cell."""
     token = _running.set(running)
+    memory.keep_freed()
     began = time.perf_counter()
     try:
         with one_thread():
