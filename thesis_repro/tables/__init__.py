@@ -21,6 +21,7 @@ REGISTRY = {
     "gloro-vra": "thesis_repro.tables.gloro:GLORO_VRA",
     "experts-compression": "thesis_repro.tables.experts:EXPERTS_COMPRESSION",
     "experts-faithfulness": "thesis_repro.tables.experts:EXPERTS_FAITHFULNESS",
+    "lipschitz-checker": "thesis_repro.tables.lipschitz:LIPSCHITZ_CHECKER",
     "lipschitz-soundness": "thesis_repro.tables.lipschitz:LIPSCHITZ_SOUNDNESS",
     "lipschitz-tightness": "thesis_repro.tables.lipschitz:LIPSCHITZ_TIGHTNESS",
     "influence-axioms": "thesis_repro.tables.influence:INFLUENCE_AXIOMS",
