@@ -5,6 +5,7 @@ from torch import nn
 from thesis_repro import nets
 from thesis_repro.robustness import GloroNet, gloro, pairs
 from thesis_repro.tables import lipschitz as tables
+from thesis_repro.tables import lipschitz_cells as cells
 
 
 def test_on_a_linear_net_the_bound_is_reached():
@@ -36,8 +37,8 @@ def test_power_iteration_is_below_the_proven_bound():
     body = nets.cnn_2c2f(generator=torch.Generator().manual_seed(0))
     net = GloroNet(body, 0.1, (1, 28, 28)).eval()
     proven = net.bound().k_sub
-    assert tables.from_below(net, 10) < tables.converged(net) <= proven
-    assert proven < 1.001 * tables.converged(net)
+    assert cells.from_below(net, 10) < cells.converged(net) <= proven
+    assert proven < 1.001 * cells.converged(net)
 
 
 def test_the_table_of_faults_names_tests_that_exist(root):
