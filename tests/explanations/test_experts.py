@@ -66,19 +66,48 @@ def test_planted_experts_are_found() -> None:
     assert layer.activation(0).argmax() == 3
     chosen = layer.choose(0, scores, 2)
     assert layer.detect(0, keep(scores, chosen)).balanced == 1.0
-    assert chosen.units == 2
+    assert chosen == Choice(1, 0)
     loud = keep(layer.activation(0), Choice(1, 0))
     assert loud.tolist() == [False, False, False, True]
     assert layer.detect(0, loud).balanced <= 0.5
 
 
-def test_choose_is_the_best_split(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
+@pytest.mark.parametrize("near", [0.0, 0.2, 1.0])
+def test_choose_is_the_best_that_keeps_the_recall(
+    net: nn.Sequential, x: Tensor, y: Tensor, near: float
+) -> None:
+    """Against a search written out: every pair within the budget, recall before balance."""
     layer = Experts(net, "6", x, y)
-    scores = layer.influence(1)
-    chosen = layer.choose(1, scores, 5)
-    every = [layer.detect(1, keep(scores, Choice(a, 5 - a))).balanced for a in range(6)]
-    assert layer.detect(1, keep(scores, chosen)).balanced == max(every)
-    assert chosen.alpha == max(a for a in range(6) if every[a] == max(every))
+    for c in range(4):
+        scores = layer.influence(c)
+        pairs = [(a, b) for a in range(6) for b in range(6) if 1 <= a + b <= 5]
+        found = {p: layer.detect(c, keep(scores, Choice(*p))) for p in pairs}
+        needed = layer.detect(c).recall - near
+        pool = [p for p in pairs if found[p].recall >= needed] or pairs
+        top = max(found[p].balanced for p in pool)
+        fewest = min(a + b for a, b in pool if found[a, b].balanced == top)
+        best = max(p for p in pool if found[p].balanced == top and sum(p) == fewest)
+        chosen = layer.choose(c, scores, 5, near=near)
+        assert (chosen.alpha, chosen.beta) == best
+
+
+def test_choose_puts_recall_before_balance() -> None:
+    """One unit finds half of the class and nothing else; two find it all, with some alarms."""
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)).eval()
+    with torch.no_grad():
+        net[0].weight.copy_(torch.eye(2))
+        net[0].bias.zero_()
+        net[2].weight.copy_(torch.tensor([[2.0, 1.0], [0.0, 0.0]]))
+        net[2].bias.copy_(torch.tensor([0.0, 0.5]))
+    x = torch.tensor([[1.0, 0.0]] * 5 + [[0.0, 1.0]] * 5 + [[0.0, 1.0]] * 6 + [[0.0, 0.0]] * 4)
+    y = torch.tensor([0] * 10 + [1] * 10)
+    layer = Experts(net, "1", x, y)
+    scores = layer.influence(0)
+    one, both = (layer.detect(0, keep(scores, Choice(n, 0))) for n in (1, 2))
+    assert (one.recall, both.recall) == (0.5, 1.0)
+    assert one.balanced > both.balanced
+    assert layer.choose(0, scores, 2).units == 2
+    assert layer.choose(0, scores, 2, near=0.6).units == 1
 
 
 def test_masks_do_not_accumulate(net: nn.Sequential, x: Tensor, y: Tensor) -> None:

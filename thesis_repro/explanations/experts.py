@@ -26,6 +26,8 @@ from thesis_repro.explanations.influence import (
 )
 
 RANKINGS = ("influence", "activation", "gradient at the input", "random")
+NEAR = 0.05
+"""A detector keeps the whole net's recall if it is at most so much lower."""
 
 
 @dataclass(frozen=True)
@@ -171,17 +173,22 @@ class Experts:
             return torch.rand(self.units, generator=generator)
         raise ValueError(f"unknown ranking {name!r}; choose one of {', '.join(RANKINGS)}")
 
-    def choose(self, c: int, scores: Tensor, budget: int, step: int = 1) -> Choice:
-        """The alpha and beta, together `budget`, that detect class c best on these images.
+    def choose(
+        self, c: int, scores: Tensor, budget: int, step: int = 1, near: float = NEAR
+    ) -> Choice:
+        """The alpha and beta, together at most `budget`, that detect class c best here.
 
-        Best means the highest balanced accuracy; of equal ones, that with more positive units.
+        Best means the highest balanced accuracy among the choices that keep the class's recall:
+        at most `near` below that of the whole net. If none keeps it, the highest of all. Of equal
+        ones, that with fewest units, then that with more positive ones.
 
         Parameters
         ----------
         c : class
         scores : (units,)
-        budget : number of units to keep
-        step : try every so many splits of the budget
+        budget : largest number of units to keep
+        step : try multiples of so many units on each side
+        near : how much recall may be lost, in [0, 1]
 
         Raises
         ------
@@ -190,8 +197,12 @@ class Experts:
         """
         if not 1 <= budget <= self.units:
             raise ValueError(f"a budget of {budget} units does not fit a layer of {self.units}")
-        choices = [Choice(alpha, budget - alpha) for alpha in range(budget, -1, -step)]
-        quality = [self.detect(c, keep(scores, choice)).balanced for choice in choices]
+        sides = range(0, budget + 1, step)
+        choices = [Choice(a, b) for a in sides for b in sides if 1 <= a + b <= budget]
+        choices.sort(key=lambda choice: (choice.units, -choice.alpha))
+        needed = self.detect(c).recall - near
+        found = [self.detect(c, keep(scores, choice)) for choice in choices]
+        quality = [(d.recall >= needed, d.balanced) for d in found]
         return choices[max(range(len(choices)), key=quality.__getitem__)]
 
     def curve(self, c: int, scores: Tensor, choices: Sequence[Choice]) -> list[Detector]:

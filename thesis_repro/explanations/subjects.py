@@ -162,24 +162,6 @@ def pink_photos() -> Tensor:
     return torch.tensor([i for i, name in enumerate(names) if name in wanted])
 
 
-def squeezenet() -> nn.Module:
-    """SqueezeNet 1.1 with ImageNet weights, eval mode, without in-place activations."""
-    from torchvision.models import squeezenet1_1
-
-    net: nn.Module = squeezenet1_1()
-    net.load_state_dict(data.weights("squeezenet1_1"))
-    for module in net.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
-    return net.eval()
-
-
-def normalised(x: Tensor) -> Tensor:
-    """Pixels as the ImageNet weights expect them."""
-    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-    return (x - mean) / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
-
-
 def on_paper(digits: Split, colour: tuple[float, float, float] | float) -> Split:
     """Digits 0 to 4 on paper of one colour, or of one grey."""
     few = digits.y < 5

@@ -36,7 +36,7 @@ def deletion(results: Mapping[str, Result]) -> Figure:
         for (name, result), colour, (style, _) in zip(
             results.items(), PALETTE, STYLES, strict=False
         ):
-            curve = result.arrays[kind]
+            curve = result.arrays[f"curve_{kind}"]
             share = np.linspace(0, 100, len(curve))
             axis.plot(share, curve, style, color=colour, label=name)
         done = "deleted" if kind == "deletion" else "inserted"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from thesis_repro import data
-from thesis_repro.explanations import influence, receptive, subjects
+from thesis_repro.explanations import imagenet, influence, receptive, subjects
 from thesis_repro.explanations.influence import internal_influence, line, point
 from thesis_repro.figures import BLUE, ORANGE
 
@@ -156,10 +156,11 @@ SPORTS_CAR, CONVERTIBLE = 817, 511
 def cars(layer: str = "features.9", count: int = 3, k: int = 3) -> Figure:
     """Photographs of sports cars: why a sports car, and why that and not a convertible."""
     photos = data.photos("stanford_cars")
-    net = subjects.squeezenet()
+    found = imagenet.squeezenet()
+    net = found.net
     chosen = [i for i, kind in enumerate(photos.kinds) if kind == "sports_car"][:count]
     images = photos.x[chosen]
-    x = subjects.normalised(images)
+    x = found.inputs(images)
     figure, axes = plt.subplots(3, count, figsize=(2.4 * count + 0.6, 7.4))
     questions = (
         ("why a sports car?", influence.class_score(SPORTS_CAR)),

@@ -20,7 +20,7 @@ REGISTRY = {
     "bias-synthetic": "thesis_repro.tables.bias:BIAS_SYNTHETIC",
     "gloro-vra": "thesis_repro.tables.gloro:GLORO_VRA",
     "experts-compression": "thesis_repro.tables.experts:EXPERTS_COMPRESSION",
-    "experts-faithfulness": "thesis_repro.tables.experts:EXPERTS_FAITHFULNESS",
+    "experts-faithfulness": "thesis_repro.tables.experts_faithfulness:EXPERTS_FAITHFULNESS",
     "lipschitz-checker": "thesis_repro.tables.lipschitz:LIPSCHITZ_CHECKER",
     "lipschitz-soundness": "thesis_repro.tables.lipschitz:LIPSCHITZ_SOUNDNESS",
     "lipschitz-tightness": "thesis_repro.tables.lipschitz:LIPSCHITZ_TIGHTNESS",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro import data
-from thesis_repro.explanations import axioms, influence, subjects
+from thesis_repro.explanations import axioms, imagenet, influence, subjects
 from thesis_repro.explanations.axioms import Case
 from thesis_repro.explanations.influence import internal_influence, line
 from thesis_repro.explanations.subjects import DIGITS
@@ -40,8 +40,9 @@ class AxiomConfig:
 def case(config: AxiomConfig) -> Case:
     """The net with its images, and for each image the class that the net gives it."""
     if config.net == "squeezenet":
-        net: nn.Module = subjects.squeezenet()
-        x = subjects.normalised(data.photos().x[: config.images])
+        found = imagenet.squeezenet()
+        net: nn.Module = found.net
+        x = found.inputs(data.photos().x[: config.images])
     else:
         net = subjects.trained(replace(DIGITS, seed=config.seed))
         x = data.load("mnist-5k").test.x[: config.images]
