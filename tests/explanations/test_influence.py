@@ -345,6 +345,29 @@ def test_refusals() -> None:
             build()
 
 
+class Overwriting(nn.Module):
+    """An in-place function that no module shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.relu_(self.first(x)))
+
+
+def test_a_function_that_overwrites_the_slice() -> None:
+    net, q = Overwriting().eval(), influence.class_score(0)
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    for d in (point(), line(points=3), line(0.0, 3, "input"), influence.empirical(x)):
+        assert "overwrites it in place" in refusal(net, x, "first", q, d)
+    with pytest.raises(ValueError, match="slice 'first' overwrites it"):
+        influence.Cut(net, "first").activations(x)
+    assert internal_influence(net, x, "", q, point()).shape == x.shape
+    assert not any(m._forward_hooks for m in net.modules())
+
+
 def test_a_slice_that_does_not_feed_the_quantity() -> None:
     net, x = digit_net(), images()
     later = refusal(net, x, "5", influence.unit("1", 0), point())

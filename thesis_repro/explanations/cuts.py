@@ -57,9 +57,13 @@ class Cut:
         if self._module is None:
             return x
         seen: list[Tensor] = []
-        with hooked([(self._module, _reader(seen))]):
+        versions: list[int] = []
+        with hooked([(self._module, _reader(seen, versions))]):
             self.model(x)
-        return self._only(seen)
+        z = self._only(seen)
+        if versions and z._version != versions[0]:  # a function after the slice wrote over it
+            raise self._overwritten()
+        return z
 
     def output(self, z: Tensor, x: Tensor, batch_size: int = 256) -> Tensor:
         """The model's output when z stands in the place of h(x), without a graph."""
@@ -109,10 +113,7 @@ class Cut:
             if quantity.module:
                 hooks.append((find(self.model, quantity.module), _reader(read)))
             with hooked(hooks):
-                if isinstance(root, nn.Module):
-                    out = functional_call(root, self._detached(root), (begin,))
-                else:
-                    out = root(begin)
+                out = self._run(root, begin)
             z = self._only(leaf)
             if quantity.module and quantity.module == self.slice:
                 read.append(z)
@@ -125,6 +126,23 @@ class Cut:
         if gradient is None:
             raise self._unrelated(quantity)
         return gradient
+
+    def _run(self, root: Part, begin: Tensor) -> Tensor:
+        if not isinstance(root, nn.Module):
+            return root(begin)
+        try:
+            out: Tensor = functional_call(root, self._detached(root), (begin,))
+        except RuntimeError as error:
+            if "in-place" not in str(error):
+                raise
+            raise self._overwritten() from error
+        return out
+
+    def _overwritten(self) -> ValueError:
+        return ValueError(
+            f"what follows slice {self.slice!r} overwrites it in place (such as F.relu_ or "
+            f"inplace=True); write to a new tensor there"
+        )
 
     def _detached(self, root: nn.Module) -> dict[str, Tensor]:
         if root not in self._frozen:
@@ -219,9 +237,11 @@ def _leaf(value: Tensor) -> Tensor:
     return value.detach().requires_grad_()
 
 
-def _reader(seen: list[Tensor]) -> Hook:
+def _reader(seen: list[Tensor], versions: list[int] | None = None) -> Hook:
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         seen.append(as_tensor(output))
+        if versions is not None and not output.is_inference():
+            versions.append(output._version)
 
     return hook
 

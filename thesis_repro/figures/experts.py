@@ -24,7 +24,7 @@ def compression(budgets: Sequence[int], curves: Mapping[str, np.ndarray], whole:
     axis.set_xscale("log", base=2)
     axis.set_xticks(budgets, [str(b) for b in budgets])
     axis.minorticks_off()
-    axis.set(xlabel="units kept", ylabel="balanced accuracy (%)", ylim=(45, 101))
+    axis.set(xlabel="units kept, at most", ylabel="balanced accuracy (%)", ylim=(45, 101))
     axis.legend(title="units ranked by", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
@@ -42,5 +42,5 @@ def deletion(results: Mapping[str, Result]) -> Figure:
         done = "deleted" if kind == "deletion" else "inserted"
         axis.set(xlabel=f"pixels {done} (%)", ylim=(0, 1.02), xlim=(0, 100))
     axes[0].set_ylabel("probability of the net's answer")
-    axes[0].legend()
+    axes[1].legend(loc="lower right", bbox_to_anchor=(1, 0.05), title="order")
     return figure
