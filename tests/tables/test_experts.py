@@ -1,6 +1,7 @@
 """The tables on experts: rows, must-show, trend, and that no claim is typed."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 from thesis_repro.explanations import faithfulness
 from thesis_repro.lab import profiles
 from thesis_repro.lab.engine import Result
+from thesis_repro.robustness import models, recipes
 from thesis_repro.tables import experts, experts_faithfulness, experts_nets
 from thesis_repro.tables.experts import WHOLE
 from thesis_repro.tables.measure import tabulate
@@ -101,22 +103,46 @@ def test_without_data_the_paper_rows_are_not_run(
     assert FAITHFUL.cells(paper) == []
 
 
-@pytest.mark.parametrize(("name", "cifar"), [("quick", 0), ("paper", 2)])
-def test_both_nets_of_a_pair_are_of_one_architecture(
-    name: str, cifar: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def all_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experts_nets.data, "available", lambda name: True)
-    profile = profiles.Profile(name, "cpu", (0, 1, 2))
-    found = [experts_nets.digit_nets(profile, 2), experts_nets.cifar_nets(profile)]
+
+
+@pytest.mark.parametrize(("name", "cifar"), [("quick", 0), ("paper", 2)])
+def test_both_nets_of_a_pair_are_of_one_architecture(name: str, cifar: int, all_data: None) -> None:
+    profile = profiles.Profile(name, "cpu", (2,))
+    found = [experts_nets.digit_nets(profile), experts_nets.cifar_nets(profile)]
     assert [len(named) for named in found] == [2, cifar]
     for pair in filter(None, found):
-        (_, plain), (_, robust) = pair
+        plain, robust = (net.training for _, net in pair)
         assert (plain.recipe.method, robust.recipe.method) == ("standard", "gloro")
         for same in ("net", "activation", "seed", "batch_size", "lr"):
             assert getattr(plain.recipe, same) == getattr(robust.recipe, same)
         assert (plain.dataset, plain.augment) == (robust.dataset, robust.augment)
+        assert pair[0][1].epochs() == {"epochs_run": plain.recipe.epochs, "epochs_paper": 0}
     on_gpu = profiles.Profile("paper", "cuda", (0, 1, 2))
     assert len(experts_nets.cifar_nets(on_gpu)) == 6
+    assert len(experts_nets.cifar_nets(profiles.Profile("paper", "cpu", (0, 1, 2)))) == 2
+
+
+def test_the_first_net_on_a_cpu_is_the_committed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, all_data: None
+) -> None:
+    monkeypatch.setenv(models.ROOT_VARIABLE, str(tmp_path))
+    paper = profiles.Profile("paper", "cpu", (0,))
+    (_, plain), (_, trained) = experts_nets.digit_nets(paper)
+    assert (plain.model, trained.model) == ("", "")
+    recipe = replace(trained.training.recipe, epochs=7)
+    net = recipes.build(recipe, (1, 28, 28), 10).eval()
+    models.save("mnist-2c2f-gloro", net, recipe, {"data": "mnist"})
+    (_, plain), (_, committed) = experts_nets.digit_nets(paper)
+    assert (plain.model, committed.model) == ("", "mnist-2c2f-gloro")
+    assert committed.sha256 == models.card("mnist-2c2f-gloro")["sha256"]
+    assert committed.epochs() == {"epochs_run": 7, "epochs_paper": recipe.epochs_paper}
+    x = torch.rand(3, 1, 28, 28)
+    assert torch.equal(committed.load()(x), net.body(x))
+    for other in (profiles.Profile("paper", "cpu", (1,)), profiles.Profile("paper", "cuda", (0,))):
+        assert not any(net.model for _, net in experts_nets.digit_nets(other))
 
 
 def test_regions_and_shares_by_hand() -> None:
@@ -177,9 +203,9 @@ def test_columns_hold_what_cells_give(tmp_path: object, monkeypatch: pytest.Monk
     assert three["balanced"] == per_class[3]
     assert 0 <= three["alpha"] <= three["kept"] == 1
     quick = profiles.profile("quick")
-    training = experts_nets.digit_nets(quick, 0)[0][1]
+    training = experts_nets.digit_nets(quick)[0][1].training
     short = replace(training, recipe=replace(training.recipe, epochs=1))
-    config = experts_faithfulness.FaithfulConfig("saliency", short, 10, 7)
+    config = experts_faithfulness.FaithfulConfig("saliency", experts_nets.Net(short), 10, 7)
     cell = experts_faithfulness.faithful(config)
     assert {c.name for c in FAITHFUL.spec.columns} <= set(cell.values)
     assert 0 <= cell.values["deletion"] <= 1
@@ -205,6 +231,7 @@ def test_the_cifar_rows_run_on_made_up_pictures(
     monkeypatch.setattr(data, "available", lambda name: name == "cifar10")
     monkeypatch.setattr(data, "fingerprint", lambda name: "0" * 64)
     monkeypatch.setattr(data, "load", lambda name: noise)
+    monkeypatch.setattr(experts_nets.models, "names", lambda: ())
     short = experts_nets.paper_training
 
     def one_epoch(radius: str, seed: int, device: str) -> experts_nets.Training:

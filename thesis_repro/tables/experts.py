@@ -16,9 +16,7 @@ from thesis_repro.explanations.experts import NEAR, RANKINGS, Detector, halves, 
 from thesis_repro.explanations.subjects import DIGITS, Subject
 from thesis_repro.lab.engine import Cell, Result
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import recipes
-from thesis_repro.robustness.recipes import Training
-from thesis_repro.tables.experts_nets import CIFAR, cifar_nets
+from thesis_repro.tables.experts_nets import CIFAR, Net, cifar_nets
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Claim, Column, Frame, Gathered, Plan, Row, Table, TableSpec
 
@@ -36,7 +34,7 @@ WHOLE = "all units"
 class CompressionConfig:
     """The detectors of all classes with the units that a ranking keeps."""
 
-    net: Subject | Training
+    net: Subject | Net
     ranking: str
     layer: str = DENSE["digits"]
     budget: float = BUDGET
@@ -53,10 +51,8 @@ def compress(config: CompressionConfig) -> Result:
     if isinstance(config.net, Subject):
         net: nn.Module = subjects.trained(config.net)
     else:
-        net = recipes.trained(config.net)[0].body
-        recipe = config.net.recipe
-        note = {"epochs_run": recipe.epochs, "epochs_paper": recipe.epochs_paper}
-    test = data.load(config.net.dataset).test
+        net, note = config.net.load().to(config.device), config.net.epochs()
+    test = data.load(dataset_of(config)).test
     sides = halves(net, config.layer, test.x.to(config.device), test.y.to(config.device))
     budget = max(1, int(config.budget * sides.judging.units))
     found: list[Detector] = []
@@ -77,6 +73,12 @@ def compress(config: CompressionConfig) -> Result:
     if near:
         values["near"] = sum(near)
     return Result(values)
+
+
+def dataset_of(config: CompressionConfig) -> str:
+    """The data set on which the net was trained."""
+    net = config.net
+    return net.dataset if isinstance(net, Subject) else net.training.dataset
 
 
 def detection(found: list[Detector]) -> dict[str, Any]:
@@ -114,16 +116,16 @@ def compression_cells(profile: Profile) -> Plan:
                 net = replace(DIGITS, dataset=name, epochs=many, seed=seed, device=profile.device)
                 config = CompressionConfig(net, ranking, seed=seed, device=profile.device)
                 plan.append((key, _cell(config)))
-    for title, training in cifar_nets(profile):
-        layer, seed = DENSE[training.recipe.net], training.recipe.seed
+    for title, found in cifar_nets(profile):
+        layer, seed = DENSE[found.training.recipe.net], found.training.recipe.seed
         for key, ranking in compression_rows(f"CIFAR-10, {title}"):
-            config = CompressionConfig(training, ranking, layer, seed=seed, device=profile.device)
+            config = CompressionConfig(found, ranking, layer, seed=seed, device=profile.device)
             plan.append((key, _cell(config)))
     return plan
 
 
 def _cell(config: CompressionConfig) -> Cell:
-    name = config.net.dataset
+    name = dataset_of(config)
     return Cell(compress, config, ((name, data.fingerprint(name)),))
 
 

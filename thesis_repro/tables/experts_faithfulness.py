@@ -13,9 +13,8 @@ from thesis_repro.explanations import faithfulness, imagenet, receptive
 from thesis_repro.lab import profiles
 from thesis_repro.lab.engine import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import recipes
-from thesis_repro.robustness.recipes import Training
-from thesis_repro.tables.experts_nets import CIFAR, PAPER, QUICK, cifar_nets, digit_nets
+from thesis_repro.tables.experts_nets import CIFAR, PAPER, QUICK, Net, cifar_nets, digit_nets
+from thesis_repro.tables.gloro import TITLES
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Column, Frame, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.tables.statistics import student_t
@@ -34,10 +33,10 @@ MEASURES = ("deletion", "insertion", "on_object", "strongest")
 
 @dataclass(frozen=True)
 class FaithfulConfig:
-    """Deletion and insertion by one method on one net: a training, or a name of imagenet.NETS."""
+    """Deletion and insertion by one method on one net; a name is one of imagenet.NETS."""
 
     method: str
-    net: Training | str
+    net: Net | str
     images: int
     steps: int
     seed: int = 0
@@ -53,10 +52,10 @@ def faithful(config: FaithfulConfig) -> Result:
         net, layer = found.net, found.layer
         x = found.inputs(data.photos().x[: config.images])
     else:
-        recipe = config.net.recipe
-        net, layer = recipes.trained(config.net)[0].body, LAYERS[recipe.net]
-        values = {"epochs_run": recipe.epochs, "epochs_paper": recipe.epochs_paper}
-        x = data.load(config.net.dataset).test.x[: config.images]
+        training = config.net.training
+        net, layer = config.net.load(), LAYERS[training.recipe.net]
+        values = config.net.epochs()
+        x = data.load(training.dataset).test.x[: config.images]
         region = ink(x) if x.shape[1] == 1 else middle(x)
     net, x = net.to(config.device), x.to(config.device)
     generator = torch.Generator().manual_seed(config.seed)
@@ -98,21 +97,14 @@ def strongest(worth: Tensor, share: float = 0.1) -> Tensor:
 
 def faithfulness_cells(profile: Profile) -> Plan:
     """The plan of `experts-faithfulness`."""
-    nets: list[tuple[str, str, Training | str, str]] = []
-    for seed in profile.seeds:
-        for title, training in digit_nets(profile, seed):
-            name = "MNIST-5k" if training.dataset == "mnist-5k" else "MNIST"
-            nets.append((name, title, training, data.fingerprint(training.dataset)))
-    for title, training in cifar_nets(profile):
-        nets.append(("CIFAR-10", title, training, data.fingerprint("cifar10")))
     plan: list[tuple[Row, Cell | None]] = []
-    for dataset, title, training, hash_ in nets:
-        assert isinstance(training, Training)
-        steps, seed = 28 if "MNIST" in dataset else 32, training.recipe.seed
+    for title, net in (*digit_nets(profile), *cifar_nets(profile)):
+        name, seed = net.training.dataset, net.training.recipe.seed
+        steps = 32 if name == "cifar10" else 28
         for method in faithfulness.METHODS:
-            config = FaithfulConfig(method, training, IMAGES, steps, seed, profile.device)
-            pairs = ((training.dataset, hash_),)
-            plan.append(((dataset, title, method), Cell(faithful, config, pairs)))
+            config = FaithfulConfig(method, net, IMAGES, steps, seed, profile.device)
+            pairs: tuple[tuple[str, str], ...] = ((name, data.fingerprint(name)),)
+            plan.append(((TITLES[name], title, method), Cell(faithful, config, pairs)))
     if profile.name != "quick" and data.available("photos"):
         for name, title in IMAGENET.items():
             weights = imagenet.fingerprint(name)
