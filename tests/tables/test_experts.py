@@ -201,7 +201,7 @@ def test_columns_hold_what_cells_give(tmp_path: object, monkeypatch: pytest.Monk
     per_class = [found["balanced"] for found in cell.values["classes"]]
     assert mean["balanced"] == pytest.approx(np.mean(per_class))
     assert three["balanced"] == per_class[3]
-    assert 0 <= three["alpha"] <= three["kept"] == 1
+    assert 0 <= three["alpha"] <= float(three["kept"]) == 1
     quick = profiles.profile("quick")
     training = experts_nets.digit_nets(quick)[0][1].training
     short = replace(training, recipe=replace(training.recipe, epochs=1))

@@ -139,7 +139,9 @@ def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
         at = None if row[1] == ALL else int(row[1].strip("“”"))
         parts[row] = [r if at is None else Result(r.values["classes"][at]) for r in results]
     records = summarise(EXPERTS_COMPRESSION.spec, parts)
-    for record in records.values():
+    for row, record in records.items():
+        kept = [r.values["kept"] for r in parts[row]]
+        record["kept"] = f"{math.fsum(kept) / len(kept):.3g}"
         if "Clopper-Pearson" in record["interval"]:
             record["interval"] = "Clopper-Pearson over the images that a rate counts"
     return records
@@ -214,7 +216,7 @@ EXPERTS_COMPRESSION: Table = Table(
             Column("ranking", "units kept by", kind="key"),
         ),
         columns=(
-            Column("kept", "kept", format="{:.3g}", drift=4.0),
+            Column("kept", "kept", kind="text"),
             Column("alpha", "of these positive", format="{:.0f}"),
             Column("recall", "recall", "%", kind="rate", drift=8.0),
             Column("precision", "precision", "%", kind="rate", drift=12.0),
