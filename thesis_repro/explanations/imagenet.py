@@ -161,6 +161,6 @@ def _ready(
         said = " ".join(str(error).split())[:200]
         raise DataDamaged(f"{path or 'the file'} holds weights of another net: {said}") from None
     for module in net.modules():
-        if hasattr(module, "inplace"):
+        if isinstance(module, nn.ReLU | nn.Hardtanh | nn.Dropout):
             module.inplace = False
     return Pretrained(net.eval(), layer)
