@@ -5,6 +5,7 @@ from hypothesis import given
 from torch import nn
 
 from thesis_repro import nets
+from thesis_repro.nets import minmax
 
 WIDTHS = {  # input shape, features after Flatten, dense units, classes
     "2c2f": ((1, 28, 28), 1568, [100, 10]),
@@ -101,7 +102,7 @@ def test_fused_falls_back_without_a_compiler(monkeypatch):
     def broken():
         raise RuntimeError("no compiler")
 
-    monkeypatch.setattr(nets, "_compiled", broken)
+    monkeypatch.setattr(minmax, "_compiled", broken)
     with nets.fused() as active:
         assert not active
         assert nets.MinMax()(torch.tensor([[1.0, 2.0]])).tolist() == [[2.0, 1.0]]

@@ -118,7 +118,7 @@ def test_bad_data_and_divergence_are_one_clear_line():
         training.fit(small_net(), LOSS, good, CONFIG, training.constant(math.inf))
     with pytest.raises(ValueError, match="epochs=-1"):
         TrainConfig(-1, 5)
-    with pytest.raises(ValueError, match="adam or sgd"):
+    with pytest.raises(ValueError, match="adam, adamw, nadam, sgd"):
         TrainConfig(1, 5, optimizer="lion")
 
 
