@@ -28,11 +28,14 @@ DECAYS = ("exponential", "cosine")
 class Recipe:
     """One training of one net.
 
-    `train_epsilon` is reached after the share `ramp_until` of training by the schedule `ramp`; a
-    linear one starts at the share `ramp_start` of it. The learning rate rises over the share
-    `warmup` (cosine only) and decays to `lr_end` (exponential) or zero (cosine). `noise` is the
-    deviation of the Gaussian noise on training images. `trades` is the weight of the divergence at the start and at the end (GloRo only);
-    `epochs_paper` is the paper's number of epochs, so that a shortened run can say so.
+    train_epsilon : radius of the loss; reached after the share `ramp_until` of training by the
+        schedule `ramp`, of which a linear one starts at the share `ramp_start` of it
+    epochs_paper : the paper's number of epochs, so that a shortened run can say so
+    trades : weight of the divergence at the start and at the end (objective trades only)
+    lr, lr_end, decay, warmup : the rate rises over the share `warmup` (cosine only), then decays
+        to `lr_end` (exponential, in the second half) or to zero (cosine)
+    noise : deviation of Gaussian noise on the training images
+    graph : record the whole step once, on a GPU
     """
 
     net: str
