@@ -5,6 +5,7 @@ from hypothesis import given
 from torch import nn
 
 from thesis_repro import nets
+from thesis_repro.nets import minmax
 
 WIDTHS = {  # input shape, features after Flatten, dense units, classes
     "2c2f": ((1, 28, 28), 1568, [100, 10]),
@@ -43,6 +44,47 @@ def test_unknown_net_and_activation_name_the_choices():
         nets.build("2c2f", "gelu")
     with pytest.raises(ValueError, match="too small"):
         nets.cnn_2c2f(in_shape=(1, 2, 2))
+
+
+def test_liresnet_has_the_layers_of_the_paper():
+    net = nets.build("liresnet-l6w64", generator=torch.Generator().manual_seed(0))
+    blocks = [m for m in net if isinstance(m, nets.LinearResidual)]
+    assert len(blocks) == 6 and all(b.scale == pytest.approx(6**-0.5) for b in blocks)
+    stem, neck = (m for m in net if isinstance(m, nn.Conv2d))
+    assert (stem.kernel_size, stem.stride, stem.out_channels) == ((5, 5), (2, 2), 64)
+    assert (neck.kernel_size, neck.stride) == ((4, 4), (4, 4))
+    assert type(net[-1]) is nets.UnitLinear
+    x = torch.rand(2, 3, 32, 32)
+    assert net(x).shape == (2, 10)
+    grey = torch.full((1, 3, 32, 32), 0.5)
+    assert torch.equal(net[0](grey), torch.zeros_like(grey))
+    again = nets.liresnet(6, 64, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again(x), net(x))
+
+
+def test_unit_rows_ignore_the_size_of_the_weight():
+    layer = nets.UnitLinear(5, 3)
+    x = torch.rand(4, 5)
+    before = layer(x)
+    with torch.no_grad():
+        layer.weight *= torch.tensor([[0.1], [3.0], [7.0]])
+    torch.testing.assert_close(layer(x), before)
+    torch.testing.assert_close(layer.rows().norm(dim=1), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("liresnet-l0w64", "depth >= 1"),
+        ("liresnet-l2w7", "even width"),
+        ("liresnet-6", "liresnet-l6w64"),
+    ],
+)
+def test_a_liresnet_that_cannot_be_is_refused(name, message):
+    with pytest.raises(ValueError, match=message):
+        nets.build(name)
+    with pytest.raises(ValueError, match="too small"):
+        nets.liresnet(1, 4, in_shape=(3, 6, 6))
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (2, 7, 4, 4)])
@@ -101,7 +143,7 @@ def test_fused_falls_back_without_a_compiler(monkeypatch):
     def broken():
         raise RuntimeError("no compiler")
 
-    monkeypatch.setattr(nets, "_compiled", broken)
+    monkeypatch.setattr(minmax, "_compiled", broken)
     with nets.fused() as active:
         assert not active
         assert nets.MinMax()(torch.tensor([[1.0, 2.0]])).tolist() == [[2.0, 1.0]]

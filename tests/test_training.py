@@ -9,7 +9,7 @@ from torch import nn
 from thesis_repro import nets, training
 from thesis_repro.data import Split
 from thesis_repro.robustness import GloroNet, gloro
-from thesis_repro.training import TrainConfig
+from thesis_repro.training import TrainConfig, steps
 
 
 def digits(n=96, seed=0):
@@ -38,7 +38,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", training.OPTIMIZERS)
 def test_resumed_training_equals_uninterrupted_bit_for_bit(tmp_path, monkeypatch, optimizer):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     config = TrainConfig(epochs=4, batch_size=32, seed=3, clip=5.0, optimizer=optimizer)
@@ -99,7 +99,11 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path):
     other = TrainConfig(epochs=5, batch_size=32, seed=3, clip=5.0)
     with pytest.raises(ValueError, match="another configuration"):
         training.fit(small_net(), LOSS, digits(), other, LR, checkpoint=path)
-    path.write_bytes(path.read_bytes()[:1000])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
+    with pytest.raises(ValueError, match=r"damaged \(its bytes were altered\)"):
+        training.fit(small_net(), LOSS, digits(), CONFIG, LR, checkpoint=path)
+    path.write_bytes(whole[:1000])
     with pytest.raises(ValueError, match="damaged"):
         training.fit(small_net(), LOSS, digits(), CONFIG, LR, checkpoint=path)
 
@@ -118,8 +122,66 @@ def test_bad_data_and_divergence_are_one_clear_line():
         training.fit(small_net(), LOSS, good, CONFIG, training.constant(math.inf))
     with pytest.raises(ValueError, match="epochs=-1"):
         TrainConfig(-1, 5)
-    with pytest.raises(ValueError, match="adam or sgd"):
+    with pytest.raises(ValueError, match="adam, adamw, nadam, sgd"):
         TrainConfig(1, 5, optimizer="lion")
+
+
+def test_a_gpu_without_enough_memory_is_one_clear_line():
+    def full(model, x, y, progress):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n20 GiB")
+
+    with pytest.raises(ValueError, match=r"does not suffice .* batches of 32: ask for smaller"):
+        training.fit(small_net(), full, digits(), CONFIG, LR)
+
+
+def test_weight_decay_of_the_decoupled_optimizers_shrinks_weights_without_a_gradient():
+    for name in ("adamw", "nadam"):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10, bias=False))
+        before = model[1].weight.detach().clone()
+        config = TrainConfig(1, 96, optimizer=name, weight_decay=0.1)
+        training.fit(model, lambda m, *_: m(digits(1).x).sum() * 0, digits(), config, lambda _: 0.5)
+        torch.testing.assert_close(model[1].weight.detach(), before * (1 - 0.5 * 0.1))
+
+
+def test_what_a_recording_moves_is_put_back():
+    net = small_net()
+    optimizer = steps.optimizer_of(net, TrainConfig(1, 32, optimizer="nadam"), 0.01)
+    step = steps.eager(net, LOSS, optimizer, CONFIG)
+    data = digits(32)
+    first, buffers = weights(net).clone(), [b.clone() for b in net.buffers()]
+    restore = steps._remembered(net, optimizer)
+    moved = step(data.x, data.y, 0.5)
+    assert not torch.equal(weights(net), first)
+    restore()
+    assert torch.equal(weights(net), first)
+    assert all(torch.equal(a, b) for a, b in zip(net.buffers(), buffers, strict=True))
+    again = step(data.x, data.y, 0.5)  # also the state is as before any step
+    assert torch.equal(moved, again)
+    after = weights(net).clone()
+    fresh = small_net()
+    other = steps.optimizer_of(fresh, TrainConfig(1, 32, optimizer="nadam"), 0.01)
+    steps.eager(fresh, LOSS, other, CONFIG)(data.x, data.y, 0.5)
+    assert torch.equal(weights(fresh), after)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="records a step on a GPU")
+def test_a_recorded_training_ends_where_the_eager_one_does():
+    ends = []
+    for graph in (False, True):
+        net = small_net().cuda()
+        config = TrainConfig(3, 32, seed=3, clip=5.0, graph=graph)
+        training.fit(net, LOSS, digits(100), config, LR)  # the last batch is a short one
+        ends.append(weights(net).cpu())
+    torch.testing.assert_close(*ends, rtol=1e-2, atol=1e-4)
+
+
+def test_noise_is_added_unclipped_and_follows_its_seed():
+    x = torch.full((64, 1, 8, 8), 0.9)
+    noisy = training.with_noise(training.crop_flip, 0.25)
+    one, same = (noisy(x, torch.Generator().manual_seed(4)) for _ in range(2))
+    plain = training.crop_flip(x, torch.Generator().manual_seed(4))
+    assert torch.equal(one, same) and one.max() > 1.2
+    assert (one - plain).std().item() == pytest.approx(0.25, rel=0.05)
 
 
 def test_autocast_runs_the_layers_in_bfloat16_and_keeps_float32_weights():

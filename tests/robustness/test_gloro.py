@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
-from thesis_repro import nets
+from thesis_repro import nets, training
 from thesis_repro.robustness import REJECT, GloroNet, certify, certifying, gloro
 from thesis_repro.training import constant
 
@@ -132,6 +132,107 @@ def test_training_estimate_approaches_the_bound_from_below_with_gradients():
         for m in net.body
         if hasattr(m, "weight")
     )
+
+
+def deep_body():
+    """Every kind of layer that has a constant other than 1."""
+    torch.manual_seed(3)
+    body = nn.Sequential(
+        nets.Scale(2.0, -1.0),
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nets.Residual(nn.Conv2d(4, 4, 3, padding=1)),
+        nets.LinearResidual(4, 0.5),
+        nets.Residual(nn.Conv2d(4, 6, 1), nn.ReLU(), nn.Conv2d(6, 4, 1)),
+        nn.MaxPool2d(2, 1),
+        nn.AvgPool2d(2),
+        nn.Sequential(nn.Flatten(), nn.Linear(36, 12), nets.MinMax()),
+        nets.UnitLinear(12, 3),
+    )
+    with torch.no_grad():
+        body[2].running_var.uniform_(0.1, 0.5)
+        body[2].weight.uniform_(1, 2)
+        body[4].gain.uniform_(-2, 2)
+    return body
+
+
+def test_the_estimate_of_training_counts_every_layer():
+    net = GloroNet(deep_body(), 0.1, (1, 8, 8), power_steps=300).train()
+    estimate, sound = net.k_ij(), net.bound().k_ij
+    assert (estimate.double() <= sound * (1 + 1e-5)).all()
+    off = ~torch.eye(3, dtype=torch.bool)
+    assert (estimate[off] >= 0.98 * sound[off]).all()
+    estimate.max().backward()
+    for name, parameter in net.body.named_parameters():
+        if name.endswith(("weight", "gain")):
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("left_out", range(9))
+def test_a_layer_that_the_estimate_leaves_out_is_noticed(left_out):
+    net = GloroNet(deep_body(), 0.1, (1, 8, 8), power_steps=300).train()
+    net._factors = net._factors[:left_out] + net._factors[left_out + 1 :]
+    assert len(net._factors) == 8
+    assert not 0.98 * net.bound().k_sub < net.k_sub().item() < 1.001 * net.bound().k_sub
+
+
+def test_unit_rows_certify_as_the_rows_that_they_compute():
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Flatten(), nets.UnitLinear(6, 4))
+    net = GloroNet(body, 0.05, (1, 2, 3)).eval()
+    x = images(20, (1, 2, 3))
+    rows = body[1].weight.detach() / body[1].weight.detach().norm(dim=1, keepdim=True)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
+    with torch.no_grad():
+        plain[1].weight.copy_(rows)
+        plain[1].bias.copy_(body[1].bias)
+    other = certify(GloroNet(plain, 0.05, (1, 2, 3)).eval(), x)
+    ours = certify(net, x)
+    assert torch.equal(ours.labels, other.labels)
+    torch.testing.assert_close(ours.radius, other.radius, rtol=1e-5, atol=2e-5)
+    assert (ours.budget > other.budget).all()  # dividing by the norm is rounded as well
+    with torch.no_grad():
+        body[1].weight[2] = 0.0
+    with pytest.raises(ValueError, match="UnitLinear layer need norms between"):
+        certify(net, x)
+
+
+@pytest.mark.parametrize("progress", [0.1, 0.9])
+def test_emma_raises_each_logit_as_a_loop_does(progress):
+    net = random_net(epsilon=0.3).train()
+    x, y = images(6), torch.arange(6)
+    schedule = training.linear(0.02, 2.0)
+    loss = gloro.emma(schedule)(net, x, y, progress)
+    net.power_steps = 0  # keep the vectors, so the same K again
+    with torch.no_grad():
+        logits, k, epsilon = net.body(x), net.k_ij(), schedule(progress)
+        raised = logits.clone()
+        seen = set()
+        for row, label in enumerate(y.tolist()):
+            for i in range(10):
+                if i != label:
+                    distance = (logits[row, label] - logits[row, i]) / k[i, label]
+                    mine = min(max(distance.item(), 0.01 * epsilon), epsilon)
+                    raised[row, i] += mine * k[i, label]
+                    seen.add((mine == epsilon) - (mine == 0.01 * epsilon))
+        expected = nn.functional.cross_entropy(raised, y)
+    assert len(seen) > 1
+    torch.testing.assert_close(loss.detach(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_losses_take_their_progress_from_a_tensor_as_well():
+    net = random_net().train()
+    net.power_steps = 0
+    x, y = images(5), torch.arange(5)
+    ramp = training.logarithmic(0.4, 0.5)
+    for loss in (
+        gloro.cross_entropy(ramp),
+        gloro.trades(ramp, training.linear(0.1, 2.0)),
+        gloro.emma(training.linear(0.01, 0.3, 0.5)),
+    ):
+        for progress in (0.0, 0.3, 0.8):
+            tensor = loss(net, x, y, torch.tensor(progress))
+            torch.testing.assert_close(tensor, loss(net, x, y, progress), rtol=1e-5, atol=1e-6)
 
 
 def test_gradient_of_sigma_is_the_outer_product_of_singular_vectors():

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import hypothesis.strategies as st
@@ -293,6 +294,52 @@ def test_residual_block_by_its_merged_kernel(size):
     dense = nets.Residual(nn.Linear(5, 5, bias=False)).double()
     exact = torch.linalg.matrix_norm(torch.eye(5) + dense.branch[0].weight, 2).item()
     assert upper_bound(dense, (5,)) == pytest.approx(exact, rel=1e-10)
+
+
+@pytest.mark.parametrize("method", ["fast", "tight", "dense"])
+def test_linear_residual_block_has_the_norm_of_its_merged_kernel(method):
+    torch.manual_seed(1)
+    block = nets.LinearResidual(4, 0.7)
+    with torch.no_grad():
+        block.gain.uniform_(-2, 2)
+        block.bias.normal_()
+    shape = (4, 8, 8)
+    unit = torch.eye(256).view(-1, *shape)
+    with torch.no_grad():
+        linear = block(unit) - block(torch.zeros(1, *shape))
+        plain = nn.functional.conv2d(unit, block.weight, padding=1)
+        assert torch.allclose(linear, unit + 0.7 * block.gain[:, None, None] * plain, atol=1e-5)
+    exact = copy.deepcopy(block).double()
+    with torch.no_grad():
+        matrix = exact(unit.double()) - exact(torch.zeros(1, *shape, dtype=torch.float64))
+    true = torch.linalg.matrix_norm(matrix.flatten(1), 2).item()
+    bound = upper_bound(block, shape, method)
+    assert true * BELOW <= bound <= true * (1.02 if method == "fast" else 1 + 1e-5)
+    assert gain(exact, shape) <= bound
+    branch = upper_bound(conv_of(0.7 * block.gain[:, None, None, None] * block.weight), shape)
+    assert bound < 1 + branch  # what a sum of two maps would get
+    with torch.no_grad():
+        block.gain[0] = 1e-30
+    with pytest.raises(ValueError, match=r"LinearResidual.*gains need to be 0 or at least"):
+        upper_bound(block, shape)
+    with pytest.raises(ValueError, match="odd size, got 4"):
+        nets.LinearResidual(4, 1.0, kernel=4)
+
+
+def conv_of(weight):
+    layer = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1, bias=False)
+    layer.weight = nn.Parameter(weight.detach())
+    return layer
+
+
+def test_power_iteration_reaches_the_bound_of_residual_blocks():
+    torch.manual_seed(2)
+    for layer in (nets.LinearResidual(4, 0.5), nets.Residual(nn.Conv2d(4, 4, 3, padding=1))):
+        sigma, _ = lipschitz.estimate(layer, (4, 6, 6), 2000)
+        bound = upper_bound(layer, (4, 6, 6))
+        assert bound * (1 - 1e-3) <= sigma.item() <= bound * (1 + 1e-6)
+    with pytest.raises(UnknownLayer, match="2 layers is not one linear map"):
+        lipschitz.linear_map(nets.Residual(nn.ReLU(), nn.ReLU()), torch.zeros(1, 2))
 
 
 def test_other_residual_sums_get_the_sound_sum():

@@ -40,6 +40,16 @@ def bodies():
             ],
             (1, 8, 8),
         ),
+        "liresnet": (
+            [
+                nets.Scale(1.0, -0.5),
+                nets.LinearResidual(4, 0.5),
+                nets.MinMax(),
+                nn.Flatten(),
+                nets.UnitLinear(256, 3),
+            ],
+            (4, 8, 8),
+        ),
     }
 
 

@@ -96,10 +96,10 @@ def bound(
     k_sub = 1.0
     for part in bounds:
         k_sub = proof.up(k_sub * part.value)
-    weight = head.weight.detach().to("cpu", torch.float64)
-    if not (weight.isfinite().all() and (head.bias is None or head.bias.isfinite().all())):
-        raise ValueError("the last layer has weights that are not finite")
-    k_ij = k_sub * pairwise_norms(weight) * (1 + proof.gamma(weight.shape[1] + 4))
+    weight, roundings = rounding.last(head)
+    apart = pairwise_norms(weight) * (1 + proof.gamma(weight.shape[1] + 4))
+    apart = apart + 3 * proof.gamma(roundings) * (1 - torch.eye(len(weight)))
+    k_ij = k_sub * apart * (1 + 2 * proof.UNIT)
     values = [part.value for part in bounds]
     return Bound(k_sub, k_ij, bounds, rounding.of(body, input_shape, values, head))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from thesis_repro.robustness import lipschitz
+from thesis_repro.robustness import estimates
 from thesis_repro.robustness.certifying import (
     REJECT,
     Bound,
@@ -19,6 +19,7 @@ from thesis_repro.robustness.certifying import (
     check_images,
     pairwise_norms,
 )
+from thesis_repro.robustness.walk import rows
 from thesis_repro.training import Loss, Schedule
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "certify",
     "check_images",
     "cross_entropy",
+    "emma",
     "pairwise_norms",
     "trades",
 ]
@@ -76,16 +78,13 @@ class GloroNet(nn.Module):
         self.epsilon = float(epsilon)
         self.input_shape = tuple(input_shape)
         self.power_steps = power_steps
-        self._shapes: dict[str, tuple[int, ...]] = {}
         self._cached: tuple[str, Bound] | None = None
+        self._factors = estimates.factors(body[:-1], self.input_shape)
         generator = torch.Generator().manual_seed(0)
-        for name, layer, shape in list(lipschitz.layers(body, self.input_shape))[:-1]:
-            if isinstance(layer, nn.Linear | nn.Conv2d):
-                start = torch.randn(1, *shape, generator=generator).to(layer.weight.device)
-                self._shapes[name] = shape
-                self.register_buffer(f"vector_{name}", start)
-            else:
-                lipschitz.layer_bound(name, layer, shape)  # refuses what it does not know
+        for part in estimates.iterated(self._factors):
+            start = torch.randn(1, *part.shape, generator=generator)
+            device = next(body.parameters()).device
+            self.register_buffer(_buffer(part.name), start.to(device))
 
     @property
     def classes(self) -> int:
@@ -101,22 +100,15 @@ class GloroNet(nn.Module):
 
     def k_sub(self) -> Tensor:
         """Power-iteration estimate of the constant before the last layer, with gradients."""
-        device = self.head.weight.device
-        with torch.autocast(device.type, enabled=False):
-            total = torch.ones((), device=device)
-            for name, shape in self._shapes.items():
-                layer = self.body.get_submodule(name)
-                vector = self.get_buffer(f"vector_{name}")
-                sigma, vector = lipschitz.estimate(layer, shape, self.power_steps, vector)
-                setattr(self, f"vector_{name}", vector)
-                total = total * sigma
-        return total
+        sigma = estimates.power(self.power_steps, lambda name: self.get_buffer(_buffer(name)))
+        with torch.autocast(self.head.weight.device.type, enabled=False):
+            return estimates.product(self.body, self._factors, sigma)
 
     def k_ij(self) -> Tensor:
         """(classes, classes) margin constants: estimated with gradients in training, else sound."""
         if self.training:
             with torch.autocast(self.head.weight.device.type, enabled=False):
-                return self.k_sub() * pairwise_norms(self.head.weight)
+                return self.k_sub() * pairwise_norms(rows(self.head))
         return self.bound().k_ij.to(self.head.weight)
 
     def bound(self) -> Bound:
@@ -136,6 +128,10 @@ class GloroNet(nn.Module):
         """(n, *input_shape) to (n,) int64: the certified class, or REJECT."""
         certificate = certify(self, x, batch_size=batch_size)
         return torch.where(certificate.certified, certificate.labels, REJECT)
+
+
+def _buffer(name: str) -> str:
+    return f"vector_{name.replace('.', '_')}"
 
 
 def bottom_logit(logits: Tensor, k_ij: Tensor, epsilon: float) -> Tensor:
@@ -174,6 +170,28 @@ def trades(schedule: Schedule, weight: Schedule) -> Loss:
         logits, bottom = outputs[:, :-1], outputs[:, -1]
         divergence = F.softplus(bottom - logits.logsumexp(1)).mean()
         return F.cross_entropy(logits, y) + weight(progress) * divergence
+
+    return loss
+
+
+def emma(schedule: Schedule) -> Loss:
+    """Cross-entropy where each class i gets the ground that it could gain within epsilon_i.
+
+    With y the label, the logit of class i is raised by epsilon_i K_iy, where epsilon_i is the
+    distance from class i as it stands, (f_y - f_i) / K_iy, kept between 1% of epsilon and epsilon
+    and treated as a number. `schedule` gives epsilon.
+
+    Source: Hu et al. 2023 (efficient margin maximization, EMMA).
+    """
+
+    def loss(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
+        assert isinstance(model, GloroNet)
+        epsilon = schedule(progress)
+        logits, k = model.body(x).float(), model.k_ij()[y]
+        with torch.no_grad():
+            margins = logits.gather(1, y[:, None]) - logits
+            reach = (margins / (epsilon * k)).nan_to_num(1.0).clamp(0.01, 1.0)
+        return F.cross_entropy(logits + epsilon * reach * k, y)
 
     return loss
 

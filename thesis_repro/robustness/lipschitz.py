@@ -45,7 +45,7 @@ def estimate(
 
     Parameters
     ----------
-    layer : nn.Linear or nn.Conv2d
+    layer : nn.Linear, nn.Conv2d, LinearResidual, or Residual of one nn.Linear or nn.Conv2d
     input_shape : shape of one input of the layer
     steps : iterations, >= 0
     vector : (starts, *input_shape), optional
@@ -61,8 +61,8 @@ def estimate(
     UnknownLayer
         If the layer is not linear.
     """
-    weight = layer.weight
-    if not isinstance(weight, Tensor):
+    weight = next(layer.parameters(), None)
+    if weight is None:
         raise UnknownLayer(f"{type(layer).__name__} is not a linear layer")
     if vector is None:
         generator = torch.Generator().manual_seed(0)
@@ -127,6 +127,7 @@ def upper_bound(
     nn.AvgPool2d: a Kronecker product of two small matrices, whose norms multiply.
     nn.BatchNorm1d, nn.BatchNorm2d: the largest |gamma| / sqrt(variance + eps).
     Scale: the largest factor. Residual: of x + W x the norm of I + W, else 1 + the branch.
+    LinearResidual: the norm of its merged kernel.
     nn.Sequential: the product. MinMax, nn.ReLU, nn.Flatten, nn.Identity, nn.PixelUnshuffle: 1.
     """
     return layer_bound("", layer, input_shape, method, seconds).value

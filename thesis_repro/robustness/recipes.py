@@ -19,17 +19,23 @@ from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.training import Loss, Schedule, TrainConfig
 
 METHODS = ("gloro", "standard", "adversarial")
-OBJECTIVES = ("trades", "cross-entropy")
-RAMPS = ("linear", "logarithmic")
+OBJECTIVES = ("trades", "cross-entropy", "emma")
+RAMPS = ("linear", "logarithmic", "constant")
+DECAYS = ("exponential", "cosine")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One training of one net.
 
-    `train_epsilon` is reached after the share `ramp_until` of training by the schedule `ramp`;
-    `trades` is the weight of the divergence at the start and at the end (GloRo only);
-    `epochs_paper` is the paper's number of epochs, so that a shortened run can say so.
+    train_epsilon : radius of the loss; reached after the share `ramp_until` of training by the
+        schedule `ramp`, of which a linear one starts at the share `ramp_start` of it
+    epochs_paper : the paper's number of epochs, so that a shortened run can say so
+    trades : weight of the divergence at the start and at the end (objective trades only)
+    lr, lr_end, decay, warmup : the rate rises over the share `warmup` (cosine only), then decays
+        to `lr_end` (exponential, in the second half) or to zero (cosine)
+    noise : deviation of Gaussian noise on the training images
+    graph : record the whole step once, on a GPU
     """
 
     net: str
@@ -53,16 +59,36 @@ class Recipe:
     autocast: bool = False
     fused: bool = False
     device: str = "cpu"
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    decay: str = "exponential"
+    warmup: float = 0.0
+    ramp_start: float = 0.01
+    noise: float = 0.0
+    graph: bool = False
 
     def __post_init__(self) -> None:
-        for name, choices in (("method", METHODS), ("objective", OBJECTIVES), ("ramp", RAMPS)):
+        for name, choices in (
+            ("method", METHODS),
+            ("objective", OBJECTIVES),
+            ("ramp", RAMPS),
+            ("decay", DECAYS),
+        ):
             value = getattr(self, name)
             if value not in choices:
                 raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
 
 
 def build(recipe: Recipe, in_shape: tuple[int, int, int], classes: int) -> GloroNet:
-    """The net of a recipe before training, on the recipe's device."""
+    """The net of a recipe before training, on the recipe's device.
+
+    Raises
+    ------
+    ValueError
+        On an unknown net or activation, or a GPU asked for where there is none.
+    """
+    if recipe.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"the recipe asks for {recipe.device}, but torch finds no GPU")
     generator = torch.Generator().manual_seed(recipe.seed)
     body = nets.build(
         recipe.net, recipe.activation, in_shape=in_shape, classes=classes, generator=generator
@@ -86,6 +112,8 @@ def train(
     """
     _, *rest = dataset.train.x.shape
     net = build(recipe, (rest[0], rest[1], rest[2]), len(dataset.classes))
+    if recipe.noise:
+        augment = training.with_noise(augment, recipe.noise)
     history = training.fit(
         net,
         _loss(recipe),
@@ -94,12 +122,15 @@ def train(
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
             seed=recipe.seed,
+            optimizer=recipe.optimizer,
+            weight_decay=recipe.weight_decay,
             clip=recipe.clip,
             autocast=recipe.autocast,
             channels_last=recipe.autocast or recipe.fused,
             fused=recipe.fused,
+            graph=recipe.graph,
         ),
-        training.decay_after(recipe.lr, recipe.lr_end),
+        _rate(recipe),
         augment=augment,
         checkpoint=checkpoint,
         on_epoch=on_epoch,
@@ -107,10 +138,19 @@ def train(
     return net, history
 
 
+def _rate(recipe: Recipe) -> Schedule:
+    if recipe.decay == "cosine":
+        return training.cosine(recipe.lr, recipe.warmup)
+    return training.decay_after(recipe.lr, recipe.lr_end)
+
+
 def _epsilon(recipe: Recipe) -> Schedule:
+    if recipe.ramp == "constant":
+        return training.constant(recipe.train_epsilon)
     if recipe.ramp == "logarithmic":
         return training.logarithmic(recipe.train_epsilon, recipe.ramp_until)
-    return training.linear(0.01 * recipe.train_epsilon, recipe.train_epsilon, recipe.ramp_until)
+    start = recipe.ramp_start * recipe.train_epsilon
+    return training.linear(start, recipe.train_epsilon, recipe.ramp_until)
 
 
 def _loss(recipe: Recipe) -> Loss:
@@ -121,6 +161,8 @@ def _loss(recipe: Recipe) -> Loss:
         return _on_body(attacks.adversarial_loss(epsilon, recipe.attack_steps))
     if recipe.objective == "cross-entropy":
         return gloro.cross_entropy(epsilon)
+    if recipe.objective == "emma":
+        return gloro.emma(epsilon)
     return gloro.trades(epsilon, training.linear(*recipe.trades))
 
 

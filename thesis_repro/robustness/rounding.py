@@ -25,7 +25,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.nets import Residual, Scale
+from thesis_repro.nets import LinearResidual, Residual, Scale, UnitLinear
 from thesis_repro.robustness import lipschitz, proof, rules, symbol
 from thesis_repro.robustness.convolution import Convolution
 from thesis_repro.robustness.walk import Shape, convolutions, layers
@@ -162,19 +162,39 @@ def of(
         state = State(torch.zeros(1, *shape, dtype=torch.float64))
         after = _advance(state, layer, shape, norm, dtype)
         found.append(Local(norm, after.error, after.highest))
-    weight = head.weight.detach().to("cpu", torch.float64)
+    weight, roundings = last(head)
     bias = torch.zeros(len(weight)) if head.bias is None else head.bias.detach().cpu()
-    rows, biases = weight.norm(dim=1) * (1 + 1e-12), bias.double().abs()
+    sizes, biases = weight.norm(dim=1) * (1 + 1e-12), bias.double().abs()
     apart = torch.stack([(weight - row).norm(dim=1) for row in weight]) * (1 + 1e-12)
-    unit = proof.gamma(weight.shape[1] + 1, UNITS[dtype])
+    apart = apart + 2 * proof.gamma(roundings) * sizes.max()
+    unit = proof.gamma(weight.shape[1] + 1 + roundings, UNITS[dtype])
     tiny = _underflow(weight.shape[1], 1, float(weight.abs().max()), dtype, Affine(0.0, 1.0))
     return Rounding(
         tuple(found),
         apart,
-        unit * (rows[:, None] + rows[None]) + 2 * tiny.slope,
+        unit * (sizes[:, None] + sizes[None]) + 2 * tiny.slope,
         unit * (biases[:, None] + biases[None]) * (1 + 1e-12) + 2 * tiny.at,
         LARGEST[dtype] / (1 + float(biases.max())) if len(biases) else LARGEST[dtype],
     )
+
+
+def last(head: nn.Linear) -> tuple[Tensor, int]:
+    """The rows of a last layer, float64, and how often each entry was rounded on the way.
+
+    Raises
+    ------
+    ValueError
+        If a weight is not finite, or a row that is divided by its norm is too small or too large.
+    """
+    if not all(parameter.isfinite().all() for parameter in head.parameters()):
+        raise ValueError("the last layer has weights that are not finite")
+    weight = head.weight.detach().to("cpu", torch.float64)
+    if not isinstance(head, UnitLinear):
+        return weight, 0
+    norms = weight.norm(dim=1)
+    if not ((norms > 1e-12) & (norms < 1e12)).all():  # squares would underflow or overflow
+        raise ValueError("rows of a UnitLinear layer need norms between 1e-12 and 1e12")
+    return weight / norms[:, None], weight.shape[1] + 4
 
 
 def measured(layer: nn.Module) -> bool:
@@ -288,6 +308,18 @@ def _conv_step(layer: nn.Conv2d, shape: Shape, norm: float, zero: Tensor) -> Ste
     )
 
 
+def _residual_step(layer: LinearResidual, shape: Shape, norm: float, zero: Tensor) -> Step:
+    _, sizes = rules.linear_residual(layer, shape)
+    return Step(
+        norm,
+        absolute_norm(sizes),
+        _bias(layer.bias, zero.numel() // len(layer.gain)),
+        sizes.weight[0].numel() + 8,  # scale, gain, weight and identity: four more roundings
+        zero.numel(),
+        float(sizes.weight.max()),
+    )
+
+
 def absolute_norm(conv: Convolution) -> float:
     """At least || |W| || of a convolution: its symbol is largest at frequency zero."""
     phases = symbol.polyphase(conv)[0].abs()
@@ -323,6 +355,7 @@ def _bias(bias: Tensor | None, copies: int) -> float:
 STEPS: dict[type[nn.Module], Callable[[Any, Shape, float, Tensor], Step]] = {
     nn.Linear: _linear_step,
     nn.Conv2d: _conv_step,
+    LinearResidual: _residual_step,
     nn.AvgPool2d: _pool_step,
     nn.BatchNorm1d: _batch_norm_step,
     nn.BatchNorm2d: _batch_norm_step,

@@ -1,5 +1,6 @@
 """The Lipschitz bound of each layer that is known, by its exact type."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,13 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.nets import MinMax, Residual, Scale
+from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale
 from thesis_repro.robustness import convolution, proof
 from thesis_repro.robustness.convolution import Convolution
 from thesis_repro.robustness.walk import Shape, UnknownLayer, convolutions, layers, plain
 
 SELECTING = (MinMax, nn.ReLU, nn.Identity, nn.PixelUnshuffle, nn.Flatten)
 """Layers that select, permute or drop values: 1-Lipschitz, and without rounding."""
+
+
+SMALLEST_GAIN = 2.0**-60
 
 
 def apply(name: str, layer: nn.Module, shape: Shape, method: str, seconds: float) -> "Rule":
@@ -137,21 +141,21 @@ def _residual(layer: Residual, shape: Shape, method: str, seconds: float) -> Rul
     plain("branch", layer.branch)
     if any(getattr(part, "inplace", False) for part in layer.branch.modules()):
         raise UnknownLayer("a residual branch with an in-place layer changes what is added to it")
-    merged = _merged(layer.branch, shape)
-    if merged is None:
+    kernel = merged(layer.branch, shape)
+    if kernel is None:
         value, _ = _sequence(layer.branch, shape, method, seconds)
         return proof.up(1 + value), "1 + branch"
-    if isinstance(merged, Tensor):
-        value, how = proof.matrix_norm(merged), "dense"
-        largest = float(merged.abs().max())
+    if isinstance(kernel, Tensor):
+        value, how = proof.matrix_norm(kernel), "dense"
+        largest = float(kernel.abs().max())
     else:
-        value, how = convolution.norm(merged, method, seconds)
-        largest = float(merged.weight.abs().max())
+        value, how = convolution.norm(kernel, method, seconds)
+        largest = float(kernel.weight.abs().max())
     # each diagonal entry of I + W was rounded once
     return proof.up(value + proof.UNIT * largest), f"merged kernel, {how}"
 
 
-def _merged(branch: nn.Sequential, shape: Shape) -> Tensor | Convolution | None:
+def merged(branch: nn.Sequential, shape: Shape) -> Tensor | Convolution | None:
     """I + W of a branch that is one linear layer, up to one rounding per diagonal entry."""
     if len(branch) != 1:
         return None
@@ -167,9 +171,37 @@ def _merged(branch: nn.Sequential, shape: Shape) -> Tensor | Convolution | None:
     fits = all(c == int(c) and c < k for c, k in zip(centre, conv.kernel, strict=True))
     if conv.stride != (1, 1) or not fits:
         return None
-    merged = conv.weight.clone()
-    merged[:, :, int(centre[0]), int(centre[1])] += torch.eye(len(merged), dtype=torch.float64)
-    return replace(conv, weight=merged)
+    kernel = conv.weight.clone()
+    kernel[:, :, int(centre[0]), int(centre[1])] += torch.eye(len(kernel), dtype=torch.float64)
+    return replace(conv, weight=kernel)
+
+
+def _linear_residual(layer: LinearResidual, shape: Shape, method: str, seconds: float) -> Rule:
+    conv, sizes = linear_residual(layer, shape)
+    value, how = convolution.norm(conv, method, seconds)
+    # I + s g W was rounded three times; the norm is at most the sum over the taps of Frobenius's
+    lost = proof.gamma(3) * float(sizes.weight.flatten(2).norm(dim=(0, 1)).sum())
+    return proof.up(value + lost, sizes.weight.numel()), f"merged kernel, {how}"
+
+
+def linear_residual(layer: LinearResidual, shape: Shape) -> tuple[Convolution, Convolution]:
+    """The merged kernel in float64; and |I| + |s g W|, what a computed one may err against.
+
+    Raises
+    ------
+    ValueError
+        If a gain is so small that its products underflow.
+    """
+    small = layer.gain.detach().abs()
+    if ((small > 0) & (small < SMALLEST_GAIN)).any():
+        raise ValueError(f"gains need to be 0 or at least {SMALLEST_GAIN:.1e}")
+    exact = copy.deepcopy(layer).to("cpu", torch.float64)
+    with torch.no_grad():
+        merged, branch = exact.merged(), exact.branch().abs()
+    pads = layer.padding, layer.padding
+    branch[:, :, *pads] += torch.eye(len(branch), dtype=torch.float64)
+    conv = Convolution(merged, (1, 1), pads, (1, 1), (shape[1], shape[2]))
+    return conv, replace(conv, weight=branch)
 
 
 def _sequence(layer: nn.Sequential, shape: Shape, method: str, seconds: float) -> Rule:
@@ -189,5 +221,6 @@ RULES: dict[type[nn.Module], Callable[[Any, Shape, str, float], Rule]] = {
     nn.BatchNorm2d: _batch_norm,
     Scale: _scale,
     Residual: _residual,
+    LinearResidual: _linear_residual,
     nn.Sequential: _sequence,
 }

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from thesis_repro.nets import LinearResidual, Residual, UnitLinear
 from thesis_repro.robustness.convolution import Convolution
 
 Shape = tuple[int, ...]
@@ -62,15 +63,27 @@ def plain(name: str, layer: nn.Module) -> None:
 
 
 def plain_linear(name: str, layer: nn.Module) -> nn.Linear:
-    """The layer, if it is nn.Linear itself and has no hooks."""
-    if type(layer) is not nn.Linear:
+    """The layer, if it is nn.Linear or UnitLinear itself and has no hooks."""
+    if type(layer) not in (nn.Linear, UnitLinear):
         raise UnknownLayer(f"layer {name!r} needs to be nn.Linear, got {type(layer).__name__}")
     plain(name, layer)
-    return layer
+    return cast(nn.Linear, layer)
+
+
+def rows(head: nn.Linear) -> Tensor:
+    """The rows (classes, features) that a last layer multiplies by, with gradients."""
+    return head.rows() if isinstance(head, UnitLinear) else head.weight
 
 
 def linear_map(layer: nn.Module, x: Tensor) -> Tensor:
-    """The linear part of a Linear or Conv2d layer (no bias), for x (batch, *input shape)."""
+    """The linear part of a layer (no bias), for x (batch, *input shape).
+
+    Of nn.Linear, nn.Conv2d, LinearResidual, or a Residual of one of the first two.
+    """
+    if isinstance(layer, Residual):
+        return x + linear_map(_single(layer), x)
+    if isinstance(layer, LinearResidual):
+        return F.conv2d(x, layer.merged().to(x.dtype), None, padding=layer.padding)
     if isinstance(layer, nn.Linear):
         return F.linear(x, layer.weight.to(x.dtype))
     conv = checked(layer)
@@ -81,6 +94,10 @@ def linear_map(layer: nn.Module, x: Tensor) -> Tensor:
 
 def adjoint_map(layer: nn.Module, y: Tensor, input_shape: Shape) -> Tensor:
     """The transpose of :func:`linear_map`, for y (batch, *output shape)."""
+    if isinstance(layer, Residual):
+        return y + adjoint_map(_single(layer), y, input_shape)
+    if isinstance(layer, LinearResidual):
+        return F.conv_transpose2d(y, layer.merged().to(y.dtype), None, padding=layer.padding)
     if isinstance(layer, nn.Linear):
         return F.linear(y, layer.weight.to(y.dtype).T)
     conv = checked(layer)
@@ -104,6 +121,12 @@ def adjoint_map(layer: nn.Module, y: Tensor, input_shape: Shape) -> Tensor:
         conv.groups,
         conv.dilation,
     )
+
+
+def _single(layer: Residual) -> nn.Module:
+    if len(layer.branch) != 1:
+        raise UnknownLayer(f"a residual branch of {len(layer.branch)} layers is not one linear map")
+    return layer.branch[0]
 
 
 def checked(layer: nn.Module) -> nn.Conv2d:

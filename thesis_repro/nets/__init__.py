@@ -1,0 +1,211 @@
+"""Architectures of the thesis and of LiResNet, and the layers that they are built from.
+
+A net is an ``nn.Sequential`` that ends in ``nn.Linear`` or in :class:`UnitLinear`. Inputs are
+pixels in [0, 1], shaped ``(batch, channels, height, width)``; nothing is normalised outside the
+net.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from thesis_repro.nets.blocks import LinearResidual, Residual, Scale, UnitLinear
+from thesis_repro.nets.minmax import MinMax, fused
+
+__all__ = [
+    "ACTIVATIONS",
+    "ARCHITECTURES",
+    "LinearResidual",
+    "MinMax",
+    "Residual",
+    "Scale",
+    "UnitLinear",
+    "build",
+    "cnn_2c2f",
+    "cnn_4c3f",
+    "cnn_6c2f",
+    "cnn_8c2f",
+    "fused",
+    "liresnet",
+]
+
+ACTIVATIONS = ("minmax", "relu")
+
+
+def _activation(name: str) -> nn.Module:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {name!r}; choose one of {', '.join(ACTIVATIONS)}")
+    return MinMax() if name == "minmax" else nn.ReLU()
+
+
+def _cnn(
+    convolutions: Sequence[tuple[int, int, int]],
+    dense: Sequence[int],
+    in_shape: tuple[int, int, int],
+    classes: int,
+    activation: str,
+    generator: torch.Generator | None,
+) -> nn.Sequential:
+    """Stack (channels, kernel, stride) convolutions, then dense layers; orthogonal start."""
+    channels, height, width = in_shape
+    layers: list[nn.Module] = []
+    for out_channels, kernel, stride in convolutions:
+        layers += [
+            nn.Conv2d(channels, out_channels, kernel, stride, padding=1),
+            _activation(activation),
+        ]
+        channels = out_channels
+        height = (height + 2 - kernel) // stride + 1
+        width = (width + 2 - kernel) // stride + 1
+    if min(height, width) < 1:
+        raise ValueError(f"input shape {in_shape} is too small for this net")
+    layers.append(nn.Flatten())
+    features = channels * height * width
+    for units in dense:
+        layers += [nn.Linear(features, units), _activation(activation)]
+        features = units
+    layers.append(nn.Linear(features, classes))
+    return _started(layers, generator)
+
+
+def cnn_2c2f(
+    activation: str = "minmax",
+    *,
+    in_shape: tuple[int, int, int] = (1, 28, 28),
+    classes: int = 10,
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """2C2F: 16 and 32 channels (4x4, stride 2), 100 units. For MNIST at radius 0.3.
+
+    Source: Leino, Wang and Fredrikson 2021, appendix; the layer widths of the authors' code.
+    """
+    return _cnn([(16, 4, 2), (32, 4, 2)], [100], in_shape, classes, activation, generator)
+
+
+def cnn_4c3f(
+    activation: str = "minmax",
+    *,
+    in_shape: tuple[int, int, int] = (1, 28, 28),
+    classes: int = 10,
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """4C3F: 32 (3x3), 32 (4x4/2), 64 (3x3), 64 (4x4/2), then 512 and 512 units.
+
+    For MNIST at radius 1.58. Source: as :func:`cnn_2c2f`.
+    """
+    convolutions = [(32, 3, 1), (32, 4, 2), (64, 3, 1), (64, 4, 2)]
+    return _cnn(convolutions, [512, 512], in_shape, classes, activation, generator)
+
+
+def cnn_6c2f(
+    activation: str = "minmax",
+    *,
+    in_shape: tuple[int, int, int] = (3, 32, 32),
+    classes: int = 10,
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """6C2F: 32, 32 (3x3), 32 (4x4/2), 64, 64 (3x3), 64 (4x4/2), then 512 units.
+
+    For CIFAR-10 at radius 36/255. Source: as :func:`cnn_2c2f`.
+    """
+    convolutions = [(32, 3, 1), (32, 3, 1), (32, 4, 2), (64, 3, 1), (64, 3, 1), (64, 4, 2)]
+    return _cnn(convolutions, [512], in_shape, classes, activation, generator)
+
+
+def cnn_8c2f(
+    activation: str = "minmax",
+    *,
+    in_shape: tuple[int, int, int] = (3, 64, 64),
+    classes: int = 200,
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """8C2F: 64, 64, 64/2, 128, 128, 128/2, 256 and 256/2 channels, then 256 units.
+
+    For Tiny-ImageNet at radius 36/255. Source: as :func:`cnn_2c2f`.
+    """
+    convolutions = [
+        (64, 3, 1),
+        (64, 3, 1),
+        (64, 4, 2),
+        (128, 3, 1),
+        (128, 3, 1),
+        (128, 4, 2),
+        (256, 3, 1),
+        (256, 4, 2),
+    ]
+    return _cnn(convolutions, [256], in_shape, classes, activation, generator)
+
+
+def liresnet(
+    depth: int,
+    width: int,
+    activation: str = "minmax",
+    *,
+    in_shape: tuple[int, int, int] = (3, 32, 32),
+    classes: int = 10,
+    dense: int = 512,
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """LiResNet: a stem (5x5, stride 2), `depth` linear residual blocks of `width` channels, a neck
+    (4x4, stride 4), one dense layer, and a last layer with rows of norm 1.
+
+    Pixels are centred at zero inside the net. Source: Hu et al. 2023; the layer sizes of the
+    authors' code.
+
+    Raises
+    ------
+    ValueError
+        If depth is below 1, width is odd or below 2, or the input is too small.
+    """
+    if depth < 1 or width < 2 or width % 2:
+        raise ValueError(f"depth={depth} and width={width}: need depth >= 1 and an even width >= 2")
+    channels, height, width_in = in_shape
+    after = [((side + 4 - 5) // 2 + 1) // 4 for side in (height, width_in)]
+    if min(after) < 1:
+        raise ValueError(f"input shape {in_shape} is too small for this net")
+    layers: list[nn.Module] = [
+        Scale(1.0, -0.5),
+        nn.Conv2d(channels, width, 5, 2, padding=2),
+        _activation(activation),
+    ]
+    for _ in range(depth):
+        layers += [LinearResidual(width, depth**-0.5, generator=generator), _activation(activation)]
+    layers += [nn.Conv2d(width, width, 4, 4), _activation(activation), nn.Flatten()]
+    layers += [nn.Linear(width * after[0] * after[1], dense), _activation(activation)]
+    layers.append(UnitLinear(dense, classes))
+    return _started(layers, generator)
+
+
+def _started(layers: Sequence[nn.Module], generator: torch.Generator | None) -> nn.Sequential:
+    """The layers in a row, with orthogonal weights and biases of zero."""
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(layer.weight, generator=generator)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(*layers)
+
+
+ARCHITECTURES = {"2c2f": cnn_2c2f, "4c3f": cnn_4c3f, "6c2f": cnn_6c2f, "8c2f": cnn_8c2f}
+
+
+LIRESNET = re.compile(r"liresnet-l(\d+)w(\d+)")
+
+
+def build(name: str, activation: str = "minmax", **options: Any) -> nn.Sequential:
+    """Build an architecture by its short name; options as in the function of that net.
+
+    Names are the keys of `ARCHITECTURES`, and liresnet-l6w64 for :func:`liresnet` of depth 6 and
+    width 64.
+    """
+    if found := LIRESNET.fullmatch(name):
+        return liresnet(int(found[1]), int(found[2]), activation, **options)
+    if name not in ARCHITECTURES:
+        raise ValueError(
+            f"unknown net {name!r}; choose one of {', '.join(ARCHITECTURES)}, liresnet-l6w64 "
+            f"(depth 6, width 64)"
+        )
+    return ARCHITECTURES[name](activation, **options)

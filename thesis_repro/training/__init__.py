@@ -1,0 +1,187 @@
+"""One training loop for every model of the book.
+
+The loss is a callable, so the loop knows nothing of robustness, privacy or explanations.
+Randomness restarts from the seed at each epoch; a training that was killed and resumed from its
+checkpoint therefore ends with the same weights, bit for bit on a CPU with one thread count.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from thesis_repro import nets
+from thesis_repro.data import Split
+from thesis_repro.lab import memory
+from thesis_repro.lab.store import write_atomic
+from thesis_repro.training import checkpoint as checkpoints
+from thesis_repro.training import steps
+from thesis_repro.training.augment import AUGMENTATIONS, CROP, Augment, crop_flip, with_noise
+from thesis_repro.training.schedules import (
+    Schedule,
+    constant,
+    cosine,
+    decay_after,
+    linear,
+    logarithmic,
+)
+from thesis_repro.training.steps import OPTIMIZERS, Loss, TrainConfig, fast_bfloat16
+
+__all__ = [
+    "AUGMENTATIONS",
+    "CHECKPOINT_SECONDS",
+    "CROP",
+    "OPTIMIZERS",
+    "Augment",
+    "Loss",
+    "Schedule",
+    "TrainConfig",
+    "classification",
+    "constant",
+    "cosine",
+    "crop_flip",
+    "decay_after",
+    "fast_bfloat16",
+    "fit",
+    "linear",
+    "logarithmic",
+    "with_noise",
+]
+
+CHECKPOINT_SECONDS = 20.0
+
+
+def classification(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
+    """Cross-entropy of the model's logits: the standard loss."""
+    return nn.functional.cross_entropy(model(x).float(), y)
+
+
+def fit(
+    model: nn.Module,
+    loss: Loss,
+    data: Split,
+    config: TrainConfig,
+    lr: Schedule,
+    *,
+    augment: Augment | None = None,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
+) -> list[dict[str, float]]:
+    """Train `model` in place and return one record per epoch.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Stays on its device; the data is moved there once.
+    loss : callable (model, x, y, progress) -> scalar
+    data : Split
+        x (n, c, h, w) in [0, 1], y (n,) int64.
+    config : TrainConfig
+    lr : Schedule
+        Learning rate over progress in [0, 1].
+    augment : callable, optional
+        Applied to each batch on the device.
+    checkpoint : path, optional
+        Written atomically every 20 seconds and at the end; a training with the same config goes
+        on from it.
+    on_epoch : callable, optional
+        Called as on_epoch(model, record) after each epoch; may add fields to the record.
+
+    Returns
+    -------
+    list of dict
+        epoch, loss, lr, seconds, and what `on_epoch` added.
+
+    Raises
+    ------
+    ValueError
+        If the data does not fit, the checkpoint is damaged or belongs to another training, the
+        loss becomes NaN or infinite, or the GPU's memory does not suffice.
+    """
+    _check(data)
+    memory.keep_freed()
+    device = next(model.parameters()).device
+    x, y = data.x.to(device), data.y.to(device)
+    if config.channels_last:
+        model.to(memory_format=torch.channels_last)
+    optimizer = steps.optimizer_of(model, config, lr(0.0))
+    history: list[dict[str, float]] = []
+    identity = json.dumps([repr(config), [list(p.shape) for p in model.parameters()], len(y)])
+    if checkpoint is not None and checkpoint.exists():
+        history = checkpoints.restore(checkpoint, model, optimizer, identity)
+    count = math.ceil(len(y) / config.batch_size)
+    eager = steps.eager(model, loss, optimizer, config)
+    replay: steps.Step | None = None
+    saved = time.monotonic()
+    with nets.fused(config.fused), steps.tf32(device), _memory(device, config):
+        for epoch in range(len(history), config.epochs):
+            began = time.perf_counter()
+            total = torch.zeros((), device=device)
+            model.train()
+            generator = _epoch_generator(config.seed, epoch, device)
+            order = torch.randperm(len(y), generator=_epoch_generator(config.seed, epoch, "cpu"))
+            for number, index in enumerate(order.to(device).split(config.batch_size)):
+                progress = (epoch + number / count) / config.epochs
+                rate = lr(progress)
+                steps.set_lr(optimizer, rate)
+                batch = x[index] if augment is None else augment(x[index], generator)
+                if config.channels_last:
+                    batch = batch.contiguous(memory_format=torch.channels_last)
+                whole = config.graph and device.type == "cuda" and len(index) == config.batch_size
+                if whole and replay is None:
+                    replay = steps.recorded(model, optimizer, eager, batch, y[index])
+                step = replay if whole and replay is not None else eager
+                total += step(batch, y[index], progress) * len(index)
+            mean = total.item() / len(y)
+            if not math.isfinite(mean):
+                raise ValueError(
+                    f"training diverged: loss {mean} in epoch {epoch + 1} of {config.epochs}"
+                )
+            record = {
+                "epoch": epoch + 1.0,
+                "loss": mean,
+                "lr": float(rate),
+                "seconds": time.perf_counter() - began,
+            }
+            if on_epoch is not None:
+                on_epoch(model, record)
+            history.append(record)
+            due = time.monotonic() - saved > CHECKPOINT_SECONDS or epoch + 1 == config.epochs
+            if checkpoint is not None and due:
+                write_atomic(checkpoint, checkpoints.pack(model, optimizer, history, identity))
+                saved = time.monotonic()
+    model.eval()
+    return history
+
+
+@contextmanager
+def _memory(device: torch.device, config: TrainConfig) -> Iterator[None]:
+    """Say in one line what to do where a GPU runs out of memory."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            f"the memory of {device} does not suffice for a training in batches of "
+            f"{config.batch_size}: ask for smaller batches or for the CPU"
+        ) from error
+
+
+def _check(data: Split) -> None:
+    if data.x.ndim != 4 or len(data.x) != len(data.y) or not len(data.y):
+        raise ValueError(
+            f"training data needs x (n, c, h, w) and y (n,) with n >= 1, got x "
+            f"{tuple(data.x.shape)} and y {tuple(data.y.shape)}"
+        )
+    low, high = data.x.min().item(), data.x.max().item()
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"pixels need to lie in [0, 1], got values from {low:.3g} to {high:.3g}")
+
+
+def _epoch_generator(seed: int, epoch: int, device: torch.device | str) -> torch.Generator:
+    torch.manual_seed(seed * 100_003 + epoch)  # dropout draws from the global generator
+    return torch.Generator(device).manual_seed(seed * 100_003 + epoch)
