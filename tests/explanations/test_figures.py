@@ -15,6 +15,7 @@ from thesis_repro import nets
 from thesis_repro.figures import experts, recorded
 from thesis_repro.figures import influence as figures
 from thesis_repro.lab import sealed
+from thesis_repro.lab.engine import Result
 
 
 @pytest.fixture
@@ -54,6 +55,15 @@ def test_gains_and_curves() -> None:
     assert "50% called" in axis.get_yticklabels()[0].get_text()
     drawn = experts.compression((1, 2), {"influence": np.array([0.6, 0.9])}, 0.95)
     assert drawn.axes[0].lines[0].get_ydata().tolist() == [60, 90]
+
+
+def test_deletion_curves() -> None:
+    curve = np.array([0.9, 0.1])
+    result = Result({}, {"curve_deletion": curve, "curve_insertion": curve[::-1]})
+    left, right = experts.deletion({"saliency": result, "random": result}).axes
+    assert [line.get_ydata().tolist() for line in left.lines] == [[0.9, 0.1]] * 2
+    assert right.lines[1].get_ydata().tolist() == [0.1, 0.9]
+    assert [t.get_text() for t in right.get_legend().get_texts()] == ["saliency", "random"]
 
 
 def test_recorded_figures_are_as_their_cards_say(root: Path) -> None:

@@ -190,7 +190,7 @@ def curves(
         for c in range(10):
             scores = sides.choosing.ranking(ranking, c, torch.Generator().manual_seed(c))
             for at, budget in enumerate(budgets):
-                choice = sides.choosing.choose(c, scores, budget, max(1, budget // 8))
+                choice = sides.choosing.choose(c, scores, budget, max(1, budget // 4))
                 values[c, at] = sides.judging.detect(c, keep(scores, choice)).balanced
         found[ranking] = values.mean(0)
     whole = np.mean([sides.judging.detect(c).balanced for c in range(10)])

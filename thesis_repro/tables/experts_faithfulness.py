@@ -213,10 +213,7 @@ def _apart(plain: pd.Series, certified: pd.Series, name: str) -> str:
     return "less" if certified[f"{name}_high"] < plain[f"{name}_low"] else "open"
 
 
-def deletion_curves(seed: int = 0) -> tuple[str, dict[str, Result]]:
-    """The quick standard net and its deletion and insertion curves, from the table's cells."""
+def deletion_curves(seed: int = 0) -> dict[str, Result]:
+    """Deletion and insertion curves of the quick standard net by method, from the cells."""
     plan = faithfulness_cells(profiles.profile("quick", "cpu", seed))
-    title = QUICK[0]
-    return title, {
-        row[2]: compute(cell) for row, cell in plan if cell is not None and row[1] == title
-    }
+    return {row[2]: compute(cell) for row, cell in plan if cell and row[1] == QUICK[0]}
