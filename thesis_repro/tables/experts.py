@@ -142,6 +142,8 @@ def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
     for row, record in records.items():
         kept = [r.values["kept"] for r in parts[row]]
         record["kept"] = f"{math.fsum(kept) / len(kept):.3g}"
+        if "balanced_high" in record:  # Student's t knows no 100%
+            record["balanced_high"] = min(record["balanced_high"], 100.0)
         if "Clopper-Pearson" in record["interval"]:
             record["interval"] = "Clopper-Pearson over the images that a rate counts"
     return records
