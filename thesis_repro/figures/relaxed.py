@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -74,8 +75,7 @@ def rejection(frame: Frame) -> Figure:
             )
         axis.set(title=title, xticks=range(len(names)), xlim=(-0.5, len(names) - 0.5))
         axis.set_xticklabels(names)
-        axis.set_ylim(bottom=0)
-    axes[0, 0].set_ylabel("rejected (% of points)")
+    axes[0, 0].set(ylabel="rejected (% of points)", ylim=(0, 1.05 * rows["rejected_high"].max()))
     axes[0, -1].legend()
     return figure
 
@@ -107,17 +107,20 @@ def gallery(
     classes: Sequence[str],
     count: int = 8,
 ) -> Figure:
-    """Points without a guaranteed label and with a guaranteed set, of evenly spaced margins.
+    """Points without a guaranteed label and with a guaranteed set: one for each different set.
 
+    The most frequent sets come first; of each, the point whose set has the widest margin is shown.
     Each picture has its label below and the guaranteed set above.
     """
     rows = (found.strictest > 1).nonzero()[:, 0]
     if not len(rows):
         raise ValueError("no point has a guaranteed set of two and more labels")
-    k = found.strictest[rows]
-    margin = found.margin[rows].gather(1, k[:, None] - 1)[:, 0]
-    order = rows[margin.argsort(descending=True)]
-    chosen = order[torch.linspace(0, len(order) - 1, min(count, len(order))).long()]
+    margin = found.margin[rows].gather(1, found.strictest[rows][:, None] - 1)[:, 0]
+    _, which, points = found.sets()[rows].unique(dim=0, return_inverse=True, return_counts=True)
+    frequent = points.argsort(descending=True, stable=True)[:count]
+    chosen = torch.stack(
+        [rows[margin.masked_fill(which != one, -torch.inf).argmax()] for one in frequent]
+    )
     sets = found.sets()[chosen]
     figure, axes = plt.subplots(1, len(chosen), figsize=(9, 2.0), squeeze=False)
     for axis, image, label, members in zip(axes[0], x[chosen], y[chosen], sets, strict=True):
@@ -144,7 +147,7 @@ def matrices(
                 b, a, found[a, b], ha="center", va="center", fontsize=8, color="w" if dark else "k"
             )
         for a, b in together:
-            axis.add_patch(plt.Rectangle((b - 0.5, a - 0.5), 1, 1, fill=False, ec=ORANGE, lw=1.5))
+            axis.add_patch(Rectangle((b - 0.5, a - 0.5), 1, 1, fill=False, ec=ORANGE, lw=1.5))
         axis.set(title=title, xticks=range(len(classes)), yticks=range(len(classes)))
         axis.set_xticklabels(classes, rotation=0 if max(map(len, classes)) < 3 else 90)
         axis.set_yticklabels(classes)
