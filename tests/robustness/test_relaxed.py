@@ -395,6 +395,12 @@ def test_memory_grows_as_points_times_classes(n):
         (lambda: relaxed.certify(dense(), images() * 9, k=2), r"\[0, 1\]"),
         (lambda: dense(guarantee=relaxed.within([{0, 1}, {3}])), r"\[2, 4, 5\] are in no affinity"),
         (lambda: dense(guarantee=relaxed.up_to(6)), "k needs"),
+        (
+            lambda: recipes.Recipe(
+                "2c2f", 0.3, 0.3, 1, 1, 32, objective="emma", guarantee=relaxed.up_to(2)
+            ),
+            "a guarantee relaxes the bottom logit, which method 'gloro' with objective 'emma'",
+        ),
         (lambda: relaxed.top_sets(torch.eye(3), 3), "k needs 1 to 2"),
         (
             lambda: relaxed.certify(dense(), images(), k=2).sets(torch.full((40,), 3)),
