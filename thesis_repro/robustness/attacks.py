@@ -13,6 +13,10 @@ from thesis_repro.training import Loss, Schedule
 Model = Callable[[Tensor], Tensor]
 """Maps (batch, channels, height, width) to logits (batch, classes)."""
 
+Judge = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Maps logits (batch, classes) of the points with these row numbers (batch,) to the margin that an
+attack lowers, and to whether the point has fallen; both (batch,)."""
+
 INSIDE = 1 - 1e-6
 """Perturbations stay this factor inside the ball, so that rounding does not leave it."""
 
@@ -69,17 +73,39 @@ def pgd_l2(
     if len(x) != len(y) or not len(x):
         raise ValueError(f"need as many labels as images, at least 1: got {len(y)} and {len(x)}")
     generator = generator or torch.Generator(x.device).manual_seed(0)
-    parts = zip(
-        x.split(batch_size),
-        y.split(batch_size),
-        radius.split(batch_size),
-        (y if targets is None else targets).split(batch_size),
-        strict=True,
-    )
-    found = [
-        _attack(model, px, py, pr, pt if targets is not None else None, steps, restarts, generator)
-        for px, py, pr, pt in parts
-    ]
+    with torch.no_grad():
+        _check_labels(y, model(x[:1]).shape[1])
+
+    def judge(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        own = y[rows]
+        margin = _margin(logits, own, None if targets is None else targets[rows])
+        # a wrong arg-max counts, whatever class was aimed at; so does NaN
+        return margin, logits.argmax(1) != own
+
+    return descend(model, x, judge, radius, steps, restarts, generator, batch_size)
+
+
+def descend(
+    model: Model,
+    x: Tensor,
+    judge: Judge,
+    radius: Tensor,
+    steps: int,
+    restarts: int,
+    generator: torch.Generator,
+    batch_size: int = 500,
+) -> Tensor:
+    """Projected gradient descent on the margin of any judge; otherwise as :func:`pgd_l2`.
+
+    x (n, c, h, w), radius (n,) to (n, c, h, w).
+    """
+    found = []
+    for rows in torch.arange(len(x), device=x.device).split(batch_size):
+
+        def part(logits: Tensor, inside: Tensor, rows: Tensor = rows) -> tuple[Tensor, Tensor]:
+            return judge(logits, rows[inside])
+
+        found.append(_attack(model, x[rows], part, radius[rows], steps, restarts, generator))
     return torch.cat(found)
 
 
@@ -129,9 +155,8 @@ def closest(
 def _attack(
     model: Model,
     x: Tensor,
-    y: Tensor,
+    judge: Judge,
     radius: Tensor,
-    targets: Tensor | None,
     steps: int,
     restarts: int,
     generator: torch.Generator,
@@ -149,14 +174,9 @@ def _attack(
         for step in range(steps + 1):
             point = point.detach().requires_grad_()
             with torch.enable_grad():
-                logits = model(point)
-                if not restart and not step:
-                    _check_labels(y, logits.shape[1])
-                margin = _margin(logits, y[rows], None if targets is None else targets[rows])
+                margin, fallen = judge(model(point), rows)
                 (grad,) = torch.autograd.grad(margin.sum(), point)
             with torch.no_grad():
-                # a wrong arg-max counts, whatever class was aimed at; so does NaN
-                fallen = logits.argmax(1) != y[rows]
                 value = torch.where(fallen, -torch.inf, margin.detach().float().clamp_min(1e-30))
                 better = value < lowest[rows]
                 best[rows[better]] = point.detach()[better]

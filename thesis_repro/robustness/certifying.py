@@ -137,15 +137,38 @@ def certify(
     below the top logit, which is to say min over i of (y_j - y_i) / K_ij > epsilon.
     """
     radius = net.epsilon if epsilon is None else epsilon
-    if not radius > 0:
-        raise ValueError(f"epsilon needs to be positive, got {radius}")
+    logits, norms = measure(net, x, radius, batch_size)
+    return _from_logits(logits, net.bound() if used is None else used, radius, norms)
+
+
+def measure(
+    net: "GloroNet", x: Tensor, epsilon: float, batch_size: int = 1000
+) -> tuple[Tensor, Tensor]:
+    """What certificates are made of, by one forward pass in the arithmetic that they are about.
+
+    Parameters
+    ----------
+    net, x, epsilon, batch_size : as for :func:`certify`
+
+    Returns
+    -------
+    logits : (n, classes) float64
+    norms : (n, layers) float64
+        At least the norm of the input of each layer that rounds; zero for the others.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`certify`.
+    """
+    if not epsilon > 0:
+        raise ValueError(f"epsilon needs to be positive, got {epsilon}")
     check_images(x, net.input_shape)
     x = _widened(x, rounding.precision(net.body))
-    used = net.bound() if used is None else used
     with _exact(net), torch.no_grad():
         passes = [_forward(net.body, part) for part in x.split(batch_size)]
     logits, norms = (torch.cat(parts) for parts in zip(*passes, strict=True))
-    return _from_logits(logits.double(), used, radius, norms)
+    return logits.double(), norms
 
 
 def _forward(body: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,38 +191,62 @@ def _widened(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x.to(dtype)
 
 
+@dataclass(frozen=True)
+class Lead:
+    """How safely one class is ahead of each other class, at n points; all (n, classes) float64.
+
+    radius : how near a point may be at which the other class has caught up; infinite for the class
+        itself, below 0 where the other class is ahead
+    margin : the difference of logits less epsilon K_ij and rounding; infinite for the class itself
+    budget : the rounding that was taken off
+    """
+
+    radius: Tensor
+    margin: Tensor
+    budget: Tensor
+
+
+def lead(
+    logits: Tensor, member: Tensor, used: Bound, epsilon: float, norms: Tensor | None = None
+) -> Lead:
+    """Compare class `member` (n,) with every class, from what :func:`measure` returns.
+
+    Logits need to be finite. Whatever this computes in float64 is rounded to the safe side by a
+    factor of 1 + 2**-50.
+    """
+    k_ij = used.k_ij.to(logits.device)[member]
+    constants, fixed = k_ij, torch.zeros_like(k_ij)
+    if used.rounding is not None and norms is not None:
+        budget, slope = used.rounding.budget(norms.cpu(), epsilon, member.cpu())
+        fixed, constants = budget.to(logits.device), k_ij + slope.to(logits.device)
+    gaps = logits.gather(1, member[:, None]) - logits
+    own = F.one_hot(member, logits.shape[1]).bool()
+    radius = (1 - SAFE) * (gaps - fixed - SAFE * gaps.abs()) / constants
+    margin = gaps - epsilon * constants - fixed
+    margin = margin - SAFE * (gaps.abs() + epsilon * constants + fixed)
+    return Lead(
+        radius.masked_fill(own, torch.inf).nan_to_num(0.0, torch.inf, 0.0),
+        margin.nan_to_num(-torch.inf, torch.inf, -torch.inf).masked_fill(own, torch.inf),
+        fixed + epsilon * (constants - k_ij),
+    )
+
+
 def _from_logits(
     logits: Tensor, used: Bound, epsilon: float, norms: Tensor | None = None
 ) -> Certificate:
-    """Certificates from logits (n, classes) float64 and the norms (n, layers) of `_forward`.
-
-    Whatever this computes in float64 is rounded to the safe side by a factor of 1 + 2**-50.
-    """
+    """Certificates from logits (n, classes) float64 and the norms (n, layers) of `measure`."""
     finite = logits.isfinite().all(1)
     logits = torch.where(finite[:, None], logits, 0.0)
     top = logits.argmax(1)
-    rows = torch.arange(len(top), device=top.device)
-    constants = used.k_ij.to(logits.device)[top]
-    fixed = torch.zeros_like(constants)
-    if used.rounding is not None and norms is not None:
-        budget, slope = used.rounding.budget(norms.cpu(), epsilon, top.cpu())
-        fixed, constants = budget.to(logits.device), constants + slope.to(logits.device)
-    gaps = logits.gather(1, top[:, None]) - logits
-    own = F.one_hot(top, logits.shape[1]).bool()
-    radius = (1 - SAFE) * (gaps - fixed - SAFE * gaps) / constants
-    radius = radius.masked_fill(own, torch.inf).nan_to_num(0.0, torch.inf, 0.0).amin(1)
-    margins = gaps - epsilon * constants - fixed
-    margins = margins - SAFE * (gaps + epsilon * constants + fixed)
-    margins = margins.nan_to_num(-torch.inf, torch.inf, -torch.inf).masked_fill(own, torch.inf)
-    margin, rival = margins.min(1)
-    taken = fixed + epsilon * (constants - used.k_ij.to(logits.device)[top])
+    ahead = lead(logits, top, used, epsilon, norms)
+    margin, rival = ahead.margin.min(1)
     return Certificate(
         labels=torch.where(finite, top, REJECT),
-        radius=torch.where(finite, radius.clamp_min(0.0), 0.0),
+        radius=torch.where(finite, ahead.radius.amin(1).clamp_min(0.0), 0.0),
         certified=finite & (margin > 0),
         margin=torch.where(finite, margin, -torch.inf),
         bound=used,
-        budget=taken[rows, rival],
+        budget=ahead.budget.gather(1, rival[:, None])[:, 0],
     )
 
 

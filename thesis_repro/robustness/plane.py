@@ -13,6 +13,7 @@ from thesis_repro.data import Split
 from thesis_repro.nets import MinMax
 from thesis_repro.robustness import gloro
 from thesis_repro.robustness.gloro import GloroNet
+from thesis_repro.robustness.relaxed import Guarantee, RelaxedNet
 from thesis_repro.training import TrainConfig
 
 SHAPE = (1, 1, 2)
@@ -28,8 +29,8 @@ def blobs(n: int = 300, spread: float = 0.09, seed: int = 0) -> Split:
 
 
 @cache
-def trained(epsilon: float, seed: int = 0) -> GloroNet:
-    """A small GloRo net (2-32-32-3) trained on :func:`blobs` at a radius."""
+def trained(epsilon: float, seed: int = 0, guarantee: Guarantee | None = None) -> GloroNet:
+    """A small GloRo net (2-32-32-3), or a relaxed one, trained on :func:`blobs` at a radius."""
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = [nn.Flatten()]
     for width in (2, 32):
@@ -40,7 +41,12 @@ def trained(epsilon: float, seed: int = 0) -> GloroNet:
             nn.init.orthogonal_(layer.weight, generator=generator)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
-    net = GloroNet(nn.Sequential(*layers), epsilon, SHAPE, power_steps=2)
+    body = nn.Sequential(*layers)
+    net = (
+        GloroNet(body, epsilon, SHAPE, power_steps=2)
+        if guarantee is None
+        else RelaxedNet(body, epsilon, SHAPE, guarantee, power_steps=2)
+    )
     schedule = training.linear(0.01 * epsilon, epsilon, 0.5)
     training.fit(
         net,

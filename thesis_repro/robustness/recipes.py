@@ -16,6 +16,7 @@ from thesis_repro.data import Dataset
 from thesis_repro.lab.engine import Cell, Result, compute, current_workdir
 from thesis_repro.robustness import attacks, gloro
 from thesis_repro.robustness.gloro import GloroNet
+from thesis_repro.robustness.relaxed import Guarantee, RelaxedNet
 from thesis_repro.training import Loss, Schedule, TrainConfig
 
 METHODS = ("gloro", "standard", "adversarial")
@@ -36,6 +37,7 @@ class Recipe:
         to `lr_end` (exponential, in the second half) or to zero (cosine)
     noise : deviation of Gaussian noise on the training images
     graph : record the whole step once, on a GPU
+    guarantee : relaxes the bottom logit of the net, and so of every GloRo loss
     """
 
     net: str
@@ -66,6 +68,7 @@ class Recipe:
     ramp_start: float = 0.01
     noise: float = 0.0
     graph: bool = False
+    guarantee: Guarantee | None = None
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -77,6 +80,11 @@ class Recipe:
             value = getattr(self, name)
             if value not in choices:
                 raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
+        if self.guarantee and (self.method != "gloro" or self.objective == "emma"):
+            raise ValueError(
+                f"a guarantee relaxes the bottom logit, which method {self.method!r} with "
+                f"objective {self.objective!r} does not use"
+            )
 
 
 def build(recipe: Recipe, in_shape: tuple[int, int, int], classes: int) -> GloroNet:
@@ -93,8 +101,10 @@ def build(recipe: Recipe, in_shape: tuple[int, int, int], classes: int) -> Gloro
     body = nets.build(
         recipe.net, recipe.activation, in_shape=in_shape, classes=classes, generator=generator
     )
-    net = GloroNet(body, recipe.epsilon, in_shape, recipe.power_steps)
-    return net.to(recipe.device)
+    about = (body, recipe.epsilon, in_shape)
+    if recipe.guarantee is None:
+        return GloroNet(*about, recipe.power_steps).to(recipe.device)
+    return RelaxedNet(*about, recipe.guarantee, recipe.power_steps).to(recipe.device)
 
 
 def train(

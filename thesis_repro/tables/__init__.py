@@ -24,6 +24,8 @@ REGISTRY = {
     "lipschitz-checker": "thesis_repro.tables.lipschitz:LIPSCHITZ_CHECKER",
     "lipschitz-soundness": "thesis_repro.tables.lipschitz:LIPSCHITZ_SOUNDNESS",
     "lipschitz-tightness": "thesis_repro.tables.lipschitz:LIPSCHITZ_TIGHTNESS",
+    "relaxed-groupings": "thesis_repro.tables.relaxed_groupings:RELAXED_GROUPINGS",
+    "relaxed-rejection": "thesis_repro.tables.relaxed:RELAXED_REJECTION",
     "influence-axioms": "thesis_repro.tables.influence:INFLUENCE_AXIOMS",
     "gloro-speed": "thesis_repro.tables.speed:GLORO_SPEED",
 }

@@ -1,0 +1,156 @@
+"""Figures of the chapter robustness/relaxed."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from torch import Tensor
+
+from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, REJECTED
+from thesis_repro.robustness import GloroNet, plane, relaxed
+from thesis_repro.robustness.relaxed import Guarantee, SetCertificate
+from thesis_repro.tables.spec import Frame
+
+MARKERS = "o^s"
+
+
+def planes(epsilon: float, k: int = 2, seed: int = 0, side: int = 160) -> Figure:
+    """The plane under a GloRo net and under one trained for relaxed top-k: what each rejects."""
+    points, x = plane.blobs(seed=seed), plane.grid(side)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4.4), sharex=True, sharey=True)
+    for axis, (title, size, guarantee) in zip(
+        axes, (("GloRo", 1, None), (f"relaxed top-{k}", k, relaxed.up_to(k))), strict=True
+    ):
+        net = plane.trained(epsilon, seed, guarantee)
+        found = relaxed.certify(net, x, k=size, batch_size=len(x))
+        axis.imshow(
+            _colours(found).view(side, side, 3), origin="lower", extent=(0, 1, 0, 1), zorder=0
+        )
+        for label, marker in enumerate(MARKERS):
+            mine = points.x[points.y == label].flatten(1).numpy()
+            axis.scatter(*mine.T, s=9, marker=marker, color=PALETTE[label], lw=0)
+        rejected = 100 * (~found.certified).double().mean()
+        axis.set(title=f"{title}: {rejected:.0f}% rejected", xlabel="x₁", aspect="equal")
+    axes[0].set_ylabel("x₂")
+    return figure
+
+
+def _colours(found: SetCertificate) -> Tensor:
+    """Each point's colour: the mean over its smallest guaranteed set, paler for pairs; (n, 3)."""
+    palette = torch.tensor([_rgb(colour) for colour in PALETTE[: found.classes]])
+    members = found.sets().float()
+    sizes = members.sum(1, keepdim=True)
+    mixed = members @ palette / sizes.clamp_min(1)
+    strength = torch.where(sizes > 1, 0.25, 0.5)
+    shown = 1 - strength * (1 - mixed)
+    return torch.where(sizes > 0, shown, torch.tensor(_rgb(REJECTED)))
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+
+
+def rejection(frame: Frame) -> Figure:
+    """Rejection rate by guarantee: post hoc on the GloRo net, and on the net trained for it."""
+    rows = frame.data[frame.data["status"] == "run"]
+    titles = list(dict.fromkeys(rows["dataset"]))
+    figure, axes = plt.subplots(1, len(titles), figsize=(9, 3.4), sharey=True, squeeze=False)
+    for axis, title in zip(axes[0], titles, strict=True):
+        mine = rows[rows["dataset"] == title]
+        names = list(dict.fromkeys(mine["guarantee"]))
+        styles = (("GloRo", -0.12, BLUE, "o"), ("relaxed", 0.12, ORANGE, "s"))
+        for objective, shift, colour, marker in styles:
+            part = mine[mine["objective"] == objective]
+            at = np.array([names.index(name) for name in part["guarantee"]]) + shift
+            error = np.abs(
+                part[["rejected_low", "rejected_high"]].to_numpy().T - part["rejected"].to_numpy()
+            )
+            label = "GloRo net" if objective == "GloRo" else "trained for it"
+            axis.errorbar(
+                at, part["rejected"], error, fmt=marker, color=colour, capsize=3, label=label
+            )
+        axis.set(title=title, xticks=range(len(names)), xlim=(-0.5, len(names) - 0.5))
+        axis.set_xticklabels(names)
+    axes[0, 0].set(ylabel="rejected (% of points)", ylim=(0, 1.05 * rows["rejected_high"].max()))
+    axes[0, -1].legend()
+    return figure
+
+
+def by_radius(
+    nets: Mapping[str, GloroNet], x: Tensor, guarantees: Mapping[str, Guarantee], largest: float
+) -> Figure:
+    """Rejection rate over the radius, for each net (panels) and guarantee (lines)."""
+    epsilons = np.linspace(0, largest, 201)
+    figure, axes = plt.subplots(1, len(nets), figsize=(9, 3.6), sharey=True, squeeze=False)
+    for axis, (title, net) in zip(axes[0], nets.items(), strict=True):
+        for (name, guarantee), colour, style in zip(
+            guarantees.items(), PALETTE, ("-", "--", ":", "-."), strict=False
+        ):
+            radius = relaxed.certify(net, x, guarantee=guarantee).radius.cpu().numpy()
+            rejected = 100 * (radius[:, None] <= epsilons[None]).mean(0)
+            axis.plot(epsilons, rejected, style, color=colour, label=name)
+        axis.axvline(net.epsilon, color=BLACK, lw=0.7, alpha=0.5)
+        axis.set(title=title, xlabel="radius ε (L2)", xlim=(0, largest), ylim=(0, 100))
+    axes[0, 0].set_ylabel("rejected (% of points)")
+    axes[0, 0].legend(title="guarantee")
+    return figure
+
+
+def gallery(
+    x: Tensor,
+    y: Tensor,
+    found: SetCertificate,
+    classes: Sequence[str],
+    count: int = 8,
+) -> Figure:
+    """Points without a guaranteed label and with a guaranteed set: one for each different set.
+
+    The most frequent sets come first; of each, the point whose set has the widest margin is shown.
+    Each picture has its label below and the guaranteed set above.
+    """
+    rows = (found.strictest > 1).nonzero()[:, 0]
+    if not len(rows):
+        raise ValueError("no point has a guaranteed set of two and more labels")
+    margin = found.margin[rows].gather(1, found.strictest[rows][:, None] - 1)[:, 0]
+    _, which, points = found.sets()[rows].unique(dim=0, return_inverse=True, return_counts=True)
+    frequent = points.argsort(descending=True, stable=True)[:count]
+    chosen = torch.stack(
+        [rows[margin.masked_fill(which != one, -torch.inf).argmax()] for one in frequent]
+    )
+    sets = found.sets()[chosen]
+    figure, axes = plt.subplots(1, len(chosen), figsize=(9, 2.0), squeeze=False)
+    for axis, image, label, members in zip(axes[0], x[chosen], y[chosen], sets, strict=True):
+        shown = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+        axis.imshow(shown.cpu(), cmap="gray", vmin=0, vmax=1)
+        names = [classes[i] for i in members.nonzero()[:, 0].tolist()]
+        axis.set_title("{" + ", ".join(names) + "}", fontsize=10)
+        axis.set(xticks=[], yticks=[], xlabel=f"is “{classes[label]}”")
+    return figure
+
+
+def matrices(
+    counts: Mapping[str, NDArray[np.int64]], classes: Sequence[str], groups: Sequence[Sequence[int]]
+) -> Figure:
+    """How often two labels are guaranteed together, per net; pairs of one group are framed."""
+    figure, axes = plt.subplots(1, len(counts), figsize=(9, 4.4), squeeze=False)
+    largest = max(1, max(int(found.max()) for found in counts.values()))
+    together = {(a, b) for group in groups for a in group for b in group if a != b}
+    for axis, (title, found) in zip(axes[0], counts.items(), strict=True):
+        image = axis.imshow(found, cmap="Blues", vmin=0, vmax=largest)
+        for a, b in np.argwhere(found > 0):
+            dark = found[a, b] > largest / 2
+            axis.text(
+                b, a, found[a, b], ha="center", va="center", fontsize=8, color="w" if dark else "k"
+            )
+        for a, b in together:
+            axis.add_patch(Rectangle((b - 0.5, a - 0.5), 1, 1, fill=False, ec=ORANGE, lw=1.5))
+        axis.set(title=title, xticks=range(len(classes)), yticks=range(len(classes)))
+        axis.set_xticklabels(classes, rotation=0 if max(map(len, classes)) < 3 else 90)
+        axis.set_yticklabels(classes)
+        axis.set(xlabel="label", ylabel="label")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="points whose set has both")
+    return figure

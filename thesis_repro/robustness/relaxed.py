@@ -1,0 +1,346 @@
+"""Relaxed robustness: a set of labels that no small change alters, where one label is too much.
+
+Defined in the chapter robustness/relaxed. Sets are sets of class indices, never of logit values,
+so a tie at the edge of a set is never a guarantee.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from thesis_repro.robustness.certifying import REJECT, Bound, lead, measure
+from thesis_repro.robustness.gloro import GloroNet
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """Which sets of top labels may be guaranteed; made by `top`, `up_to` or `within`.
+
+    sizes : how many labels a set may have, ascending
+    affinity : a set needs to lie inside one of these; empty: any set will do
+    """
+
+    sizes: tuple[int, ...]
+    affinity: tuple[tuple[int, ...], ...] = ()
+
+    def check(self, classes: int) -> None:
+        """Refuse sizes and labels that a net of so many classes does not have.
+
+        Raises
+        ------
+        ValueError
+            If a size is not in [1, classes), where k = classes would be guaranteed everywhere, or
+            an affinity set is empty, repeats a label, or names one that is not in [0, classes).
+        """
+        for chosen in self.affinity:
+            unknown = [label for label in chosen if not 0 <= label < classes]
+            if not chosen or unknown or len(set(chosen)) < len(chosen):
+                raise ValueError(
+                    f"an affinity set needs different labels in [0, {classes}), at least one, "
+                    f"got {sorted(chosen)}"
+                )
+        for size in self.sizes:
+            if not 1 <= size < classes:
+                what = "an affinity set" if self.affinity else "k"
+                raise ValueError(
+                    f"{what} needs 1 to {classes - 1} labels of {classes} classes, got {size}"
+                )
+
+
+def top(k: int) -> Guarantee:
+    """Top-k robustness: the set of the k largest logits stays the same."""
+    return Guarantee((k,))
+
+
+def up_to(k: int) -> Guarantee:
+    """Relaxed top-K robustness (RTK): top-k robustness for some k <= K."""
+    return Guarantee(tuple(range(1, k + 1)) or (k,))
+
+
+def within(sets: Iterable[Iterable[int]]) -> Guarantee:
+    """Affinity robustness: top-k robustness for some k with its set inside one of `sets`.
+
+    Raises
+    ------
+    ValueError
+        If there is no set.
+    """
+    affinity = tuple(tuple(sorted(chosen)) for chosen in sets)
+    if not affinity:
+        raise ValueError("affinity needs at least one set of labels, got none")
+    largest = max(map(len, affinity))
+    return Guarantee(tuple(range(1, largest + 1)), affinity)
+
+
+@dataclass(frozen=True)
+class SetCertificate:
+    """What is guaranteed of n points; K is the largest size that the guarantee allows.
+
+    Parameters
+    ----------
+    order : (n, K) int64
+        The K classes of the largest logits, best first, ties by index: the first k are F^k.
+    margin : (n, K) float64
+        Column k - 1: how far the weakest label in F^k stays ahead of the strongest outside,
+        anywhere in the ball; positive when F^k is guaranteed, minus infinity where it may not be.
+    radii : (n, K) float64
+        No point closer than this has another F^k; 0 where that may not be guaranteed.
+    classes : int
+    bound : Bound
+        The Lipschitz bound that was used.
+    """
+
+    order: Tensor
+    margin: Tensor
+    radii: Tensor
+    classes: int
+    bound: Bound
+
+    @property
+    def guaranteed(self) -> Tensor:
+        """(n, K) bool: which F^k stay the same throughout the ball."""
+        return self.margin > 0
+
+    @property
+    def certified(self) -> Tensor:
+        """(n,) bool: some F^k is guaranteed; the others are rejected."""
+        return self.guaranteed.any(1)
+
+    @property
+    def radius(self) -> Tensor:
+        """(n,) float64: the largest radius at which some F^k is guaranteed."""
+        return self.radii.amax(1)
+
+    @property
+    def strictest(self) -> Tensor:
+        """(n,) int64: the smallest guaranteed k; 0 where rejected."""
+        return torch.where(self.certified, self.guaranteed.int().argmax(1) + 1, 0)
+
+    @property
+    def loosest(self) -> Tensor:
+        """(n,) int64: the largest guaranteed k; 0 where rejected."""
+        last = self.guaranteed.flip(1).int().argmax(1)
+        return torch.where(self.certified, self.guaranteed.shape[1] - last, 0)
+
+    def sets(self, k: Tensor | None = None) -> Tensor:
+        """(n, classes) bool: F^k with k (n,) of each point, by default the strictest; k = 0: none.
+
+        Raises
+        ------
+        ValueError
+            If k is not in [0, K].
+        """
+        k = self.strictest if k is None else k
+        largest = self.order.shape[1]
+        if k.min() < 0 or k.max() > largest:
+            raise ValueError(
+                f"k needs to lie in [0, {largest}], got {k.min().item()} to {k.max().item()}"
+            )
+        chosen = torch.arange(largest, device=k.device)[None] < k[:, None]
+        mask = torch.zeros(len(k), self.classes, dtype=torch.bool, device=k.device)
+        return mask.scatter(1, self.order, chosen)
+
+
+class RelaxedNet(GloroNet):
+    """A GloRo net whose bottom logit wins only where no set of the guarantee can be shown.
+
+    Parameters
+    ----------
+    body, epsilon, input_shape, power_steps : as for GloroNet
+    guarantee : from `top`, `up_to` or `within`
+
+    Raises
+    ------
+    ValueError
+        As for GloroNet; if the guarantee does not fit the classes, or leaves a class out of all
+        affinity sets: training would have to reject all of its points.
+
+    References
+    ----------
+    Leino and Fredrikson 2021.
+    """
+
+    def __init__(
+        self,
+        body: nn.Sequential,
+        epsilon: float,
+        input_shape: tuple[int, int, int],
+        guarantee: Guarantee,
+        power_steps: int = 5,
+    ) -> None:
+        super().__init__(body, epsilon, input_shape, power_steps)
+        guarantee.check(self.classes)
+        alone = set(range(self.classes)) - {i for chosen in guarantee.affinity for i in chosen}
+        if guarantee.affinity and alone:
+            raise ValueError(f"classes {sorted(alone)} are in no affinity set; give each one alone")
+        self.guarantee = guarantee
+
+    def forward(self, x: Tensor, epsilon: float | None = None) -> Tensor:
+        """Logits and the bottom logit: (batch, *input_shape) to (batch, classes + 1)."""
+        logits = self.body(x).float()
+        radius = self.epsilon if epsilon is None else epsilon
+        bottom = bottom_logit(logits, self.k_ij(), radius, self.guarantee)
+        return torch.cat([logits, bottom[:, None]], 1)
+
+    def predict(self, x: Tensor, batch_size: int = 1000) -> Tensor:
+        """(n, *input_shape) to (n,) int64: the top label where a set is guaranteed, or REJECT."""
+        found = certify(self, x, batch_size=batch_size)
+        return torch.where(found.certified, found.order[:, 0], REJECT)
+
+
+def bottom_logit(logits: Tensor, k_ij: Tensor, epsilon: float, guarantee: Guarantee) -> Tensor:
+    """The largest logit less the best m_k: at or above it where no set can be shown.
+
+    m_k = min over j in F^k, i not in F^k of y_j - y_i - epsilon K_ij. Differentiable.
+
+    logits (batch, classes), k_ij (classes, classes) to (batch,).
+    """
+    order = _ranked(logits)[:, : guarantee.sizes[-1]]
+    weakest = torch.full_like(order, torch.inf, dtype=logits.dtype)
+    for rank, member in enumerate(order.unbind(1)):
+        ahead = logits.gather(1, member[:, None]) - logits - epsilon * k_ij[member]
+        weakest = torch.minimum(weakest, _outside(ahead, order, rank))
+    best = weakest.masked_fill(~_allowed(order, guarantee, logits.shape[1]), -torch.inf).amax(1)
+    return logits.amax(1) - best
+
+
+def certify(
+    net: GloroNet,
+    x: Tensor,
+    *,
+    k: int | None = None,
+    exactly: int | None = None,
+    affinity: Iterable[Iterable[int]] | None = None,
+    guarantee: Guarantee | None = None,
+    epsilon: float | None = None,
+    batch_size: int = 1000,
+    used: Bound | None = None,
+) -> SetCertificate:
+    """Find the sets of labels that stay on top within epsilon, by one forward pass.
+
+    Parameters
+    ----------
+    net : GloroNet
+        Trained with any objective.
+    x : (n, *input_shape), pixels in [0, 1]
+    k : relaxed top-K robustness; k=1 is what `robustness.certify` says
+    exactly : top-k robustness for this k alone
+    affinity : affinity robustness with these sets of class indices
+    guarantee : from `top`, `up_to` or `within`
+        Of the four, give one; none for a RelaxedNet's own guarantee.
+    epsilon : radius > 0, the net's own by default
+    batch_size : points per forward pass
+    used : another bound than the net's own; it is not checked
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1 or not below the number of classes, an affinity set is empty or names
+        an unknown label, not exactly one guarantee is given, or as for `robustness.certify`.
+
+    References
+    ----------
+    Leino and Fredrikson 2021.
+    """
+    asked = _asked(net, k, exactly, affinity, guarantee)
+    asked.check(net.classes)
+    radius = net.epsilon if epsilon is None else epsilon
+    logits, norms = measure(net, x, radius, batch_size)
+    return from_logits(logits, asked, net.bound() if used is None else used, radius, norms)
+
+
+def from_logits(
+    logits: Tensor, guarantee: Guarantee, used: Bound, epsilon: float, norms: Tensor | None = None
+) -> SetCertificate:
+    """Certificates from what `certifying.measure` returns; memory grows as n * classes."""
+    finite = logits.isfinite().all(1, keepdim=True)
+    logits = torch.where(finite, logits, 0.0)
+    order = _ranked(logits)[:, : guarantee.sizes[-1]]
+    margin = torch.full_like(order, torch.inf, dtype=torch.float64)
+    radii = margin
+    for rank, member in enumerate(order.unbind(1)):
+        ahead = lead(logits, member, used, epsilon, norms)
+        margin = torch.minimum(margin, _outside(ahead.margin, order, rank))
+        radii = torch.minimum(radii, _outside(ahead.radius, order, rank))
+    allowed = finite & _allowed(order, guarantee, logits.shape[1])
+    return SetCertificate(
+        order,
+        margin.masked_fill(~allowed, -torch.inf),
+        radii.clamp_min(0.0).masked_fill(~allowed, 0.0),
+        logits.shape[1],
+        used,
+    )
+
+
+def top_sets(logits: Tensor, k: int) -> Tensor:
+    """F^k of each point: (n, classes) to (n, classes) bool.
+
+    Raises
+    ------
+    ValueError
+        If k is not in [1, classes), or the k-th and the next logit of a point are equal, so that
+        its F^k does not exist.
+    """
+    top(k).check(logits.shape[1])
+    values, order = logits.sort(dim=1, descending=True, stable=True)
+    tied = values[:, k - 1] <= values[:, k]
+    if tied.any():
+        row = int(tied.int().argmax())
+        raise ValueError(
+            f"point {row} has no top-{k} set: the logits of classes {order[row, k - 1].item()} and "
+            f"{order[row, k].item()} are equal"
+        )
+    return torch.zeros_like(logits, dtype=torch.bool).scatter(1, order[:, :k], True)
+
+
+def _asked(
+    net: GloroNet,
+    k: int | None,
+    exactly: int | None,
+    affinity: Iterable[Iterable[int]] | None,
+    guarantee: Guarantee | None,
+) -> Guarantee:
+    given = [guarantee] if guarantee is not None else []
+    given += [up_to(k)] if k is not None else []
+    given += [top(exactly)] if exactly is not None else []
+    given += [within(affinity)] if affinity is not None else []
+    if not given and isinstance(net, RelaxedNet):
+        return net.guarantee
+    if len(given) != 1:
+        raise ValueError(
+            f"give one of k, exactly, affinity and guarantee, got {len(given)} of them"
+        )
+    return given[0]
+
+
+def _ranked(logits: Tensor) -> Tensor:
+    """Classes by falling logit; equal logits by index, as arg-max takes them."""
+    return logits.sort(dim=1, descending=True, stable=True).indices
+
+
+def _outside(ahead: Tensor, order: Tensor, rank: int) -> Tensor:
+    """The smallest lead of the class of this rank over all outside F^k, for k = 1..K.
+
+    ahead (n, classes), order (n, K) to (n, K); infinite for k <= rank, where F^k lacks the class.
+    A class is outside F^k if it is not in `order` at all, or has a rank of k or more.
+    """
+    never_in = ahead.scatter(1, order, torch.inf).amin(1, keepdim=True)
+    later = torch.cat([ahead.gather(1, order[:, 1:]), never_in], 1)
+    running = later.flip(1).cummin(1).values.flip(1)
+    return torch.cat([torch.full_like(running[:, :rank], torch.inf), running[:, rank:]], 1)
+
+
+def _allowed(order: Tensor, guarantee: Guarantee, classes: int) -> Tensor:
+    """Whether F^k may be guaranteed, for k = 1..K: (n, K) bool."""
+    sizes = torch.zeros(order.shape[1], dtype=torch.bool, device=order.device)
+    sizes[[size - 1 for size in guarantee.sizes]] = True
+    if not guarantee.affinity:
+        return sizes.expand(order.shape)
+    found = torch.zeros_like(order, dtype=torch.bool)
+    for chosen in guarantee.affinity:
+        member = torch.zeros(classes, dtype=torch.bool, device=order.device)
+        member[list(chosen)] = True
+        found |= member[order].long().cumprod(1).bool()
+    return found & sizes

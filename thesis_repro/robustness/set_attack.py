@@ -1,0 +1,120 @@
+"""An attack on guaranteed sets: push a label out of the set, or an outsider in."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thesis_repro.robustness import attacks
+from thesis_repro.robustness.attacks import Model
+from thesis_repro.robustness.gloro import GloroNet
+from thesis_repro.robustness.relaxed import SetCertificate
+
+
+def pgd_sets(
+    model: Model,
+    x: Tensor,
+    inside: Tensor,
+    epsilon: float | Tensor,
+    steps: int,
+    restarts: int = 1,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """PGD on the smallest logit inside a set minus the largest outside; as `attacks.pgd_l2`.
+
+    Parameters
+    ----------
+    model : callable, images to logits (batch, classes)
+    x : (n, c, h, w) in [0, 1]
+    inside : (n, classes) bool
+        The set of each point, neither empty nor all classes.
+    epsilon : radius > 0, one for all or (n,)
+    steps, restarts : >= 1
+    generator : for the random starts; seed 0 without it
+
+    Returns
+    -------
+    (n, c, h, w)
+        For each point the first iterate at which the set is no longer on top, else the iterate
+        that came nearest to it; within epsilon of x and in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        On a mask of another shape, an empty or full set, steps or restarts below 1, epsilon <= 0.
+    """
+    if steps < 1 or restarts < 1:
+        raise ValueError(f"steps={steps} and restarts={restarts}: both need to be at least 1")
+    radius = torch.as_tensor(epsilon, dtype=x.dtype, device=x.device).expand(len(x))
+    if not (radius > 0).all():
+        raise ValueError(f"epsilon needs to be positive, got {radius.min().item():.3g}")
+    sizes = inside.sum(1)
+    if len(inside) != len(x) or not len(x) or not ((sizes > 0) & (sizes < inside.shape[1])).all():
+        raise ValueError(
+            f"need one set per image, neither empty nor full: got {len(inside)} sets of "
+            f"{sizes.tolist()[:5]}… labels of {inside.shape[1]} for {len(x)} images"
+        )
+
+    def judge(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        margin = separation(logits, inside[rows])
+        return margin, ~(margin > 0)  # NaN counts as fallen
+
+    generator = generator or torch.Generator(x.device).manual_seed(0)
+    return attacks.descend(model, x, judge, radius, steps, restarts, generator)
+
+
+def separation(logits: Tensor, inside: Tensor) -> Tensor:
+    """Smallest logit inside the set minus the largest outside; positive where the set is on top.
+
+    logits (n, classes), inside (n, classes) bool to (n,); NaN where a logit is not a number.
+    """
+    weakest = logits.masked_fill(~inside, torch.inf).amin(1)
+    return weakest - logits.masked_fill(inside, -torch.inf).amax(1)
+
+
+def break_sets(
+    net: GloroNet,
+    x: Tensor,
+    certificate: SetCertificate,
+    *,
+    epsilon: float | None = None,
+    steps: int,
+    restarts: int,
+    generator: torch.Generator | None = None,
+    smallest: int | None = None,
+) -> dict[str, Any]:
+    """Attack every guaranteed set of every point; one success refutes the bound.
+
+    A point with several guaranteed k is attacked once for each.
+
+    Parameters
+    ----------
+    net : GloroNet
+    x : (n, c, h, w) in [0, 1]
+    certificate : what `relaxed.certify` said of x
+    epsilon : the radius of the certificate; the net's own by default
+    steps, restarts : of :func:`pgd_sets`
+    smallest : attack only this many sets, those of the smallest margins
+
+    Returns
+    -------
+    dict
+        attacked (int), broken (int), smallest_margin (float; infinite where nothing is guaranteed).
+    """
+    rows, columns = certificate.guaranteed.nonzero(as_tuple=True)
+    margins = certificate.margin[rows, columns]
+    order = margins.argsort(stable=True)[:smallest]
+    if not len(order):
+        return {"attacked": 0, "broken": 0, "smallest_margin": float("inf")}
+    rows, k = rows[order], columns[order] + 1
+    inside = replace(certificate, order=certificate.order[rows]).sets(k)
+    radius = net.epsilon if epsilon is None else epsilon
+    found = pgd_sets(net.body, x[rows], inside, radius, steps, restarts, generator)
+    with torch.no_grad():
+        after = torch.cat([net.body(part) for part in found.split(1000)])
+    return {
+        "attacked": len(order),
+        "broken": int((~(separation(after, inside) > 0)).sum()),
+        "smallest_margin": margins[order[0]].item(),
+    }
