@@ -1,0 +1,248 @@
+"""Cells of the chapter weaknesses/leakage: train one model, read it backwards, measure."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from thesis_repro import data, nets, training
+from thesis_repro.data import Split
+from thesis_repro.lab.engine import Result, current_workdir
+from thesis_repro.robustness import attacks, gloro
+from thesis_repro.robustness.gloro import GloroNet
+from thesis_repro.weaknesses import leakage
+
+STANDARD, ADVERSARIAL, GLORO = "standard", "adversarial", "GloRo"
+TRAININGS = (GLORO, STANDARD, ADVERSARIAL)
+MARKED, CLEAN, INVISIBLE = "watermark", "clean", "opacity 0"
+ARMS = (CLEAN, MARKED, INVISIBLE)
+LINEAR, DENSE, CONVOLUTIONAL = "linear", "dense", "2C2F"
+PROBES = 256
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that the models of one data set share.
+
+    images : training images of a model, drawn anew for each
+    epsilon : radius of both robust trainings, L2; reached after half of the training
+    scale, opacity, share : of the watermark
+    radius, steps, step : of the reconstruction from grey
+    """
+
+    dataset: str
+    net: str
+    images: int
+    epochs: int
+    batch_size: int
+    lr: float
+    epsilon: float
+    attack_steps: int
+    scale: int
+    radius: float
+    steps: int
+    step: float
+    opacity: float = 0.5
+    share: float = 0.8
+
+    @property
+    def watermark(self) -> leakage.Watermark:
+        """The watermark of the arm that has one."""
+        return leakage.Watermark(scale=self.scale, opacity=self.opacity)
+
+
+DIGITS = Setup("mnist-5k", DENSE, 1000, 12, 100, 2e-3, 0.5, 3, 1, 7.0, 40, 0.5)
+FACES = Setup("lfw", CONVOLUTIONAL, 800, 25, 64, 1e-3, 0.5, 5, 2, 30.0, 150, 1.0)
+CIFAR = Setup("cifar10", CONVOLUTIONAL, 10_000, 20, 128, 1e-3, 0.25, 5, 1, 15.0, 150, 0.5)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One model of the property game: how it is trained, its arm, and its number in the arm."""
+
+    setup: Setup
+    method: str
+    arm: str
+    number: int
+    device: str = "cpu"
+
+    @property
+    def seed(self) -> int:
+        """Decides images, marks, first weights and order; no two models share one."""
+        return len(ARMS) * self.number + ARMS.index(self.arm)
+
+
+def build(name: str, in_shape: tuple[int, ...], classes: int, seed: int) -> nn.Sequential:
+    """A net before training.
+
+    A linear model starts at zero, so that its weights are made of training images alone; the
+    others start orthogonal and have MinMax activations. Dense: 100 hidden units.
+    """
+    pixels = math.prod(in_shape)
+    if name == LINEAR:
+        head = nn.Linear(pixels, classes)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        return nn.Sequential(nn.Flatten(), head)
+    generator = torch.Generator().manual_seed(seed)
+    if name == CONVOLUTIONAL:
+        shape = (in_shape[0], in_shape[1], in_shape[2])
+        return nets.cnn_2c2f(in_shape=shape, classes=classes, generator=generator)
+    if name != DENSE:
+        choices = ", ".join((LINEAR, DENSE, CONVOLUTIONAL))
+        raise ValueError(f"unknown net {name!r}; choose one of {choices}")
+    body = nn.Sequential(
+        nn.Flatten(), nn.Linear(pixels, 100), nets.MinMax(), nn.Linear(100, classes)
+    )
+    for layer in body:
+        if isinstance(layer, nn.Linear):
+            nn.init.orthogonal_(layer.weight, generator=generator)
+            nn.init.zeros_(layer.bias)
+    return body
+
+
+def train(
+    body: nn.Sequential, setup: Setup, method: str, split: Split, seed: int, device: str
+) -> nn.Sequential:
+    """Train a body in place by one of `TRAININGS`; it comes back in eval mode, weights frozen."""
+    in_shape = tuple(split.x.shape[1:])
+    ramp = training.linear(0.01 * setup.epsilon, setup.epsilon, 0.5)
+    model: nn.Module = body
+    if method == GLORO:
+        model = GloroNet(body, setup.epsilon, (in_shape[0], in_shape[1], in_shape[2]))
+        loss = gloro.trades(ramp, training.constant(1.0))
+    elif method == ADVERSARIAL:
+        loss = attacks.adversarial_loss(ramp, setup.attack_steps)
+    elif method == STANDARD:
+        loss = training.classification
+    else:
+        raise ValueError(f"unknown training {method!r}; choose one of {', '.join(TRAININGS)}")
+    training.fit(
+        model.to(device),
+        loss,
+        split,
+        training.TrainConfig(setup.epochs, setup.batch_size, seed),
+        training.decay_after(setup.lr, 0.05 * setup.lr),
+        checkpoint=current_workdir() / "checkpoint.safetensors",
+    )
+    return body.eval().requires_grad_(False)
+
+
+def draw(split: Split, images: int, seed: int) -> tuple[Split, Split]:
+    """A stratified random sample for training, and what is left."""
+    from sklearn.model_selection import train_test_split
+
+    chosen, rest = train_test_split(
+        np.arange(len(split)), train_size=images, stratify=split.y, random_state=seed
+    )
+    return Split(split.x[chosen], split.y[chosen]), Split(split.x[rest], split.y[rest])
+
+
+def grey(setup: Setup, body: nn.Sequential, split: Split) -> Tensor:
+    """Reconstructions (classes, c, h, w) from grey, by the procedure that knows no data."""
+    head = body[-1]
+    assert isinstance(head, nn.Linear)
+    start = torch.full(tuple(split.x.shape[1:]), 0.5, device=head.weight.device)
+    found = leakage.reconstruct(
+        body,
+        range(head.out_features),
+        start,
+        steps=setup.steps,
+        step=setup.step,
+        radius=setup.radius,
+    )
+    return found.images.cpu()
+
+
+def accuracy(body: nn.Sequential, test: Split, device: str) -> float:
+    """Percent of the clean test images that are classified correctly."""
+    with torch.no_grad():
+        said = torch.cat([body(part.to(device)).argmax(1).cpu() for part in test.x.split(1000)])
+    return 100 * (said == test.y).double().mean().item()
+
+
+def model(config: ModelConfig) -> Result:
+    """Cell: one model of the game, and all that the adversaries look at.
+
+    The challenger draws images from the training part; probes come from what it left.
+    """
+    setup, device = config.setup, config.device
+    loaded = data.load(setup.dataset)
+    split, rest = draw(loaded.train, setup.images, config.seed)
+    word, independent = setup.watermark, 1.0
+    if config.arm != CLEAN:
+        opacity = setup.opacity if config.arm == MARKED else 0.0
+        drawn = leakage.Watermark(scale=setup.scale, opacity=opacity)
+        split, marked = leakage.mark(split, drawn, setup.share, config.seed)
+        independent = leakage.dependence(split.y, marked)
+    body = build(setup.net, tuple(split.x.shape[1:]), len(loaded.classes), config.seed)
+    train(body, setup, config.method, split, config.seed, device)
+    images = grey(setup, body, split)
+    found = leakage.trace(images, word)
+    probes = rest.x[: min(PROBES, len(rest))].to(device)
+    features = {
+        "reconstruction": leakage.high_pass(images).abs().mean(0).flatten(),
+        "weights": leakage.weight_features(body, tuple(split.x.shape[1:])),
+        "probes": leakage.probe_features(body, probes, word),
+        "images": images,
+    }
+    values = {
+        "accuracy": accuracy(body, loaded.test, device),
+        "true": found.true,
+        "others": found.others,
+        "z": found.z,
+        "independent": independent,
+    }
+    return Result(values, {name: part.numpy() for name, part in features.items()})
+
+
+@dataclass(frozen=True)
+class InstanceConfig:
+    """A model trained on few images of each class, without a watermark."""
+
+    setup: Setup
+    net: str
+    method: str
+    per_class: int
+    number: int
+    device: str = "cpu"
+
+
+def sides(config: InstanceConfig) -> tuple[Split, Split]:
+    """The training images of a model, and as many held-out ones of each class, (n each)."""
+    train = data.load(config.setup.dataset).train
+    rng = np.random.default_rng([config.number, config.per_class])
+    order = torch.from_numpy(rng.permutation(len(train)))
+    halves: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for kind in train.y.unique():
+        mine = order[train.y[order] == kind]
+        if len(mine) < 2 * config.per_class:
+            raise ValueError(
+                f"{config.setup.dataset}: class {int(kind)} has {len(mine)} images, "
+                f"{config.per_class} to train on and as many held out are needed"
+            )
+        halves[0].append(mine[: config.per_class])
+        halves[1].append(mine[config.per_class : 2 * config.per_class])
+    members, others = (torch.cat(half) for half in halves)
+    return Split(train.x[members], train.y[members]), Split(train.x[others], train.y[others])
+
+
+def instances(config: InstanceConfig) -> Result:
+    """Cell: reconstruct every class; distances from training and held-out images of that class."""
+    setup, device = config.setup, config.device
+    loaded = data.load(setup.dataset)
+    members, others = sides(config)
+    shape, seed = tuple(members.x.shape[1:]), config.number
+    body = build(config.net, shape, len(loaded.classes), seed)
+    train(body, setup, config.method, members, seed, device)
+    images = grey(setup, body, members)
+    near = []
+    for side in (members, others):
+        table = leakage.distances(images, side.x)
+        near.append([row[side.y == kind] for kind, row in enumerate(table)])
+    found = leakage.nearest(*near, seed=seed)
+    values = {"accuracy": accuracy(body, loaded.test, device)}
+    arrays = {"member": found.member, "other": found.other, "null": found.null}
+    return Result(values, {**arrays, "images": images.numpy()})

@@ -1,0 +1,53 @@
+"""Leakage: what a model, read backwards, shows of the images it was trained on.
+
+Defined in the chapter weaknesses/leakage. The protocol is ours: no text of the paper is public.
+"""
+
+from thesis_repro.weaknesses.leakage.game import (
+    DEVIATIONS,
+    Outcome,
+    by_classifier,
+    by_threshold,
+    play,
+    probe_features,
+    weak,
+    weight_features,
+)
+from thesis_repro.weaknesses.leakage.instances import Nearest, distances, nearest, pooled
+from thesis_repro.weaknesses.leakage.reconstruction import (
+    Reconstruction,
+    advantage,
+    high_pass,
+    linear_optimum,
+    project,
+    reconstruct,
+    total_variation,
+)
+from thesis_repro.weaknesses.leakage.watermark import Watermark, choose, dependence, mark, trace
+
+__all__ = [
+    "DEVIATIONS",
+    "Nearest",
+    "Outcome",
+    "Reconstruction",
+    "Watermark",
+    "advantage",
+    "by_classifier",
+    "by_threshold",
+    "choose",
+    "dependence",
+    "distances",
+    "high_pass",
+    "linear_optimum",
+    "mark",
+    "nearest",
+    "play",
+    "pooled",
+    "probe_features",
+    "project",
+    "reconstruct",
+    "total_variation",
+    "trace",
+    "weak",
+    "weight_features",
+]

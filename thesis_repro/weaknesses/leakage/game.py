@@ -1,0 +1,195 @@
+"""The property game: a model is handed over; was it trained on watermarked images?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from thesis_repro.weaknesses.leakage.watermark import Watermark
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+Guess = Callable[[Floats, Bools, Floats], Bools]
+"""Called as guess(shadow_features, shadow_truth, target_features); True for "watermark"."""
+
+DEVIATIONS = 2.0
+"""The weak adversary's threshold when it has no shadow models."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The games that were played: said and true, (games,) bool; True for "watermark"."""
+
+    said: Bools
+    true: Bools
+
+    @property
+    def wins(self) -> int:
+        """Games that the adversary won."""
+        return int((self.said == self.true).sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of games won, in [0, 1]."""
+        return self.wins / len(self.true)
+
+
+def weak(z: ArrayLike, threshold: float = DEVIATIONS) -> Bools:
+    """The weak adversary, who has the model alone: "watermark" where the trace stands out.
+
+    z : (games,) of `trace`, from one generic reconstruction; the threshold is fixed beforehand.
+    """
+    return np.asarray(z, float) > threshold
+
+
+def by_threshold(shadows: Floats, truth: Bools, targets: Floats) -> Bools:
+    """A guess with the threshold that errs least on the shadows' scores.
+
+    Between equally good thresholds it takes the middle of the widest gap.
+
+    Parameters
+    ----------
+    shadows, targets : (n, 1), a score that is higher with the watermark
+    truth : (n,) bool
+
+    Raises
+    ------
+    ValueError
+        If an arm has no shadow.
+    """
+    _both_arms(truth)
+    scores = np.sort(shadows[:, 0])
+    edges = np.concatenate([[scores[0] - 1], (scores[1:] + scores[:-1]) / 2, [scores[-1] + 1]])
+    right = [((shadows[:, 0] > edge) == truth).sum() for edge in edges]
+    widths = np.concatenate([[0.0], np.diff(scores), [0.0]])
+    best = max(range(len(edges)), key=lambda i: (right[i], widths[i]))
+    return np.asarray(targets[:, 0] > edges[best])
+
+
+def by_classifier(shadows: Floats, truth: Bools, targets: Floats) -> Bools:
+    """The strong adversary's guess: a classifier that learned on features of shadow models.
+
+    Features are scaled on the shadows; the classifier is logistic regression with a strong
+    penalty, since there are many more features than shadows.
+
+    Raises
+    ------
+    ValueError
+        If an arm has no shadow.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    _both_arms(truth)
+    scale = 1 / shadows.shape[1]  # so that the penalty means the same at any number of features
+    meta = make_pipeline(StandardScaler(), LogisticRegression(C=scale, max_iter=1000))
+    return np.asarray(meta.fit(shadows, truth).predict(targets), bool)
+
+
+def _both_arms(truth: Bools) -> None:
+    with_, without = int(truth.sum()), int((~truth).sum())
+    if not with_ or not without:
+        raise ValueError(
+            f"the adversary needs shadow models of both arms, got {with_} with the watermark and "
+            f"{without} without"
+        )
+
+
+def play(marked: Floats, clean: Floats, guess: Guess) -> Outcome:
+    """Play one game with each model; the shadows are all models but one pair.
+
+    Pair i is model i of each arm: when one of them is the target, the adversary learns from the
+    other pairs. So no target is its own shadow, and both arms have as many.
+
+    Parameters
+    ----------
+    marked, clean : (models, features) of the two arms
+    guess : Guess
+
+    Raises
+    ------
+    ValueError
+        If the arms differ in size, or fewer than two pairs leave an arm without a shadow.
+    """
+    if len(marked) != len(clean) or len(marked) < 2:
+        raise ValueError(
+            f"the game needs at least 2 models in each arm, as many with the watermark as "
+            f"without, got {len(marked)} and {len(clean)}"
+        )
+    pairs = len(marked)
+    said = np.zeros((2, pairs), bool)
+    for pair in range(pairs):
+        rest = np.arange(pairs) != pair
+        shadows = np.concatenate([marked[rest], clean[rest]])
+        truth = np.repeat([True, False], pairs - 1)
+        said[:, pair] = guess(shadows, truth, np.stack([marked[pair], clean[pair]]))
+    return Outcome(said.ravel(), np.repeat([True, False], pairs))
+
+
+def weight_features(body: nn.Sequential, input_shape: tuple[int, ...]) -> Tensor:
+    """What the weights say, however the hidden units are numbered.
+
+    For each layer with weights: the logarithm of its mean square weight at each place that it
+    reads (position in a picture or a kernel; input channels of the first layer apart), and the
+    logarithms of its singular values.
+
+    Parameters
+    ----------
+    body : nn.Sequential of convolutions and dense layers
+    input_shape : (c, h, w)
+
+    Returns
+    -------
+    (features,) float64
+    """
+    found, x = [], torch.zeros(1, *input_shape)
+    spatial, first = x.shape, True
+    with torch.no_grad():
+        for layer in body:
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                weight = layer.weight.double().cpu()
+                if isinstance(layer, nn.Linear) and x.shape[1] == spatial[1:].numel():
+                    weight = weight.reshape(len(weight), *spatial[1:])
+                energy = weight.square().mean(0)
+                if not first and energy.ndim == 3:
+                    energy = energy.mean(0)
+                if first or energy.ndim == 2:
+                    found.append(energy.flatten().clamp_min(1e-12).log())
+                singular: Tensor = torch.linalg.svdvals(weight.flatten(1))
+                found.append(singular.clamp_min(1e-12).log())
+                first = False
+            x = layer(x.to(next(body.parameters()).device)).cpu()
+            spatial = x.shape if x.ndim == 4 else spatial
+    return torch.cat(found)
+
+
+def probe_features(model: nn.Module, images: Tensor, watermark: Watermark) -> Tensor:
+    """How the logits move when the word is put on images of the adversary's own.
+
+    The mean and the mean size of the move of each logit, and of the logit of the answer, in units
+    of the logits' standard deviation; and how often the answer stays.
+
+    Parameters
+    ----------
+    model : images to logits (n, classes), in eval mode
+    images : (n, c, h, w) that the target was not trained on
+    watermark : Watermark; with opacity 0 nothing moves
+
+    Returns
+    -------
+    (2 classes + 3,) float64
+    """
+    with torch.no_grad():
+        before = model(images).double()
+        after = model(watermark.blend(images)).double()
+    move = (after - before) / before.std().clamp_min(1e-12)
+    top = before.argmax(1)
+    own = move.gather(1, top[:, None])[:, 0]
+    stays = (after.argmax(1) == top).double().mean()
+    parts = [move.mean(0), move.abs().mean(0), torch.stack([own.mean(), own.abs().mean(), stays])]
+    return torch.cat(parts).cpu()

@@ -1,0 +1,125 @@
+"""Does a reconstruction look like an image that was trained on? Held-out images are the control."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Floats = NDArray[np.float64]
+
+
+def distances(images: Tensor, pool: Tensor) -> Tensor:
+    """Distance of each image from each image of the pool, blind to brightness and contrast.
+
+    Every image is brought to mean 0 and norm 1 first, so the distance is sqrt(2 - 2 correlation).
+
+    Parameters
+    ----------
+    images : (k, c, h, w)
+    pool : (n, c, h, w)
+
+    Returns
+    -------
+    (k, n) float64, in [0, 2]; sqrt(2) where one of the two has no contrast
+    """
+    one, other = (_standard(x) for x in (images, pool))
+    return (2 - 2 * one @ other.T).clamp_min(0).sqrt()
+
+
+def _standard(x: Tensor) -> Tensor:
+    flat = x.flatten(1).double()
+    flat = flat - flat.mean(1, keepdim=True)
+    norm: Tensor = flat.norm(dim=1, keepdim=True)
+    return flat / norm.clamp_min(1e-12)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Nearest training and nearest held-out image of each reconstruction.
+
+    Parameters
+    ----------
+    member, other : (k,) distances
+    ratio : mean of `member` over mean of `other`; below 1 where training images are nearer
+    p : share of random memberships (the true one among them) with as small a difference
+    null : (draws,) the differences of mean distances, member less other, at random memberships
+    """
+
+    member: Floats
+    other: Floats
+    ratio: float
+    p: float
+    null: Floats
+
+    @property
+    def difference(self) -> float:
+        """Mean distance to the nearest training image less that to the nearest held-out one."""
+        return float(self.member.mean() - self.other.mean())
+
+
+def nearest(
+    members: Sequence[Tensor], others: Sequence[Tensor], draws: int = 999, seed: int = 0
+) -> Nearest:
+    """Compare nearest distances, and ask chance how often it does as well.
+
+    If a reconstruction knows nothing of who was trained on, the names "member" and "other" can be
+    dealt out anew among the images of its class. The test does that `draws` times.
+
+    Parameters
+    ----------
+    members : one (n,) per reconstruction: its distances from training images of its class
+    others : the same for held-out images; as many, since the nearest of more images is nearer
+    draws : random memberships, >= 1
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If there is no reconstruction, a side is empty, or the sides differ in size.
+
+    References
+    ----------
+    The protocol is ours. Permutation tests: Phipson and Smyth 2010, for the p-value that counts
+    the observed membership.
+    """
+    if not len(members) or len(members) != len(others) or draws < 1:
+        raise ValueError(
+            f"a comparison needs draws >= 1 and both sides for each reconstruction, got {draws} "
+            f"draws, {len(members)} and {len(others)}"
+        )
+    rng = np.random.default_rng(seed)
+    near, far, null = [], [], np.zeros(draws)
+    for mine, theirs in zip(members, others, strict=True):
+        n = len(mine)
+        if not n or n != len(theirs):
+            raise ValueError(
+                f"nearest distances need as many training as held-out images, at least 1, got "
+                f"{n} and {len(theirs)}"
+            )
+        both = torch.cat([mine, theirs]).double().cpu().numpy()
+        near.append(both[:n].min())
+        far.append(both[n:].min())
+        # the nearest of a random half: the smallest rank that falls into it
+        order = np.sort(both)
+        side = rng.permuted(np.tile(np.arange(2 * n) < n, (draws, 1)), axis=1)
+        null += (order[side.argmax(1)] - order[(~side).argmax(1)]) / len(members)
+    member, other = np.array(near), np.array(far)
+    found = member.mean() - other.mean()
+    p = (1 + int((null <= found + 1e-12).sum())) / (1 + draws)
+    return Nearest(member, other, float(member.mean() / other.mean()), p, null)
+
+
+def pooled(found: Sequence[Nearest]) -> Nearest:
+    """Several models as one: their reconstructions together, their chances added up."""
+    member, other = (np.concatenate([getattr(f, side) for f in found]) for side in SIDES)
+    sizes = np.array([len(f.member) for f in found], float)
+    null = sum(f.null * size for f, size in zip(found, sizes, strict=True)) / sizes.sum()
+    gap = member.mean() - other.mean()
+    p = (1 + int((null <= gap + 1e-12).sum())) / (1 + len(null))
+    return Nearest(member, other, float(member.mean() / other.mean()), p, np.asarray(null))
+
+
+SIDES = ("member", "other")
