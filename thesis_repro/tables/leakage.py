@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from thesis_repro import data
 from thesis_repro.lab.engine import Cell, Result, compute
@@ -24,8 +25,11 @@ from thesis_repro.tables.leakage_cells import (
     InstanceConfig,
     ModelConfig,
     Setup,
+    build,
     instances,
     model,
+    sides,
+    train,
 )
 from thesis_repro.tables.leakage_hypothesis import (
     ADVERSARIES,
@@ -147,11 +151,12 @@ def assemble_watermark(profile: Profile, gathered: Gathered) -> Mapping[Row, Map
         if record["interval"]:
             record["interval"] = "Student t over models"
         record["independent"] = min(r.values["independent"] for r in gathered[row])
+        del record["independent_low"], record["independent_high"]
     return records
 
 
 FEW, MANY = 5, 100
-DRAWS = 2
+DRAWS = {"quick": 1, "paper": 4}
 """Models for each seed of a row of `leakage-instances`."""
 
 
@@ -166,7 +171,8 @@ def instance_cells(profile: Profile) -> Plan:
                 for per_class in (FEW, many):
                     row = (title, net, method, str(per_class))
                     for seed in profile.seeds:
-                        numbers = range(DRAWS * seed, DRAWS * (seed + 1))
+                        each = DRAWS[profile.name]
+                        numbers = range(each * seed, each * (seed + 1))
                         plan += [
                             (row, _instance(setup, net, method, per_class, number, profile.device))
                             if here
@@ -226,6 +232,14 @@ def example(net: str, method: str, per_class: int, seed: int = 0) -> tuple[Resul
     """One model of `leakage-instances` on digits, and its configuration."""
     cell = _instance(DIGITS, net, method, per_class, seed)
     return compute(cell), cell.config
+
+
+def example_net(config: InstanceConfig) -> nn.Sequential:
+    """The net of such a model, trained once more: it gives the same net."""
+    members, _ = sides(config)
+    shape, classes = tuple(members.x.shape[1:]), int(members.y.max()) + 1
+    body = build(config.net, shape, classes, config.number)
+    return train(body, config.setup, config.method, members, config.number, config.device)
 
 
 def game_models(profile: Profile, setup: Setup = DIGITS) -> dict[tuple[str, str], list[Result]]:

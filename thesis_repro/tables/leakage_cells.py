@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -74,6 +76,12 @@ class ModelConfig:
         return len(ARMS) * self.number + ARMS.index(self.arm)
 
 
+@cache
+def load(name: str) -> data.Dataset:
+    """A data set, read once for all models that one process trains."""
+    return data.load(name)
+
+
 def build(name: str, in_shape: tuple[int, ...], classes: int, seed: int) -> nn.Sequential:
     """A net before training.
 
@@ -104,7 +112,13 @@ def build(name: str, in_shape: tuple[int, ...], classes: int, seed: int) -> nn.S
 
 
 def train(
-    body: nn.Sequential, setup: Setup, method: str, split: Split, seed: int, device: str
+    body: nn.Sequential,
+    setup: Setup,
+    method: str,
+    split: Split,
+    seed: int,
+    device: str,
+    checkpoint: Path | None = None,
 ) -> nn.Sequential:
     """Train a body in place by one of `TRAININGS`; it comes back in eval mode, weights frozen."""
     in_shape = tuple(split.x.shape[1:])
@@ -125,9 +139,13 @@ def train(
         split,
         training.TrainConfig(setup.epochs, setup.batch_size, seed),
         training.decay_after(setup.lr, 0.05 * setup.lr),
-        checkpoint=current_workdir() / "checkpoint.safetensors",
+        checkpoint=checkpoint,
     )
     return body.eval().requires_grad_(False)
+
+
+def _checkpoint() -> Path:
+    return current_workdir() / "checkpoint.safetensors"
 
 
 def draw(split: Split, images: int, seed: int) -> tuple[Split, Split]:
@@ -169,7 +187,7 @@ def model(config: ModelConfig) -> Result:
     The challenger draws images from the training part; probes come from what it left.
     """
     setup, device = config.setup, config.device
-    loaded = data.load(setup.dataset)
+    loaded = load(setup.dataset)
     split, rest = draw(loaded.train, setup.images, config.seed)
     word, independent = setup.watermark, 1.0
     if config.arm != CLEAN:
@@ -178,7 +196,7 @@ def model(config: ModelConfig) -> Result:
         split, marked = leakage.mark(split, drawn, setup.share, config.seed)
         independent = leakage.dependence(split.y, marked)
     body = build(setup.net, tuple(split.x.shape[1:]), len(loaded.classes), config.seed)
-    train(body, setup, config.method, split, config.seed, device)
+    train(body, setup, config.method, split, config.seed, device, _checkpoint())
     images = grey(setup, body, split)
     found = leakage.trace(images, word)
     probes = rest.x[: min(PROBES, len(rest))].to(device)
@@ -212,7 +230,7 @@ class InstanceConfig:
 
 def sides(config: InstanceConfig) -> tuple[Split, Split]:
     """The training images of a model, and as many held-out ones of each class, (n each)."""
-    train = data.load(config.setup.dataset).train
+    train = load(config.setup.dataset).train
     rng = np.random.default_rng([config.number, config.per_class])
     order = torch.from_numpy(rng.permutation(len(train)))
     halves: tuple[list[Tensor], list[Tensor]] = ([], [])
@@ -232,11 +250,11 @@ def sides(config: InstanceConfig) -> tuple[Split, Split]:
 def instances(config: InstanceConfig) -> Result:
     """Cell: reconstruct every class; distances from training and held-out images of that class."""
     setup, device = config.setup, config.device
-    loaded = data.load(setup.dataset)
+    loaded = load(setup.dataset)
     members, others = sides(config)
     shape, seed = tuple(members.x.shape[1:]), config.number
     body = build(config.net, shape, len(loaded.classes), seed)
-    train(body, setup, config.method, members, seed, device)
+    train(body, setup, config.method, members, seed, device, _checkpoint())
     images = grey(setup, body, members)
     near = []
     for side in (members, others):

@@ -82,8 +82,8 @@ def nearest(
 
     References
     ----------
-    The protocol is ours. Permutation tests: Phipson and Smyth 2010, for the p-value that counts
-    the observed membership.
+    The protocol is ours. The p-value counts the true membership as one of those drawn, so it is
+    never zero.
     """
     if not len(members) or len(members) != len(others) or draws < 1:
         raise ValueError(

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 Model = Callable[[Tensor], Tensor]
 """Maps (batch, channels, height, width) to logits (batch, classes)."""
 
-HALVINGS = 30
-"""Bisections of a projection: the shrinking factor is exact to 2**-30."""
+HALVINGS = 20
+"""Bisections of a projection: the shrinking factor is exact to 2**-20, from below."""
 
 
 @dataclass(frozen=True)
