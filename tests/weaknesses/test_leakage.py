@@ -32,7 +32,7 @@ def test_log_odds_is_the_log_of_the_odds_of_softmax():
     torch.testing.assert_close(leakage.advantage(logits, classes), (share / (1 - share)).log())
 
 
-@pytest.mark.parametrize(("radius", "steps"), [(0.3, 20), (1.4, 50), (5.0, 150)])
+@pytest.mark.parametrize(("radius", "steps"), [(0.3, 20), (1.4, 50), (5.0, 300)])
 def test_a_linear_model_gives_its_closed_form(radius, steps):
     model = linear()
     start = torch.full((1, 3, 4), 0.5, dtype=torch.float64)
@@ -85,7 +85,7 @@ def test_scaling_and_clipping_alone_would_not_be_the_projection():
     center, x = torch.full((1, 1, 1, 2), 0.5), torch.tensor([[[[9.0, 1.0]]]])
     crude = (center + 0.55 * (x - center) / (x - center).norm()).clamp(0, 1)
     exact = leakage.project(x, center, 0.55)
-    assert (exact - x).norm() < (crude - x).norm() - 0.01
+    assert (exact - x).norm() < (crude - x).norm() - 0.005
 
 
 def test_the_score_climbs_and_the_path_leads_to_the_images():

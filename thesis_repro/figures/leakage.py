@@ -23,8 +23,7 @@ def _picture(axis: Axes, image: Tensor, title: str = "", stretch: bool = False) 
     shown = image.permute(1, 2, 0).numpy()
     if stretch:
         shown = (shown - shown.min()) / max(float(np.ptp(shown)), 1e-9)
-    kind = {"cmap": "gray", "vmin": 0, "vmax": 1} if shown.shape[2] == 1 else {}
-    axis.imshow(shown[..., 0] if shown.shape[2] == 1 else shown, **kind)
+    axis.imshow(shown.repeat(3 // shown.shape[2], axis=2))
     axis.set_xticks([])
     axis.set_yticks([])
     axis.spines[:].set_visible(False)
@@ -32,19 +31,22 @@ def _picture(axis: Axes, image: Tensor, title: str = "", stretch: bool = False) 
         axis.set_title(title, fontsize=9)
 
 
-def readable(models: Models, word: leakage.Watermark) -> Figure:
-    """Mean size of the fine structure in the reconstructions of one net, by training and arm."""
-    figure, axes = plt.subplots(2, len(TRAININGS) + 1, figsize=(9, 4.6))
-    for row, arm in zip(axes, (MARKED, CLEAN), strict=True):
-        for axis, method in zip(row[1:], TRAININGS, strict=True):
-            result = models[method, arm][0]
-            images = torch.from_numpy(result.arrays["images"])
-            fine = leakage.high_pass(images).abs().mean(0)[None]
-            _picture(axis, fine, f"{method}, z = {result.values['z']:.1f}", stretch=True)
-        row[1].set_ylabel(f"trained on {'80% marked' if arm == MARKED else 'clean'} images")
-    shape = models[TRAININGS[0], MARKED][0].arrays["images"].shape
-    _picture(axes[0, 0], word.mask(shape)[None], "the word")
-    axes[1, 0].axis("off")
+def readable(models: Models, word: leakage.Watermark, digit: Tensor) -> Figure:
+    """A marked image, and how well the word fits at every height of the reconstructions."""
+    figure, axes = plt.subplots(1, len(TRAININGS) + 1, figsize=(9.5, 3))
+    _picture(axes[0], word.blend(digit), "a marked training image")
+    top, left = word.place(digit.shape)
+    for axis, method in zip(axes[1:], TRAININGS, strict=True):
+        for arm, colour, style in ((CLEAN, ORANGE, "--"), (MARKED, BLUE, "-")):
+            for number, result in enumerate(models[method, arm]):
+                places = leakage.trace(torch.from_numpy(result.arrays["images"]), word).places
+                label = None if number else f"{arm} nets"
+                axis.plot(places[:, left], style, color=colour, alpha=0.8, label=label)
+        axis.axvline(top, color=BLACK, lw=0.8, ls=":")
+        axis.set(title=method, ylim=(0, None), xlabel="row of the word (pixels)")
+        axis.sharey(axes[1])
+    axes[1].set_ylabel("correlation with the word")
+    axes[1].legend(fontsize=8, loc="upper left")
     return figure
 
 

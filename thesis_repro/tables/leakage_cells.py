@@ -256,11 +256,11 @@ def instances(config: InstanceConfig) -> Result:
     body = build(config.net, shape, len(loaded.classes), seed)
     train(body, setup, config.method, members, seed, device, _checkpoint())
     images = grey(setup, body, members)
-    near = []
-    for side in (members, others):
-        table = leakage.distances(images, side.x)
-        near.append([row[side.y == kind] for kind, row in enumerate(table)])
-    found = leakage.nearest(*near, seed=seed)
+    near, far = (
+        [row[side.y == kind] for kind, row in enumerate(leakage.distances(images, side.x))]
+        for side in (members, others)
+    )
+    found = leakage.nearest(near, far, seed=seed)
     values = {"accuracy": accuracy(body, loaded.test, device)}
     arrays = {"member": found.member, "other": found.other, "null": found.null}
     return Result(values, {**arrays, "images": images.numpy()})

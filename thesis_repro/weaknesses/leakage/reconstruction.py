@@ -12,7 +12,7 @@ Model = Callable[[Tensor], Tensor]
 """Maps (batch, channels, height, width) to logits (batch, classes)."""
 
 HALVINGS = 20
-"""Bisections of a projection: the shrinking factor is exact to 2**-20, from below."""
+"""Bisections of a projection after a short step: s is exact to 2**-20, from below."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def total_variation(x: Tensor) -> Tensor:
     return down.flatten(1).mean(1) + right.flatten(1).mean(1)
 
 
-def project(x: Tensor, center: Tensor, radius: float) -> Tensor:
+def project(x: Tensor, center: Tensor, radius: float, halvings: int = HALVINGS) -> Tensor:
     """The nearest point of the ball around `center` that also lies in [0, 1].
 
     The conditions of optimality give clip(center + s (x - center)) with one s in (0, 1] per
@@ -60,6 +60,7 @@ def project(x: Tensor, center: Tensor, radius: float) -> Tensor:
     x : (k, c, h, w)
     center : the same shape, in [0, 1]
     radius : L2, > 0; may be infinite
+    halvings : bisections
 
     Returns
     -------
@@ -72,7 +73,7 @@ def project(x: Tensor, center: Tensor, radius: float) -> Tensor:
         return inside
     low = torch.zeros(int(far.sum()), 1, 1, 1, dtype=x.dtype, device=x.device)
     high, middle, move = torch.ones_like(low), center[far], away[far]
-    for _ in range(HALVINGS):
+    for _ in range(halvings):
         s = (low + high) / 2
         reach = ((middle + s * move).clamp(0, 1) - middle).flatten(1).norm(dim=1)
         outside = (reach > radius)[:, None, None, None]
@@ -177,7 +178,8 @@ def linear_optimum(weight: Tensor, start: Tensor, radius: float) -> Tensor:
     # beyond this t every pixel with a weight has met the box
     smallest = weight[weight != 0].abs().min() if (weight != 0).any() else torch.ones(())
     far = start + weight / smallest
-    return project(far[None], start[None], radius)[0]
+    # t may be far from the one that is looked for, so it takes more bisections
+    return project(far[None].double(), start[None].double(), radius, 60)[0].to(start)
 
 
 def high_pass(image: Tensor, size: int = 7) -> Tensor:
