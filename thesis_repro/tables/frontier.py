@@ -104,7 +104,8 @@ GLORO_FRONTIER = Table(
         name="gloro-frontier",
         caption=(
             "Certified accuracy on CIFAR-10 in the L2 norm, in percent: nets trained here, and "
-            "published ones. Parameters in millions, where they are known."
+            "published ones. Parameters in millions: counted where the architecture is in this "
+            "package, as published for SLL."
         ),
         chapter="robustness/gloro",
         keys=(
