@@ -8,6 +8,7 @@ from torch import nn
 from thesis_repro.explanations import axioms
 from thesis_repro.explanations.axioms import Case
 from thesis_repro.lab import profiles
+from thesis_repro.lab.engine import Result
 from thesis_repro.tables import influence as tables
 
 
@@ -52,6 +53,19 @@ def test_an_error_is_seen(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     found = tables.axiom(tables.AxiomConfig("completeness, 95th percentile", "digits", 12)).values
     assert found["holds"] == "no"
     assert found["median"] > 1e-2
+
+
+def test_one_seed_that_fails_is_enough() -> None:
+    good = {"median": 1e-7, "largest": 2e-7, "bound": 1e-6, "share": 100.0, "holds": "yes"}
+    bad = good | {"largest": 3e-3, "holds": "no"}
+    row = tables.row("digits", "saliency")
+    within = [{"k": 10, "n": 10}, {"k": 10, "n": 10}, {"k": 9, "n": 10}]
+    seeds = [Result(v | {"within": w}) for v, w in zip((good, good, bad), within, strict=True)]
+    record = tables.assemble(profiles.profile("paper"), {row: seeds})[row]
+    assert (record["holds"], record["largest"], record["bound"]) == ("no", 3e-3, 1e-6)
+    assert record["within"] == pytest.approx(290 / 3)
+    assert all(np.isnan(record[f"{name}_low"]) for name in ("largest", "bound", "share"))
+    assert tables.assemble(profiles.profile("paper"), {row: seeds[:2]})[row]["holds"] == "yes"
 
 
 def test_the_plan() -> None:
