@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thesis_repro import data, training
+from thesis_repro import data
 from thesis_repro.lab.engine import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import plane, recipes, relaxed, set_attack
@@ -162,14 +162,9 @@ def net_of(
     if profile == "quick":
         return Training(name, replace(QUICK, seed=seed, guarantee=guarantee))
     recipe, augment = PAPER[name]
-    recipe = replace(
-        recipe,
-        seed=seed,
-        device=device,
-        autocast=training.fast_bfloat16(device),
-        epochs=recipe.epochs_paper if device == "cuda" else recipe.epochs,
-        guarantee=guarantee,
-    )
+    recipe = gloro.at_scale(recipe, seed, device)
+    if guarantee is not None:  # its masks are made anew in each step: none of it is recorded
+        recipe = replace(recipe, guarantee=guarantee, graph=False)
     return Training(name, recipe, augment)
 
 
