@@ -155,29 +155,23 @@ def salience(found: Mapping[str, tuple[Floats, Floats]]) -> Figure:
 
 
 def defences(frame: Frame) -> Figure:
-    """Accuracy of the attacks over that of the model, one pair of marks per defence."""
-    figure, axis = plt.subplots(figsize=(7, 3.6))
+    """Accuracy of two attacks under each defence, with the model's own accuracy beside its name."""
     rows = frame.data[frame.data["status"] == "run"]
-    for column, colour, mark, name in (
-        ("accuracy", BLUE, "D", "white-box, one layer"),
-        ("naive", ORANGE, "o", "naive"),
-    ):
-        low, high = (rows[f"{column}_{end}"] - rows[column] for end in ("low", "high"))
-        axis.errorbar(
-            rows["test"], rows[column], yerr=[-low, high], fmt=mark, color=colour, label=name, lw=1
-        )
-    for _, row in rows.iterrows():
-        top = max(row["accuracy_high"], row["naive_high"])
-        axis.annotate(
-            row["defence"],
-            (row["test"], top),
-            xytext=(0, 4),
-            textcoords="offset points",
-            rotation=35,
-            fontsize=8,
-        )
-    axis.axhline(50, color="0.6", lw=0.8)
-    axis.margins(x=0.12, y=0.3)
-    axis.set(xlabel="test accuracy of the model (%)", ylabel="accuracy of the attack (%)")
-    axis.legend(fontsize=9)
+    figure, axis = plt.subplots(figsize=(7.5, 0.5 * len(rows) + 1.2))
+    for at, (_, row) in enumerate(rows.iterrows()):
+        for shift, column, attack, name in (
+            (-0.12, "naive", NAIVE, "naive"),
+            (0.12, "accuracy", DISPLACED, "white-box, one layer"),
+        ):
+            colour, mark, _ = STYLES[attack]
+            ends = [row[f"{column}_low"], row[f"{column}_high"]]
+            axis.plot(ends, [at + shift] * 2, color=colour, lw=2)
+            label = name if at == 0 else None
+            axis.plot(row[column], at + shift, mark, color=colour, ms=7, label=label)
+    says = [f"{r['defence']}\n(model right on {r['test']:.0f}%)" for _, r in rows.iterrows()]
+    axis.axvline(50, color="0.6", lw=0.8)
+    axis.set_yticks(range(len(rows)), says, fontsize=9)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.set_xlabel("accuracy of the attack (%); 50 is guessing")
+    axis.legend(fontsize=9, loc="lower right")
     return figure
