@@ -43,8 +43,10 @@ def readable(models: Models, word: leakage.Watermark, digit: Tensor) -> Figure:
                 label = None if number else f"{arm} nets"
                 axis.plot(places[:, left], style, color=colour, alpha=0.8, label=label)
         axis.axvline(top, color=BLACK, lw=0.8, ls=":")
-        axis.set(title=method, ylim=(0, None), xlabel="row of the word (pixels)")
-        axis.sharey(axes[1])
+        axis.set(title=method, xlabel="row of the word (pixels)")
+    highest = max(axis.get_ylim()[1] for axis in axes[1:])
+    for axis in axes[1:]:
+        axis.set_ylim(0, highest)
     axes[1].set_ylabel("correlation with the word")
     axes[1].legend(fontsize=8, loc="upper left")
     return figure
