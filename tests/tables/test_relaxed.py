@@ -12,7 +12,7 @@ from thesis_repro.lab.engine import Cell, Result, compute
 from thesis_repro.lab.profiles import profile
 from thesis_repro.robustness import recipes
 from thesis_repro.robustness import relaxed as robust
-from thesis_repro.tables import gloro, relaxed, relaxed_groupings, statistics
+from thesis_repro.tables import gloro, relaxed, relaxed_conditions, relaxed_groupings, statistics
 from thesis_repro.tables.measure import measure
 from thesis_repro.tables.relaxed_sets import SETTINGS
 
@@ -53,7 +53,7 @@ def test_the_quick_tables_are_consistent_and_say_what_a_plain_count_says(short):
         lost = base.loc[line["dataset"], "rejected"] - line["rejected"]
         assert line["fewer"] == pytest.approx(lost)
         assert line["fewer_low"] <= line["fewer"] <= line["fewer_high"]
-    assert relaxed.conditions(rows)[0][3]
+    assert relaxed_conditions.conditions(rows)[0][3]
 
     grouped = tables.live("relaxed-groupings").data
     assert set(grouped["objective"]) == {"GloRo", "relaxed"}
@@ -114,14 +114,14 @@ def test_conditions_can_fail():
         line("EuroSAT", "top-1", "GloRo", 30.0),
         line("EuroSAT", "RT3", "relaxed", 20.0, 5.0, 3.0),
     ]
-    assert [c[3] for c in relaxed.conditions(pd.DataFrame(good))] == [True] * 4
+    assert [c[3] for c in relaxed_conditions.conditions(pd.DataFrame(good))] == [True] * 4
     bad = [
         line("plane", "top-1", "GloRo", 24.0),
         line("plane", "RT2", "relaxed", 8.1),
         line("EuroSAT", "top-1", "GloRo", 30.0),
         line("EuroSAT", "RT3", "relaxed", 25.1, 4.9, 2.9, broken=1.0),
     ]
-    assert [c[3] for c in relaxed.conditions(pd.DataFrame(bad))] == [False] * 4
+    assert [c[3] for c in relaxed_conditions.conditions(pd.DataFrame(bad))] == [False] * 4
 
 
 # groupings

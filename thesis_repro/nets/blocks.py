@@ -56,15 +56,14 @@ class LinearResidual(nn.Module):
 
     The kernel I + scale gain W is merged before it is applied, so that the block has the exact
     Lipschitz constant of one convolution, where a sum of two maps would get 1 + ||branch||.
+    `weight` (channels, channels, kernel, kernel), `gain` (channels,), per output, and `bias`
+    (channels,) are trained.
 
     Parameters
     ----------
     channels : of input and output
     scale : fixed factor of the branch; depth ** -0.5 in a net of so many blocks
     kernel : odd size; zero padding keeps height and width
-
-    `weight` (channels, channels, kernel, kernel), `gain` (channels,), per output, and `bias`
-    (channels,) are trained.
 
     Raises
     ------
@@ -76,6 +75,8 @@ class LinearResidual(nn.Module):
     Hu et al. 2023 (the linear residual block).
     """
 
+    scale: Tensor
+
     def __init__(
         self,
         channels: int,
@@ -86,7 +87,7 @@ class LinearResidual(nn.Module):
         super().__init__()
         if kernel % 2 == 0:
             raise ValueError(f"the kernel of a residual block needs an odd size, got {kernel}")
-        self.scale = float(scale)
+        self.register_buffer("scale", torch.tensor(float(scale)))
         self.padding = kernel // 2
         self.weight = nn.Parameter(torch.empty(channels, channels, kernel, kernel))
         self.gain = nn.Parameter(torch.ones(channels))

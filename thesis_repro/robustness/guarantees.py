@@ -1,0 +1,67 @@
+"""What may be guaranteed of a point: sizes of sets of labels, and sets that belong together.
+
+Defined in the chapter robustness/relaxed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """Which sets of top labels may be guaranteed; made by `top`, `up_to` or `within`.
+
+    sizes : how many labels a set may have, ascending
+    affinity : a set needs to lie inside one of these; empty: any set will do
+    """
+
+    sizes: tuple[int, ...]
+    affinity: tuple[tuple[int, ...], ...] = ()
+
+    def check(self, classes: int) -> None:
+        """Refuse sizes and labels that a net of so many classes does not have.
+
+        Raises
+        ------
+        ValueError
+            If a size is not in [1, classes), where k = classes would be guaranteed everywhere, or
+            an affinity set is empty, repeats a label, or names one that is not in [0, classes).
+        """
+        for chosen in self.affinity:
+            unknown = [label for label in chosen if not 0 <= label < classes]
+            if not chosen or unknown or len(set(chosen)) < len(chosen):
+                raise ValueError(
+                    f"an affinity set needs different labels in [0, {classes}), at least one, "
+                    f"got {sorted(chosen)}"
+                )
+        for size in self.sizes:
+            if not 1 <= size < classes:
+                what = "an affinity set" if self.affinity else "k"
+                raise ValueError(
+                    f"{what} needs 1 to {classes - 1} labels of {classes} classes, got {size}"
+                )
+
+
+def top(k: int) -> Guarantee:
+    """Top-k robustness: the set of the k largest logits stays the same."""
+    return Guarantee((k,))
+
+
+def up_to(k: int) -> Guarantee:
+    """Relaxed top-K robustness (RTK): top-k robustness for some k <= K."""
+    return Guarantee(tuple(range(1, k + 1)) or (k,))
+
+
+def within(sets: Iterable[Iterable[int]]) -> Guarantee:
+    """Affinity robustness: top-k robustness for some k with its set inside one of `sets`.
+
+    Raises
+    ------
+    ValueError
+        If there is no set.
+    """
+    affinity = tuple(tuple(sorted(chosen)) for chosen in sets)
+    if not affinity:
+        raise ValueError("affinity needs at least one set of labels, got none")
+    largest = max(map(len, affinity))
+    return Guarantee(tuple(range(1, largest + 1)), affinity)
