@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from thesis_repro import publish
-from thesis_repro.publish import fingerprint, site, sources
+from thesis_repro.publish import fingerprint, generated, site, sources
 from thesis_repro.publish.execute import ChapterFailed, _check_parameters
 from thesis_repro.publish.render import _faults
 from thesis_repro.publish.sources import Run
 from thesis_repro.publish.sphinx_rules import _plain
 from thesis_repro.publish.stage import _put
+from thesis_repro.robustness import models
 
 PAGE = (
     '```{code-cell} ipython3\n:tags: [x]\nfrom thesis_repro.tables import show\nshow("a-b")\n```\n'
@@ -308,3 +309,20 @@ def test_a_killed_build_leaves_nothing_half_done(small_book: Path) -> None:
     assert page.is_file()
     assert "42" in (page.parent / "book" / "one.html").read_text()
     assert not list(executed.rglob("running-*"))
+
+
+def test_the_table_of_models_says_what_their_cards_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = {
+        "data": "mnist",
+        "scores": {"clean": 0.99, "vra": 0.951},
+        "gate": {"broken": 3, "attacked": 9_000},
+        "boundary": {"broken": 0, "tried": 7_000},
+        "sha256": "0123456789abcdef",
+    }
+    monkeypatch.setattr(models, "names", lambda: ("small-net",))
+    monkeypatch.setattr(models, "card", lambda name: card)
+    text = generated.committed()
+    for piece in ("`small-net`", "95.10", "3 of 9,000", "0 of 7,000", "`0123456789ab`"):
+        assert piece in text
+    monkeypatch.setattr(models, "names", tuple)
+    assert generated.committed() == ""

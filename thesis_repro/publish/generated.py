@@ -72,10 +72,40 @@ def evidence(root: Path, run: Run) -> dict[str, str]:
         lines = [_claim(row) for row in rows.to_dict("records")]
         caption = f"The claims behind `{name}`.{where}"
         parts.append(_table(f"tab-evidence-{name}", caption, headings, lines))
+    parts.append(committed())
     return {
         f"{FOLDER}/evidence.md": "\n".join(parts),
         f"{FOLDER}/evidence.svg": picture.svg(claims),
     }
+
+
+def committed() -> str:
+    """Return the table of committed models with what the attacks on them found."""
+    from thesis_repro.robustness import models
+
+    rows = []
+    for name in models.names():
+        about = models.card(name)
+        scores, gate, near = about["scores"], about["gate"], about["boundary"]
+        rows.append(
+            [
+                f"`{name}`",
+                about["data"],
+                f"{100 * scores['clean']:.2f}",
+                f"{100 * scores['vra']:.2f}",
+                f"{gate['broken']:,} of {gate['attacked']:,}",
+                f"{near['broken']:,} of {near['tried']:,}",
+                f"`{about['sha256'][:12]}`",
+            ]
+        )
+    headings = ["model", "data", "clean (%)", "VRA (%)", "certified points that fell"]
+    headings += ["moves inside a radius near a boundary that changed the label", "SHA-256"]
+    caption = (
+        "The committed models. Before a model is committed every certified test point is attacked "
+        "by PGD with restarts, aimed also at the nearest classes, and rounding is searched for "
+        "counter-examples."
+    )
+    return _table("tab-committed-models", caption, headings, rows) if rows else ""
 
 
 def _live(name: str, run: Run) -> Any:
