@@ -41,6 +41,15 @@ def patterns(net):
         yield sign[:, None] * w1, -sign * b1, w2 @ (on[:, None] * w1), w2 @ (on * b1) + b2
 
 
+def largest_radius(certified, x, high, steps=12):
+    """The largest radius at which a certifier was seen to certify the point x, by bisection."""
+    low = 0.0
+    for _ in range(steps):
+        middle = (low + high) / 2
+        low, high = (middle, high) if certified(middle, x).item() else (low, middle)
+    return low
+
+
 def exact_distance(net, x):
     """The L2 distance from x to the nearest point with another label: the exact radius.
 

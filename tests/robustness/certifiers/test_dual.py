@@ -183,3 +183,19 @@ def test_mode_and_gradients_are_as_before():
     net = oracle.random_net(0).train()
     dual.certify(net, point(0), 0.1)
     assert net.training and torch.is_grad_enabled()
+
+
+def test_out_of_memory_halves_the_rows_and_changes_no_bound(monkeypatch, caplog):
+    net = convolutional()
+    x = torch.rand(2, 1, 6, 6, dtype=torch.float64)
+    expected = dual.margins(net, x, 0.2)
+    original = dual.adjoint_map
+
+    def crowded(layer, rows, shape):
+        if len(rows) > 20:
+            raise torch.OutOfMemoryError("no room")
+        return original(layer, rows, shape)
+
+    monkeypatch.setattr(dual, "adjoint_map", crowded)
+    torch.testing.assert_close(dual.margins(net, x, 0.2), expected)
+    assert any("going on with batches" in record.message for record in caplog.records)

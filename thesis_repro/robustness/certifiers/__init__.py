@@ -63,36 +63,6 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def largest_radius(
-    certified: Callable[[float, Tensor], Tensor], x: Tensor, high: float, steps: int = 12
-) -> Tensor:
-    """The largest radius that a certifier grants to each point, by bisection.
-
-    Parameters
-    ----------
-    certified : from a radius and points (k, ...) to (k,) bool
-    x : (n, ...) points
-    high : no larger radius is looked for
-    steps : bisections; the answer is high / 2**steps too small at most, if what is certified at
-        a radius is certified at each smaller one
-
-    Returns
-    -------
-    (n,) float64; 0 where no radius that was tried is certified. Every positive value was certified.
-    """
-    low = torch.zeros(len(x), dtype=torch.float64)
-    for index in range(len(x)):
-        below, above = 0.0, high
-        for _ in range(steps):
-            middle = (below + above) / 2
-            if certified(middle, x[index : index + 1]).item():
-                below = middle
-            else:
-                above = middle
-        low[index] = below
-    return low
-
-
 def parts(model: nn.Module, x: Tensor, epsilon: float, known: tuple[type, ...]) -> list[Part]:
     """The layers of a net with their input shapes, after a look at all that is given.
 
