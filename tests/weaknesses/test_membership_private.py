@@ -30,7 +30,7 @@ def test_private_training_spends_its_budget_and_is_deterministic():
         torch.testing.assert_close(a, b, rtol=0, atol=0)
         assert not hasattr(a, "grad_sample") or a.grad_sample is None
     noisy = net()
-    private.fit(noisy, points(), 0.1, **how)
+    private.fit(noisy, points(), 0.4, **how)
 
     def moved(model):
         pairs = zip(model.parameters(), net().parameters(), strict=True)
@@ -42,7 +42,7 @@ def test_private_training_spends_its_budget_and_is_deterministic():
 def test_privacy_needs_a_budget_and_opacus(monkeypatch):
     how = {"epochs": 1, "batch_size": 20, "lr": 0.2, "seed": 0}
     if private.available():
-        with pytest.raises(ValueError, match="epsilon > 0, got 0"):
+        with pytest.raises(ValueError, match="epsilon > 0 and epochs >= 1, got 0"):
             private.fit(net(), points(), 0.0, **how)
     monkeypatch.setattr(private, "available", lambda: False)
     with pytest.raises(ValueError, match="needs Opacus: pip install"):
