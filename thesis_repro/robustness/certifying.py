@@ -195,10 +195,15 @@ def _widened(x: Tensor, dtype: torch.dtype) -> Tensor:
 class Lead:
     """How safely one class is ahead of each other class, at n points; all (n, classes) float64.
 
-    radius : how near a point may be at which the other class has caught up; infinite for the class
-        itself, below 0 where the other class is ahead
-    margin : the difference of logits less epsilon K_ij and rounding; infinite for the class itself
-    budget : the rounding that was taken off
+    Parameters
+    ----------
+    radius
+        How near a point may be at which the other class has caught up; infinite for the class
+        itself, below 0 where the other class is ahead.
+    margin
+        The difference of logits less epsilon K_ij and rounding; infinite for the class itself.
+    budget
+        The rounding that was taken off.
     """
 
     radius: Tensor

@@ -29,15 +29,24 @@ DECAYS = ("exponential", "cosine")
 class Recipe:
     """One training of one net.
 
-    train_epsilon : radius of the loss; reached after the share `ramp_until` of training by the
-        schedule `ramp`, of which a linear one starts at the share `ramp_start` of it
-    epochs_paper : the paper's number of epochs, so that a shortened run can say so
-    trades : weight of the divergence at the start and at the end (objective trades only)
-    lr, lr_end, decay, warmup : the rate rises over the share `warmup` (cosine only), then decays
-        to `lr_end` (exponential, in the second half) or to zero (cosine)
-    noise : deviation of Gaussian noise on the training images
-    graph : record the whole step once, on a GPU
-    guarantee : relaxes the bottom logit of the net, and so of every GloRo loss
+    Parameters
+    ----------
+    train_epsilon
+        Radius of the loss; reached after the share `ramp_until` of training by the schedule
+        `ramp`, of which a linear one starts at the share `ramp_start` of it.
+    epochs_paper
+        The paper's number of epochs, so that a shortened run can say so.
+    trades
+        Weight of the divergence at the start and at the end (objective trades only).
+    lr, lr_end, decay, warmup
+        The rate rises over the share `warmup` (cosine only), then decays to `lr_end`
+        (exponential, in the second half) or to zero (cosine).
+    noise
+        Deviation of Gaussian noise on the training images.
+    graph
+        Record the whole step once, on a GPU.
+    guarantee
+        Relaxes the bottom logit of the net, and so of every GloRo loss.
     """
 
     net: str
