@@ -1,9 +1,12 @@
-"""Honest timings: warm-up, interleaved repeats, medians and quartiles."""
+"""Honest measurements: warm-up, medians and quartiles; memory at its peak; work in operations."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from statistics import median, quantiles
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,107 @@ def interleaved(
     seconds: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats):
         for call, mine in zip(calls, seconds, strict=True):
-            _synchronize()
-            began = time.perf_counter()
-            call()
-            _synchronize()
-            mine.append(time.perf_counter() - began)
-    found = []
-    for mine in seconds:
-        low, _, high = quantiles(mine, n=4)
-        found.append(Timing(median(mine), low, high, repeats))
-    return found
+            mine.append(clocked(call))
+    return [_summary(mine) for mine in seconds]
+
+
+def each(calls: Sequence[Callable[[], object]]) -> Timing:
+    """Time each call once, in order: for equal pieces of one work that is too slow to repeat.
+
+    The caller warms up.
+
+    Raises
+    ------
+    ValueError
+        With fewer than two calls.
+    """
+    if len(calls) < 2:
+        raise ValueError(f"a timing needs at least 2 calls, got {len(calls)}")
+    return _summary([clocked(call) for call in calls])
+
+
+def clocked(call: Callable[[], object]) -> float:
+    """Seconds of one call, up to the end of what it started on a GPU."""
+    _synchronize()
+    began = time.perf_counter()
+    call()
+    _synchronize()
+    return time.perf_counter() - began
+
+
+def _summary(seconds: Sequence[float]) -> Timing:
+    low, _, high = quantiles(seconds, n=4)
+    return Timing(median(seconds), low, high, len(seconds))
+
+
+@dataclass
+class Peak:
+    """Bytes of the tensors that a block made: the most that lived at once."""
+
+    bytes: int = 0
+    _live: dict[int, int] = field(default_factory=dict)
+
+    def _born(self, storage: Any) -> None:
+        key = storage._cdata
+        if key not in self._live and storage.nbytes():
+            self._live[key] = storage.nbytes()
+            weakref.finalize(storage, self._live.pop, key, None)
+            self.bytes = max(self.bytes, sum(self._live.values()))
+
+
+@contextmanager
+def peak(device: str = "cpu") -> Iterator[Peak]:
+    """Measure the memory of what runs in the block, without what was there before (weights, data).
+
+    On a GPU it is the allocator's peak. On the CPU it is the peak of the bytes of live tensors that
+    torch operations returned; what an operation needs inside itself is not seen.
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    found = Peak()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        yield found
+        torch.cuda.synchronize()
+        found.bytes = torch.cuda.max_memory_allocated() - before
+        return
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            given = {t.untyped_storage()._cdata for t in tensors((args, kwargs))}
+            out = func(*args, **(kwargs or {}))
+            for tensor in tensors(out):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in given:  # views and results in place are not new
+                    found._born(storage)
+            return out
+
+    def tensors(tree: Any) -> list[torch.Tensor]:
+        return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+    with Watch():
+        yield found
+
+
+def operations(call: Callable[[], object]) -> int:
+    """Floating-point operations in the matrix products and convolutions of a call."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops())
+
+
+def matrix_rate(device: str = "cpu", size: int = 1024, repeats: int = 5) -> float:
+    """Operations per second of a float32 matrix product: what the device can do at best."""
+    import torch
+
+    a = torch.rand(size, size, device=device)
+    (found,) = interleaved([lambda: a @ a], repeats, warmup=1)
+    return 2.0 * size**3 / found.seconds

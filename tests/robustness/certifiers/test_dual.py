@@ -1,0 +1,185 @@
+import math
+
+import nets_by_hand as oracle
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from thesis_repro import nets
+from thesis_repro.robustness.certifiers import dual, full_precision
+
+
+def point(seed, size=3):
+    return torch.rand(1, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("norm", [2.0, math.inf])
+def test_the_bound_is_its_fixed_slope_relaxation_and_below_the_triangle(seed, norm):
+    net, x, epsilon = oracle.random_net(seed, (3, 3, 3)), point(seed), 0.3
+    own = net(x).argmax().item()
+    found = dual.margins(net, x, epsilon, norm=norm)[0].numpy()
+    for rival in {0, 1, 2} - {own}:
+        c = np.eye(3)[own] - np.eye(3)[rival]
+        closed = oracle.fixed_slope_minimum(net, x, epsilon, c, norm)
+        triangle = oracle.triangle_minimum(net, x, epsilon, c, norm)
+        assert found[rival] == pytest.approx(closed, abs=1e-9)
+        assert found[rival] <= triangle + 1e-4
+        if norm == 2:
+            assert triangle <= oracle.exact_minimum(net, x, epsilon, c) + 1e-4
+    assert found[own] == math.inf
+
+
+def test_the_triangle_is_strictly_tighter_somewhere():
+    """Else the oracle, or the bound, would be another relaxation than it says."""
+    gaps = []
+    for seed in range(3):
+        net, x = oracle.random_net(seed), point(seed)
+        c = np.array([1.0, -1.0, 0.0])
+        closed = oracle.fixed_slope_minimum(net, x, 0.5, c, 2.0)
+        gaps.append(oracle.triangle_minimum(net, x, 0.5, c, 2.0) - closed)
+    assert max(gaps) > 1e-3
+
+
+def convolutional(seed=0):
+    torch.manual_seed(seed)
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(2, 3, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(27, 6),
+        nn.ReLU(),
+        nn.Linear(6, 4),
+    )
+    return net.double().eval()
+
+
+def test_a_convolution_gives_what_its_matrix_gives():
+    net = convolutional()
+    x = torch.rand(2, 1, 6, 6, dtype=torch.float64)
+    dense = []
+    size = (1, 6, 6)
+    for layer in net:
+        if isinstance(layer, nn.Conv2d):
+            inputs = math.prod(size)
+            with torch.no_grad():
+                zero = layer(torch.zeros(1, *size, dtype=torch.float64))
+                columns = layer(torch.eye(inputs, dtype=torch.float64).view(-1, *size)) - zero
+            matrix = nn.Linear(inputs, zero.numel(), dtype=torch.float64)
+            matrix.weight = nn.Parameter(columns.flatten(1).T.contiguous())
+            matrix.bias = nn.Parameter(zero.flatten())
+            dense.append(matrix)
+            size = tuple(zero.shape[1:])
+        elif not isinstance(layer, nn.Flatten):
+            dense.append(layer)
+    flat = nn.Sequential(*dense)
+    expected = dual.margins(flat, x.flatten(1), 0.2)
+    torch.testing.assert_close(dual.margins(net, x, 0.2), expected)
+    # neither points nor rows at a time change anything
+    torch.testing.assert_close(dual.margins(net, x, 0.2, rows=20, batch_size=1), expected)
+
+
+def test_hidden_units_stay_in_their_bounds_and_labels_in_their_ball():
+    net, epsilon = convolutional(1), 0.3
+    x = torch.rand(1, 1, 6, 6, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    steps = torch.randn(2000, 1, 6, 6, generator=generator, dtype=torch.float64)
+    inside = x + epsilon * steps / steps.flatten(1).norm(dim=1)[:, None, None, None]
+    with full_precision(net):
+        chain = dual._chain(net, x, epsilon, 2.0)
+        ball = dual.Ball(x, epsilon, 2.0)
+        slopes = dual.relaxed(chain, ball)
+        for index, (name, layer, shape) in enumerate(chain):
+            if not isinstance(layer, nn.ReLU):
+                continue
+            units = math.prod(shape)
+            rows = dual._identity(units, shape, x)
+            low, high = dual._bounds(chain[:index], slopes, ball, rows, units, 64)
+            seen = net[:index](inside).flatten(1)
+            assert (seen >= low - 1e-12).all() and (seen <= high + 1e-12).all(), name
+    logits = net(inside)
+    own = net(x).argmax().item()
+    gaps = (logits[:, own, None] - logits).amin(0)
+    found = dual.margins(net, x, epsilon)[0]
+    rivals = [i for i in range(4) if i != own]
+    assert (found[rivals] <= gaps[rivals] + 1e-12).all()
+
+
+def test_a_linear_net_is_certified_up_to_its_distance():
+    net = nn.Sequential(nn.Linear(2, 2, bias=False))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.eye(2))
+    x = torch.tensor([[0.9, 0.4]])
+    distance = 0.5 / math.sqrt(2)
+    assert dual.certify(net, x, distance * 0.999).tolist() == [True]
+    assert dual.certify(net, x, distance * 1.001).tolist() == [False]
+    assert dual.certify(net, x, 0.249, norm=math.inf).tolist() == [True]
+    assert dual.certify(net, x, 0.251, norm=math.inf).tolist() == [False]
+
+
+def test_any_linear_function_of_the_outputs_can_be_bounded():
+    net, x = oracle.random_net(2), point(2)
+    c = torch.tensor([[0.3, -1.0, 2.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
+    found = dual.lower(net, x, 0.2, c)
+    expected = [oracle.fixed_slope_minimum(net, x, 0.2, row.numpy(), 2.0) for row in c]
+    assert found[0].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("norm", [2.0, math.inf])
+def test_many_projections_come_close_to_the_exact_bounds(norm):
+    net = convolutional(2)
+    x = torch.rand(2, 1, 6, 6, dtype=torch.float64)
+    epsilon = 0.3 if norm == 2 else 0.03
+    exact = dual.margins(net, x, epsilon, norm=norm)
+    gaps = []
+    for projections in (30, 4_000):
+        generator = torch.Generator().manual_seed(0)
+        found = dual.margins(
+            net, x, epsilon, norm=norm, projections=projections, generator=generator
+        )
+        gaps.append((found - exact).nan_to_num(0.0).abs().max().item())
+    scale = exact.where(exact.isfinite(), 0.0).abs().max().item()
+    assert gaps[1] < 0.05 * scale
+    assert gaps[1] < gaps[0]
+
+
+def test_ties_and_what_is_not_a_number_are_never_certified():
+    net = nn.Sequential(nn.Linear(2, 3))
+    with torch.no_grad():
+        net[0].weight.zero_()
+        net[0].bias.copy_(torch.tensor([1.0, 1.0, 0.0]))
+    x = torch.rand(2, 2)
+    assert not dual.certify(net, x, 1e-6).any()
+    for value in (math.nan, math.inf):
+        with torch.no_grad():
+            net[0].bias[0] = value
+        assert not dual.certify(net, x, 0.1).any()
+
+
+def test_what_it_cannot_handle_is_refused_by_name():
+    x = torch.rand(1, 1, 28, 28)
+    with pytest.raises(ValueError, match="layer '1' is MinMax; this certifier knows"):
+        dual.certify(nets.cnn_2c2f(), x, 0.1)
+    net = nets.cnn_2c2f("relu")
+    for epsilon in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="epsilon needs to be positive and finite"):
+            dual.certify(net, x, epsilon)
+    with pytest.raises(ValueError, match="norm of the ball"):
+        dual.certify(net, x, 0.1, norm=1.0)
+    with pytest.raises(ValueError, match="pixels need to lie"):
+        dual.certify(net, 2 + x, 0.1)
+    with pytest.raises(ValueError, match="do not fit the net"):
+        dual.certify(net, torch.rand(1, 3, 32, 32), 0.1)
+    with pytest.raises(ValueError, match="torch.float32 on cpu as the net is, got torch.float64"):
+        dual.certify(net, x.double(), 0.1)
+    with pytest.raises(ValueError, match="ending in nn.Linear"):
+        dual.certify(nn.Linear(3, 2), torch.rand(1, 3), 0.1)
+
+
+def test_mode_and_gradients_are_as_before():
+    net = oracle.random_net(0).train()
+    dual.certify(net, point(0), 0.1)
+    assert net.training and torch.is_grad_enabled()
