@@ -128,7 +128,7 @@ def peak(device: str = "cpu") -> Iterator[Peak]:
     def tensors(tree: Any) -> list[torch.Tensor]:
         return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
-    with Watch():
+    with Watch():  # type: ignore[no-untyped-call]
         yield found
 
 

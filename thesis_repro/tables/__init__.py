@@ -23,6 +23,8 @@ REGISTRY = {
     "gloro-schedule": "thesis_repro.tables.gloro_schedule:GLORO_SCHEDULE",
     "gloro-training": "thesis_repro.tables.gloro_training:GLORO_TRAINING",
     "gloro-vra": "thesis_repro.tables.gloro:GLORO_VRA",
+    "certifiers-cost": "thesis_repro.tables.certifiers:CERTIFIERS_COST",
+    "certifiers-scaling": "thesis_repro.tables.certifiers:CERTIFIERS_SCALING",
     "experts-compression": "thesis_repro.tables.experts:EXPERTS_COMPRESSION",
     "experts-faithfulness": "thesis_repro.tables.experts_faithfulness:EXPERTS_FAITHFULNESS",
     "lipschitz-checker": "thesis_repro.tables.lipschitz:LIPSCHITZ_CHECKER",

@@ -7,7 +7,6 @@ import torch
 from scipy.optimize import linprog, nnls
 from torch import nn
 
-
 CUT = 1e-5
 """Relative: how far outside the ball an answer of the cutting planes may lie."""
 
@@ -98,7 +97,7 @@ def _over_ball(cost, a, b, bounds, x, epsilon):
 def exact_minimum(net, x, epsilon, c):
     """min of c.f over the L2 ball, over all activation patterns (linear on each)."""
     x = x.detach().double().numpy().ravel()
-    box = [*zip(x - epsilon, x + epsilon)]
+    box = [*zip(x - epsilon, x + epsilon, strict=True)]
     return min(
         _over_ball(c @ slope, a, b, box, x, epsilon) + c @ constant
         for a, b, slope, constant in patterns(net)
@@ -116,7 +115,7 @@ def pre_activations(net, x, epsilon, norm):
 def triangle_minimum(net, x, epsilon, c, norm):
     """min of c.f over the triangle relaxation of a two-layer net, bounds exact.
 
-    Variables: z (inputs), then v (ReLU outputs): v >= 0, v >= w z + b, v <= u (w z + b - l)/(u - l).
+    Variables: inputs z, then outputs v with v >= 0, v >= w z + b, v <= u (w z + b - l) / (u - l).
     """
     (w1, b1), (w2, b2) = weights(net)
     low, high = pre_activations(net, x, epsilon, norm)
@@ -137,7 +136,7 @@ def triangle_minimum(net, x, epsilon, c, norm):
         rows.append(row), ends.append(slope * (b1[unit] - offset))
     a, b = np.array(rows), np.array(ends)
     cost = np.concatenate([np.zeros(inputs), c @ w2])
-    box = [*zip(x - epsilon, x + epsilon), *[(0.0, None)] * hidden]
+    box = [*zip(x - epsilon, x + epsilon, strict=True), *[(0.0, None)] * hidden]
     if norm == 2:
         return _over_ball(cost, a, b, box, x, epsilon) + c @ b2
     return linprog(cost, a, b, bounds=box).fun + c @ b2

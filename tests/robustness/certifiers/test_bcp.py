@@ -1,3 +1,4 @@
+import itertools
 import math
 from dataclasses import replace
 
@@ -27,7 +28,7 @@ def test_the_last_layer_s_optimum_is_that_of_a_solver(seed):
         lambda z: -direction @ z,
         np.zeros(6),
         jac=lambda z: -direction,
-        bounds=[*zip(low, high)],
+        bounds=[*zip(low, high, strict=True)],
         constraints={
             "type": "ineq",
             "fun": lambda z: radius**2 - z @ z,
@@ -42,7 +43,7 @@ def test_the_last_layer_s_optimum_is_that_of_a_solver(seed):
     args = tensors[0][:, None], torch.tensor([radius], dtype=torch.float64), tensors[1], tensors[2]
     assert bcp.furthest(*args).item() == pytest.approx(expected, abs=1e-5)
     steps = [bcp.furthest(*args, steps=k).item() for k in range(1, 8)]
-    assert all(a >= b - 1e-12 for a, b in zip(steps, steps[1:], strict=False))
+    assert all(a >= b - 1e-12 for a, b in itertools.pairwise(steps))
     assert steps[0] == pytest.approx(radius * np.linalg.norm(direction))  # the ball alone
     assert min(steps) >= expected - 1e-5
 

@@ -161,7 +161,7 @@ def _through(layer: nn.Module, now: Region, linear: Linear | None) -> Region:
 
 def _last(head: nn.Linear, last: Region, steps: int) -> Tensor:
     """Margins behind the last layer, from the region before it."""
-    logits = head(last.centre)
+    logits: Tensor = head(last.centre)
     own = logits.argmax(1, keepdim=True)
     direction = head.weight[None] - head.weight[own]  # (n, classes, features): w_i - w_j
     gain = furthest(direction, last.radius, last.low - last.centre, last.high - last.centre, steps)

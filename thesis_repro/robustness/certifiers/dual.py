@@ -34,9 +34,9 @@ class Ball:
 
     def reach(self, rows: Tensor) -> Tensor:
         """How far r.x moves within the ball, for rows r (n or 1, rows, *shape): (n or 1, rows)."""
-        return self.epsilon * torch.linalg.vector_norm(
-            rows.flatten(2), 2 if self.norm == 2 else 1, 2
-        )
+        order = 2 if self.norm == 2 else 1
+        lengths: Tensor = torch.linalg.vector_norm(rows.flatten(2), order, 2)
+        return self.epsilon * lengths
 
 
 @dataclass(frozen=True)
@@ -277,14 +277,9 @@ def _estimated(
             columns = [part.flatten(2) for part in (centre, inputs, *sums)]
         else:
             columns = [_forward(layer, part) for part in (centre, inputs, *sums)]
-            if layer.bias is not None:
-                bias = layer.bias.view(-1, 1, 1) if isinstance(layer, nn.Conv2d) else layer.bias
-                columns[0] = columns[0] + bias
+            columns[0] = layer(centre[:, 0])[:, None]
         centre, inputs, *sums = columns
-    if cauchy:
-        reach = inputs.abs().median(1).values
-    else:
-        reach = inputs.square().mean(1).sqrt()
+    reach = inputs.abs().median(1).values if cauchy else inputs.square().mean(1).sqrt()
     low = high = centre[:, 0]
     for part in sums:
         plain, absolute = part[:, 0], part[:, 1:].abs().median(1).values
@@ -294,4 +289,5 @@ def _estimated(
 
 
 def _forward(layer: nn.Module, columns: Tensor) -> Tensor:
-    return linear_map(layer, columns.flatten(0, 1)).unflatten(0, columns.shape[:2])
+    moved: Tensor = linear_map(layer, columns.flatten(0, 1)).unflatten(0, columns.shape[:2])
+    return moved
