@@ -37,7 +37,7 @@ LEAST = {BCP: 5.0, KW: 100.0, RS: 1000.0}
 QUICK_METHODS = (
     Method(GLORO, 0, 7, 1000),
     Method(BCP, 1000, 5, 100),
-    Method(KW, 16, 4, 4),
+    Method(KW, 12, 4, 3),
     Method(RS, 40, 4, 200, samples=1000),
 )
 PAPER_METHODS = {
@@ -107,7 +107,7 @@ def in_order(frame: pd.DataFrame) -> bool:
 
 
 SIZES: dict[str, dict[str, tuple[int, ...]]] = {
-    "quick": {"classes": (10, 100, 200), "depth": (2, 4, 8), "pixels": (8, 16, 24)},
+    "quick": {"classes": (10, 100, 200), "depth": (2, 4, 8), "pixels": (8, 12, 16)},
     "paper": {"classes": (10, 100, 200), "depth": (2, 4, 8, 16), "pixels": (8, 16, 24, 32)},
 }
 BASE = {"classes": 10, "depth": 2, "pixels": 8}
