@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from thesis_repro import data, nets, training
+from thesis_repro import data
 from thesis_repro.lab import timing
-from thesis_repro.lab.engine import Cell, Result, compute, current_workdir
+from thesis_repro.lab.engine import Result
 from thesis_repro.robustness import GloroNet, certify, recipes
 from thesis_repro.robustness.certifiers import bcp, dual, smoothing
 from thesis_repro.robustness.recipes import Training
@@ -24,58 +24,6 @@ GUARANTEES = {
 }
 N0, SAMPLES, ALPHA = 100, 100_000, 0.001
 """Of smoothing, as in its paper: copies that select, copies that estimate, and alpha."""
-
-
-@dataclass(frozen=True)
-class Noise:
-    """A net trained on noisy images by cross-entropy, `recipe` giving all but the loss."""
-
-    training: Training
-    sigma: float
-
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.training.device
-
-
-def noise_cell(config: Noise) -> Result:
-    """Cell: train the net that smoothing is for; arrays are the weights."""
-    recipe = config.training.recipe
-    found = data.load(config.training.dataset)
-    net = _build(config.training)
-    history = training.fit(
-        net,
-        smoothing.noisy(training.classification, config.sigma),
-        found.train,
-        training.TrainConfig(recipe.epochs, recipe.batch_size, recipe.seed),
-        training.cosine(recipe.lr, warmup=0.1),
-        augment=training.AUGMENTATIONS[config.training.augment],
-        checkpoint=current_workdir() / "checkpoint.safetensors",
-    )
-    weights = {name: value.cpu().numpy() for name, value in net.state_dict().items()}
-    return Result({"history": history}, weights)
-
-
-def _build(config: Training) -> nn.Sequential:
-    found, recipe = data.load(config.dataset), config.recipe
-    channels, height, width = found.train.x.shape[1:]
-    return nets.build(
-        recipe.net,
-        recipe.activation,
-        in_shape=(channels, height, width),
-        classes=len(found.classes),
-        generator=torch.Generator().manual_seed(recipe.seed),
-    ).to(recipe.device)
-
-
-def noise_trained(config: Noise) -> nn.Sequential:
-    """The net of a training with noise, from the store or trained now; eval mode."""
-    name = config.training.dataset
-    result = compute(Cell(noise_cell, config, ((name, data.fingerprint(name)),)))
-    net = _build(config.training)
-    net.load_state_dict({k: torch.from_numpy(v) for k, v in result.arrays.items()})
-    return net.eval()
 
 
 @dataclass(frozen=True)
@@ -98,11 +46,10 @@ class Method:
 
 @dataclass(frozen=True)
 class CostConfig:
-    """One method on one net: the GloRo net, or with `noise` above 0 one trained with such noise."""
+    """One method on one net."""
 
     training: Training
     method: Method
-    noise: float = 0.0
 
     @property
     def device(self) -> str:
@@ -160,10 +107,7 @@ def certifier(
 def cost(config: CostConfig) -> Result:
     """Cell: seconds for the test set, memory per instance, and what was certified."""
     recipe, method = config.training.recipe, config.method
-    if config.noise:
-        body = noise_trained(Noise(config.training, config.noise))
-    else:
-        body = recipes.trained(config.training)[0].body
+    body = recipes.trained(config.training)[0].body
     test = data.load(config.training.dataset).test
     total = len(test.y)
     chosen = torch.arange(total)

@@ -1,7 +1,6 @@
 import logging
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,8 +9,6 @@ from scipy.stats import norm
 from statsmodels.stats.proportion import proportion_confint
 from torch import nn
 
-from thesis_repro import training
-from thesis_repro.data import Split
 from thesis_repro.robustness import certifiers
 from thesis_repro.robustness.certifiers import smoothing
 from thesis_repro.robustness.certifiers.smoothing import ABSTAIN, Smooth
@@ -171,30 +168,6 @@ def test_slices_cover_everything_once_whatever_the_memory(total, size, limit):
 
     made = [i for part in certifiers.sliced(total, size, work) for i in part]
     assert made == list(range(total))
-
-
-def test_noisy_training_makes_a_net_right_on_noisy_images():
-    generator = seeded(0)
-    y = torch.arange(400) % 2
-    x = 0.5 + 0.3 * (2 * y[:, None, None, None] - 1) * torch.ones(400, 1, 4, 4)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-    loss = smoothing.noisy(training.classification, 0.5)
-    config = training.TrainConfig(15, 50)
-    training.fit(model, loss, Split(x, y), config, training.constant(0.02))
-    labels = [Smooth(model, 2, 0.5).certify(x[i], 20, 200, 0.01, 200, generator) for i in (0, 1)]
-    assert [label for label, _ in labels] == [0, 1]
-
-
-def test_a_training_with_noise_gives_the_same_weights_again():
-    split = Split(torch.rand(40, 1, 4, 4, generator=seeded(0)), torch.arange(40) % 2)
-    weights = []
-    for _ in range(2):
-        torch.manual_seed(5)
-        model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-        loss = smoothing.noisy(training.classification, 0.5)
-        training.fit(model, loss, split, training.TrainConfig(2, 10), training.constant(0.02))
-        weights.append(model[1].weight.detach().numpy())
-    np.testing.assert_array_equal(*weights)
 
 
 def test_what_makes_no_sense_is_refused():

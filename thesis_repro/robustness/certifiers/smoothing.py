@@ -16,7 +16,6 @@ from scipy.stats import beta, binomtest, norm
 from torch import Tensor, nn
 
 from thesis_repro.robustness.certifiers import full_precision, sliced
-from thesis_repro.training import Loss
 
 ABSTAIN = -1
 """The class where the samples do not suffice to name one."""
@@ -131,18 +130,6 @@ def certified_radius(hits: int, n: int, alpha: float, sigma: float) -> float:
     """sigma Phi^-1(p), p the one-sided Clopper-Pearson bound at 1 - alpha; 0 if p <= 1/2."""
     low = float(beta.ppf(alpha, hits, n - hits + 1)) if hits else 0.0
     return float(sigma * norm.ppf(low)) if low > 0.5 else 0.0
-
-
-def noisy(loss: Loss, sigma: float) -> Loss:
-    """The loss on noisy images: how the net inside a smoothed classifier is trained.
-
-    Source: Cohen et al. 2019, section 3.3 (Gaussian data augmentation).
-    """
-
-    def wrapped(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
-        return loss(model, x + sigma * torch.randn_like(x), y, progress)
-
-    return wrapped
 
 
 def _check(alpha: float, **sizes: int) -> None:
