@@ -177,14 +177,19 @@ PGD_POINTS_CPU = {"0.3": 0, "1.58": 2000, "36/255": 1000}
 
 def paper_training(radius: str, seed: int, device: str) -> Training:
     """The paper-scale training at a radius, on one seed: shortened on a CPU, in full on a GPU."""
-    recipe = PAPER[radius]
-    wide = recipe.net != "2c2f"
-    fast = training.fast_bfloat16(device)
-    recipe = replace(recipe, seed=seed, device=device, autocast=wide and fast)
-    if device == "cuda":
-        recipe = replace(recipe, epochs=recipe.epochs_paper)
     dataset, augment = DATASETS[radius]
-    return Training(dataset, recipe, augment)
+    return Training(dataset, at_scale(PAPER[radius], seed, device), augment)
+
+
+def at_scale(recipe: Recipe, seed: int, device: str) -> Recipe:
+    """A recipe on one seed as a device runs it: in bfloat16 where that is fast, and on a GPU for
+    the paper's epochs, each step recorded."""
+    fast = recipe.net in ("4c3f", "6c2f", "8c2f") and training.fast_bfloat16(device)
+    recipe = replace(recipe, seed=seed, device=device, autocast=fast)
+    if device == "cuda":
+        graph = recipe.method != "adversarial"
+        recipe = replace(recipe, epochs=recipe.epochs_paper, graph=graph)
+    return recipe
 
 
 def quick_training(radius: str, seed: int = 0) -> Training:
