@@ -3,13 +3,21 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from thesis_repro import data, tables
+from thesis_repro import data, nets, tables
 from thesis_repro.lab.engine import Result, compute
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.store import Store
 from thesis_repro.robustness import recipes
-from thesis_repro.tables import gloro
+from thesis_repro.tables import (
+    frontier,
+    gate,
+    gloro,
+    gloro_cifar,
+    gloro_schedule,
+    gloro_training,
+)
 from thesis_repro.tables.measure import measure
 
 
@@ -79,6 +87,126 @@ def test_paper_rows_follow_the_data(monkeypatch):
     monkeypatch.setattr(gloro.data, "fingerprint", lambda name: "0" * 64)
     rows = [row for row, _ in gloro.cells(profile("paper"))]
     assert rows.count(("MNIST", "0.3", "GloRo 2C2F")) == 3
+
+
+@pytest.fixture
+def cifar(monkeypatch):
+    """CIFAR-10 counts as present; nothing is read from it."""
+    monkeypatch.setattr(gloro.data, "available", lambda name: name == "cifar10")
+    monkeypatch.setattr(gloro.data, "fingerprint", lambda name: "0" * 64)
+
+
+def test_cifar_rows_share_their_cells_with_the_other_tables(cifar):
+    plan = gloro_cifar.cells(profile("paper"))
+    assert [row for row, _ in plan] == list(gloro_cifar.WAYS)
+    by_row = dict(plan)
+    first = by_row[("GloRo, TRADES", gloro_cifar.ONCE)].config
+    (vra,) = (c.config for r, c in gloro.cells(profile("paper")) if r[0] == "CIFAR-10")
+    assert first == vra  # the same net, certified and attacked once
+    six, lires = (cell.config for _, cell in frontier.cells(profile("paper")))
+    assert six == first and lires.training.recipe.objective == "emma"
+    assert gate.trainings()["cifar10-6c2f-gloro"] == first.training
+    twice = by_row[("GloRo, TRADES", gloro_cifar.TWICE)].config.training.recipe
+    assert twice.train_epsilon == pytest.approx(2 * twice.epsilon)
+    assert gloro_cifar.cells(profile("quick")) == frontier.cells(profile("quick")) == []
+
+
+def test_a_gpu_trains_for_the_epochs_of_the_paper_in_recorded_steps():
+    for name, training in gate.trainings("cuda").items():
+        recipe = training.recipe
+        assert recipe.epochs == recipe.epochs_paper > 0, name
+        assert recipe.graph and recipe.device == "cuda"
+    wide = gate.trainings("cuda")["cifar10-liresnet-gloro"].recipe
+    assert wide.net == "liresnet-l6w128" and not wide.autocast
+    hard = gloro_cifar.WAYS["adversarial (PGD)", "36/255"]
+    assert not gloro.at_scale(hard, 0, "cuda").graph  # its loss reads values back
+
+
+def test_the_models_of_other_chapters_have_their_names():
+    known = gate.trainings()
+    assert known["cifar10-6c2f-relu-gloro"].recipe.activation == "relu"
+    noisy = known["cifar10-6c2f-noise"].recipe
+    assert (noisy.method, noisy.noise, noisy.activation) == ("standard", 0.25, "relu")
+    for training in known.values():
+        recipes.build(training.recipe, (3, 32, 32), 10)
+
+
+def test_vra_at_each_radius_is_a_count_over_the_stored_points(cifar, monkeypatch):
+    radius = np.array([0.0, 0.2, 0.3, 0.5, 0.5])
+    correct = np.array([True, True, True, True, False])
+    stored = Result({"clean": {"k": 4, "n": 5}}, {"radius": radius, "correct": correct})
+    monkeypatch.setattr(gloro_cifar, "compute", lambda cell: stored)
+    config = gloro_cifar.config_of(gloro_cifar.liresnet_training(0, "cpu"))
+    values = gloro_cifar.at_radii(config).values
+    assert [values[name]["k"] for name in gloro_cifar.RADII] == [3, 2, 1]
+    assert values["clean"] == {"k": 4, "n": 5}
+    monkeypatch.setattr(frontier, "compute", lambda cell: stored)
+    body = nets.build("liresnet-l6w64")
+    count = sum(p.numel() for p in body.parameters()) / 1e6
+    assert frontier.sized(config).values["parameters"] == count
+
+
+def test_the_trade_of_radii_is_false_when_one_part_of_it_is():
+    names = [*list(gloro_cifar.WAYS)[:2], ("standard", "none")]
+    good = pd.DataFrame(names, columns=["method", "trained"]).assign(
+        clean=[75.0, 66.0, 85.0], vra36=[60.0, 57, 0], vra108=[27.0, 40, 0], broken=0.0
+    )
+    assert gloro_cifar.traded(good)
+    assert gloro_cifar.traded(good[1:])  # nothing to compare with yet
+    for column, row, value in (
+        ("clean", 1, 76.0),
+        ("vra108", 1, 20.0),
+        ("vra36", 2, 5.0),
+        ("broken", 0, 1.0),
+    ):
+        bad = good.copy()
+        bad.loc[row, column] = value
+        assert not gloro_cifar.traded(bad), column
+
+
+def test_the_frontier_quotes_each_row_once_with_a_source_and_in_order():
+    quoted = frontier.GLORO_FRONTIER.spec.quoted
+    assert len({q.row for q in quoted}) == len(quoted)
+    for q in quoted:
+        assert q.source
+        values = [q.values[name] for name in ("clean", *gloro_cifar.RADII) if name in q.values]
+        assert values == sorted(values, reverse=True), q.row  # VRA falls with the radius
+    sizes = {q.row[0]: q.values.get("parameters") for q in quoted}
+    assert sizes["GloRo 6C2F (ICML 2021)"] == pytest.approx(2.25, abs=0.01)
+    shown = tables.text(measure(frontier.GLORO_FRONTIER, profile("quick")), "md")
+    assert "78.1" in shown and "quoted: README" in shown
+
+
+def test_an_epoch_is_timed_by_steps_and_memory_by_what_is_held(monkeypatch):
+    monkeypatch.setitem(gloro_training.SIZES, "2c2f", ((1, 28, 28), 17))
+    config = gloro_training.StepsConfig("2c2f", 8, "cpu", repeats=2)
+    found = gloro_training.measure(config).values["methods"]
+    assert list(found) == list(gloro_training.LOSSES)
+    assert found["plain"]["ratio"] == 1.0
+    assert found["PGD, 7 steps"]["ratio"] > 2  # eight passes for one
+    assert all(row["seconds"] > 0 and row["memory"] > 0 for row in found.values())
+
+    def hold():
+        kept = torch.ones(1000, 1000)
+        again = kept + kept
+        del kept
+        return again + 1  # at most two at once
+
+    assert gloro_training.peak_bytes(hold, "cpu") == pytest.approx(8e6, rel=0.01)
+
+
+def test_a_followed_training_ends_where_the_plain_one_does(monkeypatch, tmp_path):
+    monkeypatch.setenv("THESIS_REPRO_STORE", str(tmp_path))
+    recipe = dataclasses.replace(gloro_schedule.BASE, epochs=1)
+    training = recipes.Training("mnist-5k", recipe)
+    values = gloro_schedule.follow(gloro_schedule.FollowConfig(training)).values
+    (record,) = values["history"]
+    net, _ = recipes.train(recipe, data.load("mnist-5k"))
+    test = data.load("mnist-5k").test
+    right = (net.body(test.x).argmax(1) == test.y).sum().item()
+    assert values["clean"]["k"] == right == round(10 * record["clean"])
+    assert record["k"] >= net.bound().k_sub * (1 - 1e-9)  # the fast bound is above the tight one
+    assert record["vra"] <= record["clean"]
 
 
 @pytest.mark.slow

@@ -8,10 +8,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, REJECTED
+from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, PINK, REJECTED
 from thesis_repro.lab.engine import Result
 from thesis_repro.robustness import REJECT, GloroNet, attacks, certify, plane
+from thesis_repro.tables import gloro_schedule
 from thesis_repro.tables.gloro import vra
+from thesis_repro.tables.spec import Frame
 
 
 def lipschitz_line(epsilon: float = 0.6, k: float = 1.0) -> Figure:
@@ -111,4 +113,73 @@ def closest_attacks(net: GloroNet, x: Tensor, y: Tensor, count: int = 6) -> Figu
         )
     for axis, label in zip(axes[:, 0], ("digit", "closest attack", "change"), strict=True):
         axis.set_ylabel(label)
+    return figure
+
+
+def schedules(histories: Mapping[str, Sequence[Mapping[str, float]]] | None = None) -> Figure:
+    """Loss, K and VRA on the test set over the epochs, by the schedule of the radius.
+
+    Without `histories` those of the table gloro-schedule are trained, or taken from the store.
+    """
+    histories = gloro_schedule.curves() if histories is None else histories
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3.6))
+    styles = zip(PALETTE, ("-", "--", "-."), "os^", strict=False)
+    for (name, history), (colour, line, marker) in zip(histories.items(), styles, strict=False):
+        epochs = [record["epoch"] for record in history]
+        for axis, key in zip(axes, ("loss", "k", "vra"), strict=True):
+            values = [record[key] for record in history]
+            axis.plot(epochs, values, line, color=colour, marker=marker, ms=3, label=name)
+    titles = ("training loss", "K, proven", "VRA (% of test points)")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set(xlabel="epoch", title=title)
+    axes[1].set(yscale="log")
+    axes[2].set(ylim=(0, None))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def frontier(frame: Frame, column: str = "vra36") -> Figure:
+    """VRA of published nets and of ours over the number of parameters, where it is known.
+
+    frame : of the table gloro-frontier; rows that were not run are left out
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.8), sharey=True, width_ratios=(3, 2))
+    unsized = []
+    ours = [
+        (str(line["method"]), "ours", float(line["parameters"]), float(line[column]))
+        for _, line in frame.data.iterrows()
+        if line["status"] == "run"
+    ]
+    quoted = [
+        (q.row[0], q.row[1], q.values.get("parameters", np.nan), q.values[column])
+        for q in frame.spec.quoted
+        if column in q.values
+    ]
+    for name, kind, size, value in (*ours, *quoted):
+        if np.isfinite(size):
+            own = kind == "ours"
+            face = ORANGE if own else "none"
+            left.plot(size, value, "s" if own else "o", mfc=face, mec=ORANGE if own else BLUE)
+            left.annotate(name, (size, value), (4, 5), textcoords="offset points", fontsize=8)
+        else:
+            unsized.append((name, kind, value))
+    left.set(xscale="log", xlim=(0.5, 2000), xlabel="parameters (millions)")
+    left.set(ylabel="VRA at 36/255 (% of images)")
+    unsized.sort(key=lambda entry: entry[2])
+    place = -np.inf
+    for name, kind, value in unsized:
+        place = max(place + 1.15, value)  # so that no two labels overlap
+        generated = kind.startswith("generated")
+        right.plot(0, value, "^" if generated else "o", mfc="none", mec=PINK if generated else BLUE)
+        label = f"{name}, generated data" if generated else name
+        right.annotate(
+            label,
+            (0, value),
+            (0.08, place),
+            fontsize=8,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": BLACK, "lw": 0.4},
+        )
+    right.set(xlim=(-0.06, 1), xticks=[], xlabel="size not listed here")
+    right.spines["bottom"].set_visible(False)
     return figure

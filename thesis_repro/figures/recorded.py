@@ -20,6 +20,7 @@ from thesis_repro.lab.store import write_atomic
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 FIGURES = {
+    "gloro-schedules": ("thesis_repro.figures.gloro:schedules", ("mnist-5k",)),
     "influence-faces": ("thesis_repro.figures.influence:faces", ("lfw",)),
     "influence-cars": ("thesis_repro.figures.influence:cars", ("photos", "squeezenet1_1")),
 }
