@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, PINK, REJECTED
@@ -132,8 +133,8 @@ def schedules(histories: Mapping[str, Sequence[Mapping[str, float]]] | None = No
     titles = ("training loss", "K, proven", "VRA (% of test points)")
     for axis, title in zip(axes, titles, strict=True):
         axis.set(xlabel="epoch", title=title)
-    axes[1].set(yscale="log")
-    axes[2].set(ylim=(0, None))
+    for axis in axes:
+        axis.set(ylim=(0, None))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -166,14 +167,12 @@ def frontier(frame: Frame, column: str = "vra36") -> Figure:
     left.set(xscale="log", xlim=(0.5, 2000), xlabel="parameters (millions)")
     left.set(ylabel="VRA at 36/255 (% of images)")
     unsized.sort(key=lambda entry: entry[2])
-    place = -np.inf
-    for name, kind, value in unsized:
-        place = max(place + 1.15, value)  # so that no two labels overlap
+    places = spread([value for _, _, value in unsized], gap=1.2)
+    for (name, kind, value), place in zip(unsized, places, strict=True):
         generated = kind.startswith("generated")
         right.plot(0, value, "^" if generated else "o", mfc="none", mec=PINK if generated else BLUE)
-        label = f"{name}, generated data" if generated else name
         right.annotate(
-            label,
+            f"{name}, generated data" if generated else name,
             (0, value),
             (0.08, place),
             fontsize=8,
@@ -181,5 +180,13 @@ def frontier(frame: Frame, column: str = "vra36") -> Figure:
             arrowprops={"arrowstyle": "-", "color": BLACK, "lw": 0.4},
         )
     right.set(xlim=(-0.06, 1), xticks=[], xlabel="size not listed here")
-    right.spines["bottom"].set_visible(False)
+    right.spines[["bottom", "left"]].set_visible(False)
+    right.tick_params(left=False)
     return figure
+
+
+def spread(values: Sequence[float], gap: float) -> np.ndarray:
+    """Places for labels of ascending values, at least `gap` apart and else as near as can be."""
+    steps = gap * np.arange(len(values))
+    found = IsotonicRegression().fit_transform(steps, np.asarray(values) - steps)
+    return np.asarray(found + steps)
