@@ -49,7 +49,7 @@ def test_unknown_net_and_activation_name_the_choices():
 def test_liresnet_has_the_layers_of_the_paper():
     net = nets.build("liresnet-l6w64", generator=torch.Generator().manual_seed(0))
     blocks = [m for m in net if isinstance(m, nets.LinearResidual)]
-    assert len(blocks) == 6 and all(b.scale == pytest.approx(6**-0.5) for b in blocks)
+    assert len(blocks) == 6 and all(b.scale.item() == pytest.approx(6**-0.5) for b in blocks)
     stem, neck = (m for m in net if isinstance(m, nn.Conv2d))
     assert (stem.kernel_size, stem.stride, stem.out_channels) == ((5, 5), (2, 2), 64)
     assert (neck.kernel_size, neck.stride) == ((4, 4), (4, 4))

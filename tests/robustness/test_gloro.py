@@ -176,6 +176,13 @@ def test_a_layer_that_the_estimate_leaves_out_is_noticed(left_out):
     assert not 0.98 * net.bound().k_sub < net.k_sub().item() < 1.001 * net.bound().k_sub
 
 
+def test_a_changed_scale_of_a_block_is_noticed():
+    net = GloroNet(deep_body(), 0.1, (1, 8, 8))
+    before = net.bound().k_sub
+    net.body[4].scale *= 3
+    assert net.bound().k_sub > before
+
+
 def test_unit_rows_certify_as_the_rows_that_they_compute():
     torch.manual_seed(0)
     body = nn.Sequential(nn.Flatten(), nets.UnitLinear(6, 4))

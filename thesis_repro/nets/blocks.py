@@ -76,6 +76,8 @@ class LinearResidual(nn.Module):
     Hu et al. 2023 (the linear residual block).
     """
 
+    scale: Tensor
+
     def __init__(
         self,
         channels: int,
@@ -86,7 +88,7 @@ class LinearResidual(nn.Module):
         super().__init__()
         if kernel % 2 == 0:
             raise ValueError(f"the kernel of a residual block needs an odd size, got {kernel}")
-        self.scale = float(scale)
+        self.register_buffer("scale", torch.tensor(float(scale)))
         self.padding = kernel // 2
         self.weight = nn.Parameter(torch.empty(channels, channels, kernel, kernel))
         self.gain = nn.Parameter(torch.ones(channels))
