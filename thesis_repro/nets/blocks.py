@@ -56,15 +56,14 @@ class LinearResidual(nn.Module):
 
     The kernel I + scale gain W is merged before it is applied, so that the block has the exact
     Lipschitz constant of one convolution, where a sum of two maps would get 1 + ||branch||.
+    `weight` (channels, channels, kernel, kernel), `gain` (channels,), per output, and `bias`
+    (channels,) are trained.
 
     Parameters
     ----------
     channels : of input and output
     scale : fixed factor of the branch; depth ** -0.5 in a net of so many blocks
     kernel : odd size; zero padding keeps height and width
-
-    `weight` (channels, channels, kernel, kernel), `gain` (channels,), per output, and `bias`
-    (channels,) are trained.
 
     Raises
     ------

@@ -158,7 +158,7 @@ def _remembered(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[
     """Remember weights, buffers and the optimizer's state; the call returned puts them back."""
     kept = [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
     states = {
-        p: {name: value.clone() for name, value in state.items()}
+        p: {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
         for p, state in optimizer.state.items()
     }
 
@@ -168,6 +168,7 @@ def _remembered(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[
             tensor.copy_(value)
         for p, state in optimizer.state.items():
             for name, value in state.items():
+                assert isinstance(value, Tensor)
                 first = torch.full_like(value, float(name == "mu_product"))  # 1 before any step
                 value.copy_(states.get(p, {}).get(name, first))
 
