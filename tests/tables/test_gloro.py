@@ -192,7 +192,7 @@ def test_an_epoch_is_timed_by_steps_and_memory_by_what_is_held(monkeypatch):
         del kept
         return again + 1  # at most two at once
 
-    assert gloro_training.peak_bytes(hold, "cpu") == pytest.approx(8e6, rel=0.01)
+    assert gloro_training.most_held(hold, "cpu") == pytest.approx(8e6, rel=0.01)
 
 
 def test_a_followed_training_ends_where_the_plain_one_does(monkeypatch, tmp_path):

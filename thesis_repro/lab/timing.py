@@ -68,9 +68,7 @@ def each(calls: Sequence[Callable[[], object]]) -> Timing:
     return _summary([clocked(call) for call in calls])
 
 
-def clocked(
-    call: Callable[[], object], clock: Callable[[], float] = time.perf_counter
-) -> float:
+def clocked(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds of one call, up to the end of what it started on a GPU."""
     _synchronize()
     began = clock()

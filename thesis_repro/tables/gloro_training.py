@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from thesis_repro import nets, training
 from thesis_repro.lab.engine import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.lab.timing import interleaved
+from thesis_repro.lab.timing import interleaved, peak
 from thesis_repro.robustness import GloroNet, attacks, gloro
 from thesis_repro.tables.spec import Column, Plan, Quoted, Row, Table, TableSpec
 from thesis_repro.training import Loss, steps
@@ -68,15 +68,15 @@ def measure(config: StepsConfig) -> Result:
     with nets.fused(config.net != "2c2f") as fused:
         clock = time.perf_counter if config.device == "cuda" else time.process_time
         timings = interleaved(calls, config.repeats, clock=clock)
-        memory = [peak_bytes(call, config.device) for call in calls]
+        memory = [most_held(call, config.device) for call in calls]
     count = math.ceil(images / config.batch)
     found = {
         name: {
             "seconds": timing.seconds * count,
             "ratio": timing.seconds / timings[0].seconds,
-            "memory": peak / 2**20,
+            "memory": held / 2**20,
         }
-        for name, timing, peak in zip(LOSSES, timings, memory, strict=True)
+        for name, timing, held in zip(LOSSES, timings, memory, strict=True)
     }
     return Result({"methods": found, "fused": fused})
 
@@ -118,28 +118,11 @@ def _step(config: StepsConfig, loss: Loss, x: Tensor, y: Tensor) -> Callable[[],
     return run
 
 
-def peak_bytes(call: Callable[[], object], device: str) -> int:
-    """The most memory that a call holds at once, beyond what was held before it.
-
-    On a CPU by the allocations that torch's profiler sees, so that it does not depend on what the
-    process keeps back.
-    """
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+def most_held(call: Callable[[], object], device: str) -> int:
+    """The most bytes that a call holds at once, beyond what was held before it."""
+    with peak(device) as found:
         call()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
-        call()
-    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = most = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        most = max(most, held)
-    return most
+    return found.bytes
 
 
 def cells(profile: Profile) -> Plan:
