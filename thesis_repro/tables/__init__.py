@@ -27,6 +27,11 @@ REGISTRY = {
     "relaxed-groupings": "thesis_repro.tables.relaxed_groupings:RELAXED_GROUPINGS",
     "relaxed-rejection": "thesis_repro.tables.relaxed:RELAXED_REJECTION",
     "influence-axioms": "thesis_repro.tables.influence:INFLUENCE_AXIOMS",
+    "membership-calibrated": "thesis_repro.tables.membership:MEMBERSHIP_CALIBRATED",
+    "membership-dp": "thesis_repro.tables.membership:MEMBERSHIP_DP",
+    "membership-low-fpr": "thesis_repro.tables.membership:MEMBERSHIP_LOW_FPR",
+    "membership-mnist": "thesis_repro.tables.membership:MEMBERSHIP_MNIST",
+    "membership-sets": "thesis_repro.tables.membership:MEMBERSHIP_SETS",
     "gloro-speed": "thesis_repro.tables.speed:GLORO_SPEED",
 }
 

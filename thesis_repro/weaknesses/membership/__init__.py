@@ -1,0 +1,50 @@
+"""Membership inference: was this point in the training set?
+
+Defined in the chapter weaknesses/membership. Scores are higher for members.
+"""
+
+from thesis_repro.weaknesses.membership.black_box import (
+    ShadowAttack,
+    loss_threshold,
+    losses,
+    naive,
+    shadow,
+)
+from thesis_repro.weaknesses.membership.calibration import best_accuracy, for_precision
+from thesis_repro.weaknesses.membership.game import Outcome, at_fpr, auc, check_splits, judge
+from thesis_repro.weaknesses.membership.gaussian import GaussianGame, optimum
+from thesis_repro.weaknesses.membership.white_box import (
+    GeneralWB,
+    Whitening,
+    bayes_wb,
+    displacement,
+    expected_margin,
+    expected_residual,
+)
+from thesis_repro.weaknesses.membership.yardsticks import lira, rmia, scaled
+
+__all__ = [
+    "GaussianGame",
+    "GeneralWB",
+    "Outcome",
+    "ShadowAttack",
+    "Whitening",
+    "at_fpr",
+    "auc",
+    "bayes_wb",
+    "best_accuracy",
+    "check_splits",
+    "displacement",
+    "expected_margin",
+    "expected_residual",
+    "for_precision",
+    "judge",
+    "lira",
+    "loss_threshold",
+    "losses",
+    "naive",
+    "optimum",
+    "rmia",
+    "scaled",
+    "shadow",
+]

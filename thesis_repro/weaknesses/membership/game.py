@@ -1,0 +1,178 @@
+"""The membership game: who is judged, and how answers and scores are counted.
+
+A score is higher for members. A point is claimed as a member when its score lies above a
+threshold; equal scores are claimed together or not at all.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+ENOUGH_FALSE_ALARMS = 10
+"""A false-positive rate is measurable where it allows so many false alarms."""
+
+
+def check_splits(members: ArrayLike, non_members: ArrayLike, pool: ArrayLike = ()) -> None:
+    """See that the game is fair: balanced, and no index in two parts.
+
+    Parameters
+    ----------
+    members, non_members : (n,) int, indices of the points that are judged
+    pool : (k,) int, indices that proxies and shadows train on
+
+    Raises
+    ------
+    ValueError
+        If a part repeats an index, shares one with another part, or members and non-members
+        differ in number.
+    """
+    parts = {"members": members, "non-members": non_members, "the pool": pool}
+    index = {name: np.asarray(part, np.int64) for name, part in parts.items()}
+    if len(index["members"]) != len(index["non-members"]) or not len(index["members"]):
+        raise ValueError(
+            f"the game needs as many members as non-members, got {len(index['members'])} and "
+            f"{len(index['non-members'])}"
+        )
+    seen: dict[int, str] = {}
+    for name, part in index.items():
+        for i in part.tolist():
+            if i in seen:
+                where = f"twice in {name}" if seen[i] == name else f"in {seen[i]} and {name}"
+                raise ValueError(f"splits overlap: point {i} is {where}")
+            seen[i] = name
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Answers counted: how many members and non-members there are, and were claimed."""
+
+    members: int
+    non_members: int
+    true_claims: int
+    false_claims: int
+
+    @property
+    def claims(self) -> int:
+        """Points that were called members."""
+        return self.true_claims + self.false_claims
+
+    @property
+    def right(self) -> int:
+        """Points that were called what they are."""
+        return self.true_claims + self.non_members - self.false_claims
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return self.right / (self.members + self.non_members)
+
+    @property
+    def precision(self) -> float:
+        """Share of members among the claimed; NaN where nothing is claimed."""
+        return self.true_claims / self.claims if self.claims else math.nan
+
+    @property
+    def recall(self) -> float:
+        """Share of the members that were claimed: the true-positive rate."""
+        return self.true_claims / self.members
+
+    @property
+    def fpr(self) -> float:
+        """Share of the non-members that were claimed: the false-positive rate."""
+        return self.false_claims / self.non_members
+
+
+def judge(claimed: ArrayLike, member: ArrayLike) -> Outcome:
+    """Count answers against the truth.
+
+    Parameters
+    ----------
+    claimed, member : (n,) bool
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, or there are not as many members as non-members.
+    """
+    said, truth = np.asarray(claimed, bool), balanced(member)
+    if said.shape != truth.shape:
+        raise ValueError(f"answers have shape {said.shape}, the truth {truth.shape}")
+    return Outcome(
+        int(truth.sum()), int((~truth).sum()), int((said & truth).sum()), int((said & ~truth).sum())
+    )
+
+
+def balanced(member: ArrayLike) -> Bools:
+    """The truth of a game as bool.
+
+    Raises
+    ------
+    ValueError
+        Unless half of the points are members.
+    """
+    truth = np.asarray(member, bool)
+    if truth.ndim != 1 or 2 * truth.sum() != len(truth) or not len(truth):
+        raise ValueError(
+            f"the game needs as many members as non-members, got {int(truth.sum())} members among "
+            f"{truth.size} points"
+        )
+    return truth
+
+
+def scored(scores: ArrayLike, member: ArrayLike) -> tuple[Floats, Bools]:
+    """Scores (n,) and truth of a game.
+
+    Raises
+    ------
+    ValueError
+        If a score is not finite, lengths differ, or the game is not balanced.
+    """
+    values, truth = np.asarray(scores, float), balanced(member)
+    if values.shape != truth.shape or not np.isfinite(values).all():
+        raise ValueError(
+            f"an attack needs one finite score per point, got shape {values.shape} for "
+            f"{len(truth)} points and {int((~np.isfinite(values)).sum())} that are not finite"
+        )
+    return values, truth
+
+
+def at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> tuple[Outcome, bool]:
+    """The attack with the lowest threshold that keeps the false-positive rate at or below `fpr`.
+
+    Ties at the threshold are not claimed, so the realised rate may lie below the wanted one.
+
+    Returns
+    -------
+    Outcome
+    bool
+        Whether the rate is measurable: it allows at least 10 false alarms among these points.
+
+    Raises
+    ------
+    ValueError
+        As :func:`scored`, and unless 0 < fpr < 1.
+    """
+    values, truth = scored(scores, member)
+    if not 0 < fpr < 1:
+        raise ValueError(f"a false-positive rate needs to lie in (0, 1), got {fpr}")
+    alarms = np.sort(values[~truth])[::-1]
+    allowed = math.floor(fpr * len(alarms) + 1e-9)
+    # claiming what lies above the first alarm that is one too many
+    threshold = alarms[allowed]
+    return judge(values > threshold, truth), allowed >= ENOUGH_FALSE_ALARMS
+
+
+def auc(scores: ArrayLike, member: ArrayLike) -> float:
+    """Area under the ROC curve: the chance that a member scores above a non-member.
+
+    Ties count one half, so constant scores give 1/2.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    values, truth = scored(scores, member)
+    return float(roc_auc_score(truth, values))

@@ -1,0 +1,275 @@
+"""White-box attacks: what the target's weights say about a point, beyond its outputs.
+
+A training step moves a layer's weights along (influence of its units) x (its input). A point that
+was trained on therefore meets, in the target, weights that lean towards itself. `displacement`
+measures that lean, feature by feature, in units of the noise that other points leave.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from thesis_repro.explanations.influence import Cut
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+CLIP = 5.0
+"""Evidence farther from its mean than so many standard deviations counts as that far."""
+
+
+def bayes_wb(
+    weights: ArrayLike,
+    bias: ArrayLike,
+    proxy_weights: ArrayLike,
+    proxy_bias: ArrayLike,
+    x: ArrayLike,
+    labels: ArrayLike,
+) -> Floats:
+    """Log-odds of membership for a linear model: its class score less that of the proxies.
+
+    Where the classes are Gaussian and the model is the one that maximises likelihood, this is the
+    best attack, up to terms of order 1/n.
+
+    Parameters
+    ----------
+    weights, bias : (classes, d) and (classes,), of the target
+    proxy_weights, proxy_bias : the same of a proxy, or (k, classes, d) and (k, classes) of
+        several, which are averaged; or the true ones of the population
+    x, labels : (n, d) and (n,)
+
+    Returns
+    -------
+    (n,); a member is more likely than not above 0
+
+    Raises
+    ------
+    ValueError
+        On shapes that do not fit.
+
+    References
+    ----------
+    Leino and Fredrikson 2020, section 3 (Bayes-WB); derived again in the chapter.
+    """
+    w, b = np.asarray(weights, float), np.asarray(bias, float)
+    proxies = np.asarray(proxy_weights, float), np.asarray(proxy_bias, float)
+    z, y = np.asarray(x, float), np.asarray(labels)
+    fits = (
+        w.ndim == 2
+        and b.shape == w.shape[:1]
+        and proxies[0].shape[-2:] == w.shape
+        and proxies[1].shape == proxies[0].shape[:-1]
+        and z.shape[1:] == w.shape[1:]
+        and y.shape == z.shape[:1]
+    )
+    if not fits:
+        raise ValueError(
+            f"bayes_wb needs weights (classes, d), bias (classes,), proxies alike, x (n, d) and "
+            f"labels (n,), got {w.shape}, {b.shape}, {proxies[0].shape}, {proxies[1].shape}, "
+            f"{z.shape} and {y.shape}"
+        )
+    moved = w - proxies[0].reshape(-1, *w.shape).mean(0)
+    shift = b - proxies[1].reshape(-1, *b.shape).mean(0)
+    return np.asarray((z * moved[y]).sum(1) + shift[y])
+
+
+@dataclass
+class Whitening:
+    """Centre features per class, and divide by their covariance within classes.
+
+    The covariance S is pooled over classes and gets `ridge` times its mean eigenvalue on its
+    diagonal. In the Gaussian case this is the weight 1/variance of the best attack; in a net it
+    takes out the directions in which all points push the weights.
+
+    Parameters
+    ----------
+    ridge : >= 0; stands for the random start of the weights, which is noise too
+    """
+
+    ridge: float = 0.1
+    means: Tensor = field(default_factory=lambda: torch.zeros(0))
+    inverse: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+    def fit(self, features: Tensor, labels: Tensor, classes: int) -> Self:
+        """Estimate from the adversary's points: features (n, ...), labels (n,).
+
+        Raises
+        ------
+        ValueError
+            If a class is absent, or the covariance cannot be inverted.
+        """
+        flat = features.flatten(1).double()
+        count = torch.bincount(labels, minlength=classes)
+        if (count == 0).any():
+            absent = int((count == 0).nonzero()[0])
+            raise ValueError(
+                f"class {absent} is absent from the points that whitening is fitted on"
+            )
+        sums = torch.zeros(classes, flat.shape[1], dtype=torch.float64, device=flat.device)
+        self.means = sums.index_add_(0, labels, flat) / count[:, None]
+        centred = flat - self.means[labels]
+        covariance = centred.T @ centred / len(flat)
+        covariance.diagonal().add_(self.ridge * covariance.diagonal().mean())
+        try:
+            self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
+        except RuntimeError as error:
+            raise ValueError(
+                f"the covariance of {flat.shape[1]} features over {len(flat)} points is singular; "
+                f"whitening needs ridge > 0 or more points"
+            ) from error
+        return self
+
+    def transform(self, features: Tensor, labels: Tensor) -> Tensor:
+        """S^-1 (h - class mean), shaped like the features (n, ...)."""
+        centred = features.flatten(1).double() - self.means[labels]
+        return (centred @ self.inverse).to(features.dtype).reshape(features.shape)
+
+
+def displacement(
+    model: nn.Sequential,
+    slice: str,
+    x: Tensor,
+    labels: Tensor,
+    whitening: Whitening,
+    *,
+    batch_size: int = 500,
+) -> Tensor:
+    """How far the target's local linear model leans towards each point, for every class.
+
+    For class c it is the sum over the features h of the slice of (influence of the feature on
+    logit c, at the point) x (whitened deviation of the feature from its class). All classes come
+    from one forward-mode derivative along the whitened deviation.
+
+    Parameters
+    ----------
+    model : nn.Sequential, in eval mode
+    slice : name of the layer whose output is h; "" for the input
+    x, labels : (n, ...) and (n,)
+    whitening : fitted on the same slice of the same model, on the adversary's points
+
+    Returns
+    -------
+    (n, classes)
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode or not sequential, or there is no such layer.
+
+    References
+    ----------
+    After Leino and Fredrikson 2020, section 4; whitening is ours.
+    """
+    if not isinstance(model, nn.Sequential):
+        raise ValueError(f"displacement needs an nn.Sequential, got {type(model).__name__}")
+    cut = Cut(model, slice)
+    after = model[int(slice) + 1 :] if slice else model
+    found = []
+    with torch.no_grad():
+        for part, label in zip(x.split(batch_size), labels.split(batch_size), strict=True):
+            h = cut.activations(part, batch_size)
+            _, moved = torch.func.jvp(after, (h,), (whitening.transform(h, label),))
+            found.append(moved)
+    return torch.cat(found)
+
+
+def expected_margin(labels: ArrayLike, probabilities: ArrayLike) -> Floats:
+    """Weights of logits, (n, classes): the label's less a mean of its likely rivals.
+
+    probabilities : (n, classes), what models that did not see the point are expected to say
+    """
+    p, own = _one_hot(labels, probabilities)
+    rivals = p * (1 - own)
+    return np.asarray(own - rivals / np.maximum(rivals.sum(1, keepdims=True), 1e-300))
+
+
+def expected_residual(
+    labels: ArrayLike, probabilities: ArrayLike, smoothing: float = 0.0
+) -> Floats:
+    """Weights of logits, (n, classes): how training on the point would push them.
+
+    The (smoothed) label less what models that did not see the point say: minus the gradient of
+    the loss. A point that is easy anyway is hardly pushed, and leaves no trace.
+    """
+    p, own = _one_hot(labels, probabilities)
+    return np.asarray((1 - smoothing) * own + smoothing / p.shape[1] - p)
+
+
+def _one_hot(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:
+    p, y = np.asarray(probabilities, float), np.asarray(labels)
+    if p.ndim != 2 or y.shape != p.shape[:1]:
+        raise ValueError(f"needs probabilities (n, classes) and labels (n,): {p.shape}, {y.shape}")
+    return p, np.eye(p.shape[1])[y]
+
+
+class GeneralWB(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """The displacement function, learned: layers, outputs and references combined.
+
+    Logistic regression on all products of two pieces of evidence: where the Gaussian case fixes
+    the log-odds of membership to a quadratic form, this one is fitted to shadow models.
+
+    Parameters
+    ----------
+    C : inverse strength of the penalty
+    random_state : unused, as the fit has no randomness; there for the convention
+
+    Attributes
+    ----------
+    classes_ : (2,) bool
+    model_ : the fitted pipeline
+
+    References
+    ----------
+    After Leino and Fredrikson 2020, section 4 (General-WB, with a neural network there).
+    """
+
+    def __init__(self, *, C: float = 0.1, random_state: Any = None) -> None:
+        self.C = C
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Learn from the shadows' points: X (n, features), y (n,) bool.
+
+        Raises
+        ------
+        ValueError
+            Unless there are members and non-members, and finite evidence for each.
+        """
+        x, member = np.asarray(X, float), np.asarray(y, bool)
+        if x.ndim != 2 or member.shape != x.shape[:1] or not np.isfinite(x).all():
+            raise ValueError(
+                f"general_wb needs finite evidence (n, features) and members (n,), got {x.shape} "
+                f"and {member.shape}"
+            )
+        if not 0 < member.sum() < len(member):
+            raise ValueError(
+                f"general_wb learns from members and non-members, got {int(member.sum())} and "
+                f"{int((~member).sum())}"
+            )
+        self.classes_ = np.array([False, True])
+        self.model_ = make_pipeline(
+            StandardScaler(),
+            FunctionTransformer(np.clip, kw_args={"a_min": -CLIP, "a_max": CLIP}),
+            PolynomialFeatures(2, include_bias=False),
+            StandardScaler(),
+            LogisticRegression(C=self.C, max_iter=500),
+        ).fit(x, member)
+        return self
+
+    def score_samples(self, X: ArrayLike) -> Floats:
+        """Probability of membership, (n,)."""
+        check_is_fitted(self)
+        return np.asarray(self.model_.predict_proba(np.asarray(X, float))[:, 1])
+
+    def predict(self, X: ArrayLike) -> Bools:
+        """Whether membership is more likely than not, (n,) bool."""
+        return np.asarray(self.score_samples(X) > 0.5)
