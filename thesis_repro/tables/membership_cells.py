@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from thesis_repro.explanations.influence import Cut
 from thesis_repro.lab.engine import Cell, Result, compute
 from thesis_repro.weaknesses.membership import (
     black_box,
@@ -88,7 +89,7 @@ def observe(config: Observation) -> Result:
     arrays = {"logits": logits}
     spare = slice(len(part.universe) + len(part.pool), None)
     for name in SLICES[config.victim.net]:
-        features = white_box.Cut(net, name).activations(x[spare], 500)
+        features = Cut(net, name).activations(x[spare], 500)
         whitening = white_box.Whitening(config.ridge).fit(features, y[spare], logits.shape[1])
         arrays[name] = white_box.displacement(net, name, x, y, whitening)
     return Result({}, {name: value.float().cpu().numpy() for name, value in arrays.items()})
@@ -139,12 +140,12 @@ class Arena:
     Raises
     ------
     ValueError
-        With fewer than three shadows: each is attacked with two others as references.
+        With fewer than four shadows: each is attacked with three others as references.
     """
 
     def __init__(self, config: Contest) -> None:
-        if config.shadows < 3:
-            raise ValueError(f"a contest needs at least 3 shadows, got {config.shadows}")
+        if config.shadows < 4:
+            raise ValueError(f"a contest needs at least 4 shadows, got {config.shadows}")
         self.config = config
         everything = victims.points(config.victim.dataset)
         self.parts = parts(len(everything), config.victim.n)
@@ -319,8 +320,7 @@ class Guesses:
         if name == LOSS:
             return -black_box.losses(view.seen["logits"], labels, self.smoothing)
         if name == SHADOW:
-            found = self.learned[out][0].score_samples(probabilities(view.seen["logits"]), labels)
-            return found
+            return self.learned[out][0].score_samples(probabilities(view.seen["logits"]), labels)
         if name in (OFFLINE, ONLINE):
             known = np.array([confidence(r, labels) for r in view.references])
             # a shadow's points that every reference contains are left out of the thresholds
@@ -340,7 +340,7 @@ class Guesses:
             expected = out_mean(
                 [probabilities(r["logits"]) for r in view.references], view.contains
             )
-            weights = white_box.expected_margin(labels, expected)
+            weights = white_box.expected_residual(labels, expected, self.smoothing)
             return np.asarray((view.seen[self.slices[0]] * weights).sum(1))
         return self.learned[out][1].score_samples(self._evidence(view))
 
@@ -350,9 +350,9 @@ SCORED = (LOSS, SHADOW, OFFLINE, ONLINE, RMIA, DISPLACED, GENERAL)
 
 def fair(view: View) -> Bools:
     """Points with a reference that does not contain them, thinned to a balanced game."""
-    usable = ~view.contains.all(0)
+    usable: Bools = ~np.asarray(view.contains.all(0))
     fewest = min(int((usable & view.member).sum()), int((usable & ~view.member).sum()))
-    kept = np.zeros(len(usable), bool)
+    kept: Bools = np.zeros(len(usable), np.bool_)
     for part in (usable & view.member, usable & ~view.member):
         kept[np.flatnonzero(part)[:fewest]] = True
     return kept

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from thesis_repro import data
 from thesis_repro.data import Split
 from thesis_repro.explanations import subjects
+from thesis_repro.explanations.influence import Cut
 from thesis_repro.lab.engine import Cell, Result, compute
 from thesis_repro.tables.membership_cells import (
     RIDGE,
@@ -158,7 +159,7 @@ def salience(seed: int = 0) -> dict[str, tuple[Floats, Floats]]:
     found = {}
     for pink in (True, False):
         net = subjects.trained(replace(subjects.COLOURED, pink=pink, seed=seed))
-        features = white_box.Cut(net, FLAT).activations(rest.x)
+        features = Cut(net, FLAT).activations(rest.x)
         whitening = white_box.Whitening(RIDGE).fit(features, rest.y, 5)
         scores = []
         for x in (marked, others):

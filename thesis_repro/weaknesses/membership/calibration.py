@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import beta
 
 from thesis_repro.weaknesses.membership.game import scored
 
@@ -13,9 +14,7 @@ ENOUGH_CLAIMS = 400
 """With fewer claimed points a precision is not known to five points."""
 
 
-def _ladder(
-    scores: ArrayLike, member: ArrayLike
-) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+def _ladder(scores: ArrayLike, member: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """Thresholds, each just below a distinct score, with the claims and true claims above it."""
     values, truth = scored(scores, member)
     order = np.argsort(-values, kind="stable")
@@ -26,7 +25,7 @@ def _ladder(
     thresholds = np.append((ranked[last[:-1]] + following[:-1]) / 2, -np.inf)
     # halfway between neighbours can round up to the higher one, which would then not be claimed
     thresholds = np.where(thresholds < ranked[last], thresholds, following)
-    return thresholds, last + 1, true
+    return np.asarray(thresholds, float), np.asarray(last + 1.0), np.asarray(true, float)
 
 
 def best_accuracy(scores: ArrayLike, member: ArrayLike) -> float:
@@ -53,10 +52,11 @@ def best_accuracy(scores: ArrayLike, member: ArrayLike) -> float:
 def for_precision(
     scores: ArrayLike, member: ArrayLike, precision: float, least: int = ENOUGH_CLAIMS
 ) -> float:
-    """The lowest threshold whose claims reach a precision on points of known membership.
+    """The lowest threshold whose claims surely reach a precision on points of known membership.
 
-    At least `least` points have to be claimed there; infinity where that cannot be had, so that
-    nobody is claimed.
+    Surely: the lower end of their precision's one-sided 95% interval (Clopper-Pearson) is at
+    least the wanted one. At least `least` points have to be claimed there; infinity where that
+    cannot be had, so that nobody is claimed.
 
     Parameters
     ----------
@@ -75,5 +75,6 @@ def for_precision(
             f"calibration needs 1/2 < precision < 1 and least >= 1, got {precision} and {least}"
         )
     thresholds, claims, true = _ladder(scores, member)
-    good = np.flatnonzero((claims >= least) & (true >= precision * claims))
+    lower = beta.ppf(0.05, np.maximum(true, 1), claims - true + 1)
+    good = np.flatnonzero((claims >= least) & (true > 0) & (lower >= precision))
     return float(thresholds[good[-1]]) if len(good) else math.inf

@@ -177,8 +177,7 @@ def displacement(
     with torch.no_grad():
         for part, label in zip(x.split(batch_size), labels.split(batch_size), strict=True):
             h = cut.activations(part, batch_size)
-            _, moved = torch.func.jvp(after, (h,), (whitening.transform(h, label),))
-            found.append(moved)
+            found.append(torch.func.jvp(after, (h,), (whitening.transform(h, label),))[1])
     return torch.cat(found)
 
 

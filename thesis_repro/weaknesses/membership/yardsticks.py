@@ -69,7 +69,7 @@ def lira(
     mean, deviation = _gaussian(found, ~inside, "OUT")
     if not online:
         return np.asarray(-norm.logsf((value - mean) / deviation))
-    lacking = ~inside.any(0)
+    lacking: Bools = ~np.asarray(inside.any(0))
     if lacking.all():
         raise ValueError("online LiRA needs references that contain the points, got none")
     mean_in, deviation_in = _gaussian(found, inside, "IN", lacking)
@@ -97,7 +97,7 @@ def _references(
 def _gaussian(
     found: Floats, chosen: Bools, name: str, lacking: Bools | None = None
 ) -> tuple[Floats, Floats]:
-    """Mean and standard deviation per point over the chosen references; the latter pooled if few."""
+    """Mean and deviation per point over the chosen references; the latter pooled if few."""
     count = chosen.sum(0)
     free = int(np.maximum(count - 1, 0).sum())
     if not free:

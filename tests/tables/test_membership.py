@@ -1,0 +1,194 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from thesis_repro.lab.engine import CellError, Result
+from thesis_repro.lab.profiles import profile
+from thesis_repro.tables import REGISTRY, membership_sets
+from thesis_repro.tables import membership as plans
+from thesis_repro.tables import membership_cells as cells
+from thesis_repro.weaknesses.membership import victims
+
+SMALL = victims.Victim("mnist-5k", "mlp", 200, 2, 0.1, width=16)
+
+
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory):
+    """Small nets, kept in a store of this module."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("THESIS_REPRO_STORE", str(tmp_path_factory.mktemp("store")))
+    yield cells.Arena(cells.Contest(SMALL, (0, 1), 4))
+    patch.undo()
+
+
+def test_no_point_that_is_judged_is_in_a_training_set_of_the_adversary(arena):
+    everything = set(range(5000))
+    part = arena.parts
+    for who in (part.universe, part.pool, part.reserve):
+        assert set(who) <= everything and len(set(who)) == len(who)
+    assert not set(part.universe) & set(part.pool)
+    assert not set(part.reserve) & (set(part.universe) | set(part.pool))
+    view = arena.view("target", 0)
+    assert len(view.references) == 4 and not view.contains.any()
+    online = arena.view("target", 0, online=True)
+    assert len(online.references) == 5
+    np.testing.assert_array_equal(online.contains[4], arena.member["target", 1])
+    shadow = arena.view("shadow", 2)
+    others = [arena.member["shadow", i] for i in (0, 1, 3)]
+    np.testing.assert_array_equal(shadow.contains, others)
+
+
+def test_a_leak_between_the_splits_is_caught(arena):
+    leaky = cells.Arena.__new__(cells.Arena)
+    leaky.__dict__ |= arena.__dict__
+    pool = arena.parts.pool.copy()
+    used = np.flatnonzero(arena.member["shadow", 0])[0]
+    pool[used] = arena.parts.universe[5]
+    leaky.parts = cells.Parts(arena.parts.universe, pool, arena.parts.reserve)
+    with pytest.raises(ValueError, match="splits overlap"):
+        leaky.view("target", 0)
+
+
+def test_thresholds_and_classifiers_do_not_depend_on_the_target_s_members(arena):
+    guesses = cells.Guesses(arena)
+    view = arena.view("target", 0)
+    turned = dataclasses.replace(view, member=~view.member)
+    for name in cells.SCORED:
+        if name != cells.ONLINE:  # uses models that contain the points, by definition
+            np.testing.assert_array_equal(guesses.scores(name, view), guesses.scores(name, turned))
+
+
+def test_evidence_beyond_out_is_the_difference_to_the_mean_of_out_models(arena):
+    view = arena.view("shadow", 0)
+    found = cells.evidence(view, cells.SLICES["mlp"], 0.0)
+    i = int(np.flatnonzero(~view.contains.all(0))[3])
+    out = [
+        cells.confidence(r, view.labels)[i]
+        for r, inside in zip(view.references, view.contains[:, i], strict=True)
+        if not inside
+    ]
+    expected = cells.confidence(view.seen, view.labels)[i] - np.mean(out)
+    assert found["confidence beyond OUT"][i] == pytest.approx(expected)
+    assert all(np.isfinite(v).all() for v in found.values())
+
+
+def test_a_contest_is_deterministic_and_counts_what_it_says(arena):
+    first, second = cells.contest(arena.config), cells.contest(arena.config)
+    assert first.values == second.values
+    for target in first.values["targets"]:
+        assert set(target["attacks"]) == set(cells.ATTACKS)
+        gap = (target["train"]["k"] - target["test"]["k"]) / 200
+        naive = target["attacks"]["naive"]["accuracy"]
+        assert naive["k"] / naive["n"] == pytest.approx(0.5 + gap / 2)
+        for counted in target["calibrated"].values():
+            assert counted["claims"] == counted["precision"]["n"]
+    for name, scores in first.arrays.items():
+        np.testing.assert_array_equal(scores, second.arrays[name])
+
+
+def test_too_few_shadows_or_points_are_refused():
+    with pytest.raises(ValueError, match="at least 4 shadows, got 3"):
+        cells.Arena(cells.Contest(SMALL, (0,), 3))
+    with pytest.raises(ValueError, match="leaves nothing of 40 points"):
+        cells.parts(40, 10)
+    with pytest.raises(CellError, match=r"4n = 8000"):
+        plans.compute(victims.cell(dataclasses.replace(SMALL, n=2000)))
+
+
+def counts(k, n):
+    return {"k": k, "n": n}
+
+
+def answered(accuracy):
+    many = {"tpr": counts(30, 1000), "fpr": counts(10, 1000), "measurable": True}
+    few = many | {"measurable": False}
+    return {
+        "accuracy": counts(accuracy, 2000),
+        "precision": counts(300, 500),
+        "recall": counts(300, 1000),
+        "auc": 0.6,
+        "1%": many,
+        "0.1%": few,
+    }
+
+
+def contested(targets=3, claims=500):
+    one = {
+        "train": counts(1000, 1000),
+        "test": counts(989, 1000),
+        "attacks": {name: answered(1100) for name in cells.ATTACKS},
+        "calibrated": {
+            p: {"precision": counts(300, claims), "recall": counts(300, 1000), "claims": claims}
+            for p in ("60", "70", "80", "90")
+        },
+    }
+    return Result({"targets": [one] * targets})
+
+
+def test_assembly_averages_targets_and_says_what_cannot_be_measured():
+    row = (plans.PLAIN, cells.GENERAL)
+    (record,) = plans.assemble_attacks(None, {row: [contested()]}).values()
+    assert record["gap"] == pytest.approx(1.1) and record["accuracy"] == pytest.approx(55.0)
+    assert record["precision"] == 60.0 and "3 targets" in record["interval"]
+    (record,) = plans.assemble_low_fpr(None, {row: [contested()]}).values()
+    assert record["tpr1"] == 3.0 and record["fpr1"] == 1.0 and "tpr01" not in record
+    assert record["note"] == "0.1% not measurable at n = 1,000"
+    assert record["tpr1_low"] < 3.0 < record["tpr1_high"]
+    wanted = (plans.PLAIN, "60%")
+    (record,) = plans.assemble_calibrated(None, {wanted: [contested()]}).values()
+    assert record["claims"] == 500 and "note" not in record
+    (record,) = plans.assemble_calibrated(None, {wanted: [contested(claims=399)]}).values()
+    assert "too few" in record["note"]
+    (record,) = plans.assemble_calibrated(None, {wanted: [contested(claims=0)]}).values()
+    assert np.isnan(record["precision"])
+
+
+def test_the_trend_can_fail():
+    frame = pd.DataFrame(
+        [
+            (training, attack, value)
+            for training in plans.TRAININGS
+            for attack, value in ((cells.NAIVE, 51.0), (cells.SHADOW, 52.0), (cells.GENERAL, 55.0))
+        ],
+        columns=["training", "attack", "accuracy"],
+    )
+    assert plans.order_holds(frame)
+    frame.loc[5, "accuracy"] = 52.0
+    assert not plans.order_holds(frame)
+
+
+def test_the_gaussian_rows_stay_within_a_point_of_the_optimum():
+    config = membership_sets.GaussianConfig(100, 100, 5, 40, 10, 0)
+    result = membership_sets.gaussians(config)
+    found = {name: result.arrays[f"{name}.accuracy"].mean() for name in plans.GAUSSIAN_ATTACKS}
+    optimum = result.values["optimum"]
+    assert found[membership_sets.TRUE_MEANS] == pytest.approx(optimum, abs=0.01)
+    assert found["naive"] < found[membership_sets.PROXIES] < optimum
+    half = 0.5 + result.arrays["gap"] / 2
+    np.testing.assert_allclose(result.arrays["naive.accuracy"], half, atol=1e-12)
+
+
+TABLES = [getattr(plans, n) for n in dir(plans) if n.startswith("MEMBERSHIP_")]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.spec.name)
+def test_plans_name_rows_of_their_specs_and_paper_has_five_targets(table):
+    module, _, attribute = REGISTRY[table.spec.name].partition(":")
+    assert module == plans.__name__ and getattr(plans, attribute) is table
+    quick, paper = (table.cells(profile(name)) for name in ("quick", "paper"))
+    for plan in (quick, paper):
+        assert all(len(row) == len(table.spec.keys) for row, _ in plan)
+    assert list(dict.fromkeys(row for row, _ in paper)) == list(table.spec.rows)
+    assert {c.row for c in table.spec.claims} <= set(table.spec.rows)
+    assert len(plans.targets(profile("paper"))) >= 5
+
+
+def test_without_opacus_the_private_rows_are_not_run(monkeypatch):
+    monkeypatch.setattr(plans.private, "available", lambda: False)
+    plan = dict(plans.dp_cells(profile("quick")))
+    assert [row[0] for row, cell in plan.items() if cell is None] == [
+        "DP-SGD, ε = 1",
+        "DP-SGD, ε = 16",
+    ]
