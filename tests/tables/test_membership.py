@@ -19,7 +19,7 @@ def arena(tmp_path_factory):
     """Small nets, kept in a store of this module."""
     patch = pytest.MonkeyPatch()
     patch.setenv("THESIS_REPRO_STORE", str(tmp_path_factory.mktemp("store")))
-    yield cells.Arena(cells.Contest(SMALL, (0, 1), 4))
+    yield cells.Arena(cells.Contest(SMALL, (0, 1, 2), 4))
     patch.undo()
 
 
@@ -33,7 +33,7 @@ def test_no_point_that_is_judged_is_in_a_training_set_of_the_adversary(arena):
     view = arena.view("target", 0)
     assert len(view.references) == 4 and not view.contains.any()
     online = arena.view("target", 0, online=True)
-    assert len(online.references) == 5
+    assert len(online.references) == 6
     np.testing.assert_array_equal(online.contains[4], arena.member["target", 1])
     shadow = arena.view("shadow", 2)
     others = [arena.member["shadow", i] for i in (0, 1, 3)]
@@ -174,7 +174,9 @@ TABLES = [getattr(plans, n) for n in dir(plans) if n.startswith("MEMBERSHIP_")]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.spec.name)
-def test_plans_name_rows_of_their_specs_and_paper_has_five_targets(table):
+def test_plans_name_rows_of_their_specs_and_paper_has_five_targets(table, monkeypatch):
+    monkeypatch.setattr(plans.data, "available", lambda name: True)
+    monkeypatch.setattr(plans.data, "fingerprint", lambda name: f"hash of {name}")
     module, _, attribute = REGISTRY[table.spec.name].partition(":")
     assert module == plans.__name__ and getattr(plans, attribute) is table
     quick, paper = (table.cells(profile(name)) for name in ("quick", "paper"))

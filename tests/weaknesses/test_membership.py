@@ -196,7 +196,7 @@ def simulated_optimum(d, n, runs, seed=0):
 
 @pytest.mark.parametrize(("d", "n"), [(20, 5), (100, 100), (60, 400)])
 def test_the_optimum_is_what_the_likelihood_ratio_reaches(d, n):
-    assert membership.optimum(d, n) == pytest.approx(simulated_optimum(d, n, 400), abs=0.004)
+    assert membership.optimum(d, n) == pytest.approx(simulated_optimum(d, n, 200), abs=0.006)
 
 
 def test_the_optimum_is_near_its_first_order_and_has_limits():
@@ -283,7 +283,7 @@ def test_whitening_names_what_it_lacks():
 def test_the_displacement_sees_a_planted_memory():
     """Add to the first layer what one step on each member adds, and to a twin nothing."""
     generator = torch.Generator().manual_seed(5)
-    n, d = 100, 200
+    n, d = 30, 200
     x = torch.randn(2 * n + 400, d, dtype=torch.float64, generator=generator)
     y = torch.arange(len(x)) % 3
     member = np.arange(2 * n) < n
@@ -293,13 +293,13 @@ def test_the_displacement_sees_a_planted_memory():
         with torch.no_grad():
             first, last = net[1], net[3]
             push = last.weight[y[:n]] * (first(x[:n]) > 0)
-            first.weight += 0.15 * planted * push.T @ x[:n]
+            first.weight += 0.1 * planted * push.T @ x[:n]
         whitening = membership.Whitening(0.1).fit(x[2 * n :], y[2 * n :], 3)
         moved = membership.displacement(net, "0", x[: 2 * n], y[: 2 * n], whitening)
         scores = moved[torch.arange(2 * n), y[: 2 * n]].numpy()
         found[planted] = membership.auc(scores, member)
     assert found[True] > 0.8
-    assert 0.35 < found[False] < 0.65
+    assert 0.3 < found[False] < 0.7
 
 
 def test_a_net_in_training_mode_is_refused():

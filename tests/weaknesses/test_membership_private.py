@@ -6,7 +6,7 @@ from thesis_repro.weaknesses.membership import private, victims
 from thesis_repro.weaknesses.membership.victims import Victim
 
 
-def points(n=120):
+def points(n=60):
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(n) % 2
     x = torch.rand(n, 1, 4, 4, generator=generator) * 0.5

@@ -370,7 +370,7 @@ def contest(config: Contest) -> Result:
     for index in config.targets:
         view = arena.view("target", index)
         scores = {name: guesses.scores(name, view) for name in SCORED if name != ONLINE}
-        if len(config.targets) > 1:
+        if len(config.targets) > 2:  # else no point has two models that contain it
             scores[ONLINE] = guesses.scores(ONLINE, arena.view("target", index, online=True))
         claims = {name: found > guesses.thresholds[name] for name, found in scores.items()}
         claims[NAIVE] = black_box.naive(view.seen["logits"], view.labels)
