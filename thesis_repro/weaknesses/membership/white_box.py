@@ -5,6 +5,7 @@ was trained on therefore meets, in the target, weights that lean towards itself.
 measures that lean, feature by feature, in units of the noise that other points leave.
 """
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -174,7 +175,9 @@ def displacement(
     cut = Cut(model, slice)
     after = model[int(slice) + 1 :] if slice else model
     found = []
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # the first use of forward mode compiles with a function that torch itself deprecates
+        warnings.simplefilter("ignore", FutureWarning)
         for part, label in zip(x.split(batch_size), labels.split(batch_size), strict=True):
             h = cut.activations(part, batch_size)
             found.append(torch.func.jvp(after, (h,), (whitening.transform(h, label),))[1])
