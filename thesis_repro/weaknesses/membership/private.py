@@ -45,12 +45,12 @@ def fit(
     Returns
     -------
     list of dict
-        epoch, loss and the epsilon spent so far.
+        epoch and loss; the last one has the epsilon spent, by Rényi accounting.
 
     Raises
     ------
     ValueError
-        If Opacus is not installed, epsilon is not positive, or the loss is no number.
+        If Opacus is not installed, epsilon or epochs is not positive, or the loss is no number.
 
     References
     ----------
@@ -58,8 +58,8 @@ def fit(
     """
     if not available():
         raise ValueError("training with privacy needs Opacus: pip install 'thesis-repro[dp]'")
-    if not epsilon > 0:
-        raise ValueError(f"a privacy budget needs epsilon > 0, got {epsilon}")
+    if not epsilon > 0 or epochs < 1:
+        raise ValueError(f"privacy needs epsilon > 0 and epochs >= 1, got {epsilon} and {epochs}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from opacus import PrivacyEngine
@@ -69,7 +69,7 @@ def fit(
         loader = torch.utils.data.DataLoader(
             torch.utils.data.TensorDataset(points.x, points.y), batch_size, generator=generator
         )
-        engine = PrivacyEngine()
+        engine = PrivacyEngine(accountant="rdp")
         device = next(net.parameters()).device
         model, optimizer, private_loader = engine.make_private_with_epsilon(
             module=net.train(),
@@ -94,8 +94,8 @@ def fit(
                 total, count = total + value.item(), count + len(y)
             if not math.isfinite(total):
                 raise ValueError(f"private training diverged in epoch {epoch + 1} of {epochs}")
-            spent = engine.get_epsilon(DELTA)
-            history.append({"epoch": epoch + 1.0, "loss": total / max(count, 1), "epsilon": spent})
+            history.append({"epoch": epoch + 1.0, "loss": total / max(count, 1)})
+        history[-1]["epsilon"] = engine.get_epsilon(DELTA)
         model.to_standard_module()
     net.eval()
     return history
