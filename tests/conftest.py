@@ -10,6 +10,7 @@ from hypothesis import settings
 settings.register_profile("any machine", deadline=None)  # a busy one is not a fault of the code
 settings.load_profile("any machine")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: numbers keep one order
+os.environ.setdefault("THESIS_REPRO_JOBS", "1")  # the tests use the cores themselves
 
 ROOT = Path(__file__).resolve().parent.parent
 

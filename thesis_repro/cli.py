@@ -153,6 +153,9 @@ def run(
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler: tcp://HOST:PORT.")
     ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Cells computed at a time; a timed table takes one.")
+    ] = 1,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget what was computed before.")
     ] = False,
@@ -170,7 +173,7 @@ def run(
     if fresh and finished:
         raise ValueError("--fresh forgets what --finished would record: give one of the two")
     for name in names:
-        options = {"scheduler": scheduler, "fresh": fresh, "finished": finished}
+        options = {"scheduler": scheduler, "jobs": jobs, "fresh": fresh, "finished": finished}
         print(tables.text(tables.record(name, chosen, **options), "md"))
 
 

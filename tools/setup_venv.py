@@ -46,7 +46,8 @@ def install(root):
     print("setting up .venv (some 6 GB with torch; minutes, once)", flush=True)
     if not works(python):
         subprocess.check_call([sys.executable, "-m", "venv", "--clear", venv])
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "install"]
+    # Python compiles a module when it is first imported; most of these 6 GB never are
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--no-compile"]
     quiet = [] if sys.stdout.isatty() else ["--progress-bar", "off"]
     subprocess.check_call(pip + quiet + ["-r", os.path.join(root, "requirements.lock")])
     subprocess.check_call(pip + ["--quiet", "--no-deps", "--no-build-isolation", "-e", root])

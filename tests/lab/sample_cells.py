@@ -1,6 +1,7 @@
 """Cells for tests: quick, and they say when they compute."""
 
 import os
+import signal
 import time
 from dataclasses import dataclass
 
@@ -74,3 +75,9 @@ def matrix(config: Config) -> Result:
     generator = torch.Generator().manual_seed(config.i)
     a = torch.randn(300, 300, generator=generator)
     return Result({"trace": float((a @ a).trace())}, {"product": (a @ a).numpy()})
+
+
+def dying(config: Config) -> Result:
+    """The process goes away without a word, as when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return Result({})

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from sklearn.isotonic import IsotonicRegression
+from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, PINK, REJECTED
@@ -188,5 +188,4 @@ def frontier(frame: Frame, column: str = "vra36") -> Figure:
 def spread(values: Sequence[float], gap: float) -> np.ndarray:
     """Places for labels of ascending values, at least `gap` apart and else as near as can be."""
     steps = gap * np.arange(len(values))
-    found = IsotonicRegression().fit_transform(steps, np.asarray(values) - steps)
-    return np.asarray(found + steps)
+    return np.asarray(isotonic_regression(np.asarray(values) - steps).x + steps)

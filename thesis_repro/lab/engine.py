@@ -206,11 +206,12 @@ def run(
     cells: Sequence[Cell],
     *,
     scheduler: str | None = None,
+    jobs: int = 1,
     fresh: bool = False,
     store: Store | None = None,
     progress: bool = True,
 ) -> list[Result]:
-    """Compute cells, in this process or on a Dask cluster, and return their results in order.
+    """Compute cells, in this process, in several, or on a Dask cluster; results in order.
 
     Finished cells are taken from the store, so an interrupted run goes on where it stopped.
 
@@ -218,6 +219,8 @@ def run(
     ----------
     cells : sequence of Cell
     scheduler : "tcp://HOST:PORT" of a running Dask scheduler, optional
+    jobs : how many cells at a time on this machine, in processes of their own when more than one;
+        a fresh run, and one with cells on a GPU, goes one by one
     fresh : forget stored results of these cells, and of the cells that they use, first
     store : where results are kept; the default store without it
     progress : show a bar
@@ -241,6 +244,10 @@ def run(
         from thesis_repro.lab.cluster import compute_all
 
         outcomes = compute_all(unique, scheduler, store, fresh)
+    elif jobs > 1 and not fresh and all(cell.device == "cpu" for cell in cells):
+        from thesis_repro.lab import workers
+
+        outcomes = workers.compute_all(unique, jobs, store)
     else:
         outcomes = _in_process(unique, store, fresh)
     failures: list[CellError] = []
@@ -256,7 +263,7 @@ def run(
         raise CellError(f"{failures[0]}{rest}; {kept} finished cells are kept") from failures[0]
     results = {key: store.get(key) for key in unique}
     if any(result is None for result in results.values()):  # damaged between writing and reading
-        return run(cells, scheduler=scheduler, store=store, progress=progress)
+        return run(cells, scheduler=scheduler, jobs=jobs, store=store, progress=progress)
     return [result for key in keys if (result := results[key]) is not None]
 
 

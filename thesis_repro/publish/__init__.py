@@ -98,7 +98,7 @@ def build(
         if built(html) == key and (root / "_build" / "source").is_dir():
             say("  pages: unchanged, not rendered again")
             return html / "index.html"
-        with environment(root, store(root)):
+        with environment(root, store(root), jobs=1):
             stage(root, executed)
         return render(root, key, say=say)
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thesis_repro.lab import workers
 from thesis_repro.publish import fingerprint
 from thesis_repro.publish.sources import Run, chapters
 
@@ -89,7 +90,7 @@ def _all(
     say(f"executing {len(due)} of {len(chapters(root))} chapters on {run.profile}")
     start = time.monotonic()
     with (
-        environment(root, store(root)),
+        environment(root, store(root), jobs=min(jobs, len(due))),
         ProcessPoolExecutor(
             min(jobs, len(due)),
             mp_context=multiprocessing.get_context("spawn"),
@@ -121,7 +122,7 @@ def store(root: Path) -> Path:
 
 
 @contextmanager
-def environment(root: Path, cells: Path) -> Iterator[dict[str, str]]:
+def environment(root: Path, cells: Path, *, jobs: int) -> Iterator[dict[str, str]]:
     """Set what the kernels inherit: one thread, no progress bars, the store, a quiet kernel.
 
     Parameters
@@ -130,6 +131,8 @@ def environment(root: Path, cells: Path) -> Iterator[dict[str, str]]:
         The project's folder.
     cells : Path
         The store of cells.
+    jobs : int
+        Chapters that run at a time: each gets its share of the cores.
     """
     ipython = root / "_build" / "ipython"
     config = ipython / "profile_default" / "ipython_kernel_config.py"
@@ -143,6 +146,7 @@ def environment(root: Path, cells: Path) -> Iterator[dict[str, str]]:
         "JUPYTER_PREFER_ENV_PATH": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "THESIS_REPRO_STORE": str(cells),
+        workers.JOBS_VARIABLE: str(max(1, workers.jobs() // jobs)),
     }
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
@@ -254,6 +258,6 @@ def validate(root: Path, *, jobs: int = 2) -> int:
     ]
     with (
         tempfile.TemporaryDirectory(prefix="thesis-repro-") as empty,
-        environment(root, Path(empty)) as env,
+        environment(root, Path(empty), jobs=jobs) as env,
     ):
         return subprocess.run(command, cwd=root, env=env, check=False).returncode

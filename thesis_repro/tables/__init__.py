@@ -89,11 +89,14 @@ def _profile(profile: str, seed: int, device: str) -> "Profile":
 def live(name: str, profile: str = "quick", seed: int = 0, device: str = "cpu") -> "Frame":
     """Measure a table now; what the store has is not computed again.
 
-    A quick run uses the one seed given; a paper run uses its own seeds.
+    A quick run uses the one seed given, and the cores that are free (:func:`lab.workers.jobs`);
+    a paper run uses its own seeds, one after another.
     """
+    from thesis_repro.lab import workers
     from thesis_repro.tables.measure import measure
 
-    return measure(get(name), _profile(profile, seed, device))
+    jobs = workers.jobs() if profile == "quick" else 1
+    return measure(get(name), _profile(profile, seed, device), jobs=jobs)
 
 
 def recorded(name: str, run: str | None = None) -> "Frame":

@@ -261,6 +261,7 @@ CERTIFIERS_COST = Table(
     ),
     cost_cells,
     assemble_cost,
+    timed=True,
 )
 
 
@@ -295,4 +296,5 @@ CERTIFIERS_SCALING = Table(
     ),
     scaling_cells,
     assemble_scaling,
+    timed=True,
 )

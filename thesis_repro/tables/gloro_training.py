@@ -167,4 +167,5 @@ GLORO_TRAINING = Table(
         ),
     ),
     cells,
+    timed=True,
 )

@@ -22,6 +22,7 @@ def measure(
     profile: Profile,
     *,
     scheduler: str | None = None,
+    jobs: int = 1,
     fresh: bool = False,
     finished: bool = False,
     progress: bool = True,
@@ -29,7 +30,7 @@ def measure(
     """Compute a table; finished cells come from the store.
 
     With `finished` nothing is computed: the rows whose cells are all in the store are taken, the
-    others are not run.
+    others are not run. Of the `jobs`, a table that takes the time of its cells uses one.
 
     Raises
     ------
@@ -42,7 +43,13 @@ def measure(
         lacking = {row for row, cell in plan if cell is None or store.get(cell.key) is None}
         plan = [(row, None if row in lacking else cell) for row, cell in plan]
     wanted = [cell for _, cell in plan if cell is not None]
-    results = engine.run(wanted, scheduler=scheduler, fresh=fresh, progress=progress)
+    results = engine.run(
+        wanted,
+        scheduler=scheduler,
+        jobs=1 if table.timed else jobs,
+        fresh=fresh,
+        progress=progress,
+    )
     by_row: dict[Row, list[Result]] = {row: [] for row, _ in plan}
     found = iter(results)
     for row, cell in plan:

@@ -124,11 +124,13 @@ class Table:
 
     cells : the plan of a profile
     assemble : optional, from results by row to one measurement record per row
+    timed : the cells take the time of what they do, so they run one after another
     """
 
     spec: TableSpec
     cells: Callable[[Profile], Plan]
     assemble: Callable[[Profile, Gathered], Mapping[Row, Mapping[str, Any]]] | None = None
+    timed: bool = False
 
 
 @dataclass(frozen=True)

@@ -147,4 +147,5 @@ GLORO_SPEED = Table(
         rows=tuple(_row(what) for what in RATIOS),
     ),
     cells,
+    timed=True,
 )

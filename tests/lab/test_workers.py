@@ -1,0 +1,129 @@
+"""Cells in several processes: the same bytes, each once, failures named, the rest kept."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sample_cells as sample
+from joblib.externals.loky import get_reusable_executor
+from sample_cells import Config
+
+from thesis_repro.lab import engine, workers
+from thesis_repro.lab.engine import Cell, CellError, run
+from thesis_repro.lab.profiles import profile
+from thesis_repro.lab.store import Store
+from thesis_repro.tables.measure import measure
+from thesis_repro.tables.spec import Column, Table, TableSpec
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _stop_workers() -> Iterator[None]:
+    yield
+    get_reusable_executor(max_workers=1).shutdown(wait=True, kill_workers=True)
+
+
+def processes(log: Path) -> set[str]:
+    return {line.split()[2] for line in log.read_text().splitlines()}
+
+
+def test_processes_change_no_byte_and_each_cell_is_computed_once(
+    store: Store, log: Path, tmp_path: Path
+) -> None:
+    cells = [Cell(sample.matrix, Config(i, seconds=0.3, log=str(log))) for i in (1, 2, 3, 2)]
+    many = run(cells, jobs=2)
+    assert len(log.read_text().splitlines()) == 3
+    assert len(processes(log)) == 2
+    alone = run(cells, store=Store(tmp_path / "alone"))
+    for one, other in zip(many, alone, strict=True):
+        assert one.values == other.values
+        assert one.arrays["product"].tobytes() == other.arrays["product"].tobytes()
+    run(cells, jobs=2)  # from the store
+    assert len(log.read_text().splitlines()) == 6
+
+
+def test_a_cell_that_two_use_is_computed_by_one(store: Store, log: Path) -> None:
+    shared = Config(5, seconds=0.5, log=str(log))
+    cells = [Cell(sample.outer, shared), Cell(sample.threads, shared)]
+    results = run(cells, jobs=2)
+    assert results[0].values["more"] == 26
+    assert results[1].values["torch"] == 1
+    assert sum(line.startswith("square") for line in log.read_text().splitlines()) == 1
+
+
+def test_a_failure_is_named_and_the_others_are_kept(store: Store, log: Path) -> None:
+    cells = [Cell(sample.raising, Config(i, log=str(log))) for i in (1, 2, 4)]
+    with pytest.raises(CellError, match=r"no luck with 1; 2 finished cells are kept") as raised:
+        run(cells, jobs=2)
+    cause = raised.value.__cause__
+    assert isinstance(cause, CellError)
+    assert "sample_cells.py" in cause.details  # the worker's traceback
+    assert [store.get(cell.key) is not None for cell in cells] == [False, True, True]
+
+
+def test_a_killed_process_is_one_line_and_the_next_run_goes_on(store: Store, log: Path) -> None:
+    cells = [Cell(sample.dying, Config()), Cell(sample.square, Config(3, log=str(log)))]
+    with pytest.raises(CellError, match="killed, by lack of memory perhaps; finished cells"):
+        run(cells, jobs=2)
+    more = [Cell(sample.square, Config(i, log=str(log))) for i in (3, 4)]
+    assert [r.values["square"] for r in run(more, jobs=2)] == [9, 16]
+
+
+def test_one_missing_cell_and_a_fresh_run_stay_in_this_process(
+    store: Store, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("joblib.Parallel", None)
+    cells = [Cell(sample.square, Config(i, log=str(log))) for i in (1, 2)]
+    run(cells[:1], jobs=2)
+    run(cells, jobs=2)
+    run(cells, jobs=2, fresh=True)
+    assert len(log.read_text().splitlines()) == 4
+
+
+def test_cells_on_a_gpu_go_one_by_one(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joblib.Parallel", None)
+    results = run([Cell(sample.square, Config(i, device="cuda")) for i in (1, 2)], jobs=2)
+    assert [r.values["square"] for r in results] == [1, 4]
+
+
+def test_code_that_was_edited_meanwhile_is_refused(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [Cell(sample.square, Config(i)) for i in (1, 2)]
+    monkeypatch.setattr(engine, "code_version", lambda function: "another")
+    with pytest.raises(CellError, match="the code was edited while it ran"):
+        run(cells, jobs=2)
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_a_table_that_takes_the_time_takes_one_process(
+    store: Store, monkeypatch: pytest.MonkeyPatch, timed: bool
+) -> None:
+    asked: list[int] = []
+    whole = engine.run
+
+    def watched(cells: list[Cell], **options: object) -> list[engine.Result]:
+        asked.append(int(str(options["jobs"])))
+        return whole(cells)
+
+    monkeypatch.setattr("thesis_repro.lab.engine.run", watched)
+    spec = TableSpec(
+        "sample-squares",
+        "Squares.",
+        (Column("i", "i", kind="key"),),
+        (Column("square", "square"),),
+        "sample",
+    )
+    table = Table(spec, lambda _: [(("1",), Cell(sample.square, Config(1)))], timed=timed)
+    measure(table, profile("quick"), jobs=3)
+    assert asked == [1 if timed else 3]
+
+
+def test_the_number_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(workers.JOBS_VARIABLE, "7")
+    assert workers.jobs() == 7
+    monkeypatch.delenv(workers.JOBS_VARIABLE)
+    assert 1 <= workers.jobs() <= workers.MOST
+    for wrong in ("0", "two", "-1", ""):
+        monkeypatch.setenv(workers.JOBS_VARIABLE, wrong)
+        with pytest.raises(ValueError, match=r"needs a whole number of at least 1"):
+            workers.jobs()

@@ -1,0 +1,79 @@
+"""Compute cells in several processes of this machine; results go to the store they share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from thesis_repro.lab.engine import Cell, CellError, compute
+from thesis_repro.lab.store import Store
+
+JOBS_VARIABLE = "THESIS_REPRO_JOBS"
+MOST = 4
+"""A worker holds torch and a data set: more of them than this only on request."""
+
+
+def jobs() -> int:
+    """How many cells to compute at a time: $THESIS_REPRO_JOBS, or the cores, at most four.
+
+    Raises
+    ------
+    ValueError
+        If the variable is not a whole number of at least one.
+    """
+    asked = os.environ.get(JOBS_VARIABLE)
+    if asked is None:
+        return min(MOST, _cores())
+    if not asked.isdecimal() or int(asked) < 1:
+        raise ValueError(f"{JOBS_VARIABLE}={asked!r}: needs a whole number of at least 1")
+    return int(asked)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def compute_all(cells: dict[str, Cell], jobs: int, store: Store) -> Iterator[CellError | None]:
+    """Compute the cells that the store lacks, `jobs` at a time; yields once per finished cell.
+
+    A cell that two others use is computed by the first that asks, and the other waits for it.
+
+    Raises
+    ------
+    CellError
+        If a process was killed; finished cells are kept.
+    """
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    missing = {key: cell for key, cell in cells.items() if store.get(key) is None}
+    yield from [None] * (len(cells) - len(missing))
+    if len(missing) < 2:  # not worth a process
+        for key, cell in missing.items():
+            yield _failure(_work(cell, key, store.root))
+        return
+    pool = Parallel(min(jobs, len(missing)), return_as="generator_unordered", batch_size=1)
+    try:
+        for outcome in pool(delayed(_work)(c, k, store.root) for k, c in missing.items()):
+            yield _failure(outcome)
+    except BrokenProcessPool as error:
+        raise CellError(
+            f"a process that computed cells was killed, by lack of memory perhaps; finished cells "
+            f"are kept, fewer jobs than {jobs} need less ({type(error).__name__})"
+        ) from None
+
+
+def _failure(outcome: tuple[str, str] | None) -> CellError | None:
+    return None if outcome is None else CellError(*outcome)
+
+
+def _work(cell: Cell, key: str, root: Path) -> tuple[str, str] | None:
+    """In the worker: compute one cell from its own code, having checked that this is the same."""
+    if cell.key != key:
+        return f"{cell}: the code was edited while it ran; run again", ""
+    try:
+        compute(cell, Store(root))
+    except CellError as error:
+        return str(error), error.details
+    return None
