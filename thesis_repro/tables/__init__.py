@@ -37,10 +37,10 @@ REGISTRY = {
     "relaxed-rejection": "thesis_repro.tables.relaxed:RELAXED_REJECTION",
     "influence-axioms": "thesis_repro.tables.influence:INFLUENCE_AXIOMS",
     "membership-calibrated": "thesis_repro.tables.membership:MEMBERSHIP_CALIBRATED",
-    "membership-dp": "thesis_repro.tables.membership:MEMBERSHIP_DP",
+    "membership-dp": "thesis_repro.tables.membership_dp:MEMBERSHIP_DP",
     "membership-low-fpr": "thesis_repro.tables.membership:MEMBERSHIP_LOW_FPR",
     "membership-mnist": "thesis_repro.tables.membership:MEMBERSHIP_MNIST",
-    "membership-sets": "thesis_repro.tables.membership:MEMBERSHIP_SETS",
+    "membership-sets": "thesis_repro.tables.membership_sets:MEMBERSHIP_SETS",
     "gloro-speed": "thesis_repro.tables.speed:GLORO_SPEED",
 }
 

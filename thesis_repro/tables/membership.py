@@ -5,33 +5,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from thesis_repro import data
 from thesis_repro.lab.engine import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
+from thesis_repro.tables.membership_arena import Contest
 from thesis_repro.tables.membership_cells import (
     ATTACKS,
     FPRS,
     GENERAL,
     NAIVE,
-    RMIA,
     SHADOW,
-    Contest,
     contest,
 )
-from thesis_repro.tables.membership_sets import (
-    PROXIES,
-    TRUE_MEANS,
-    Defended,
-    GaussianConfig,
-    defended,
-    gaussians,
-)
 from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Row, Table, TableSpec
-from thesis_repro.weaknesses.membership import private, victims
+from thesis_repro.weaknesses.membership import victims
 from thesis_repro.weaknesses.membership.calibration import ENOUGH_CLAIMS
 from thesis_repro.weaknesses.membership.victims import Victim
 
@@ -63,10 +53,10 @@ def victim(training: str, profile: Profile) -> Victim:
 
 def contest_cell(training: str, profile: Profile) -> Cell | None:
     """The contest of one way of training; None where its data is not here."""
-    return _contest(victim(training, profile), profile)
+    return contest_of(victim(training, profile), profile)
 
 
-def _contest(trained: Victim, profile: Profile) -> Cell | None:
+def contest_of(trained: Victim, profile: Profile) -> Cell | None:
     if not data.available(trained.dataset):
         return None
     config = Contest(trained, targets(profile), SHADOWS)
@@ -188,112 +178,6 @@ def assemble_calibrated(_: Profile, gathered: Gathered) -> dict[Row, dict[str, A
     return records
 
 
-GAUSSIANS = {"Gaussian, d=100, n=100": (100, 100), "Gaussian, d=400, n=100": (400, 100)}
-QUICK_SET = "MNIST-5k, one hidden layer"
-PAPER_SETS = {
-    "LFW, five people": Victim("lfw", "cnn", 250, 30, 0.02),
-    "CIFAR-10": Victim("cifar10", "cnn", 10_000, 20, 0.02),
-}
-SET_ATTACKS = (NAIVE, SHADOW, RMIA, GENERAL)
-GAUSSIAN_ATTACKS = (NAIVE, PROXIES, TRUE_MEANS)
-
-
-def set_cells(profile: Profile) -> Plan:
-    """The plan of `membership-sets`."""
-    plan: list[tuple[Row, Cell | None]] = []
-    for title, (d, n) in GAUSSIANS.items():
-        runs = 10 if profile.name == "quick" else 40
-        cells = [Cell(gaussians, GaussianConfig(d, n, 5, runs, 10, s)) for s in profile.seeds]
-        plan += [((title, attack), cell) for attack in GAUSSIAN_ATTACKS for cell in cells]
-    if profile.name == "quick":
-        sets = {QUICK_SET: contest_cell(PLAIN, profile)}
-    else:
-        trained = {t: replace(v, device=profile.device) for t, v in PAPER_SETS.items()}
-        sets = {title: _contest(v, profile) for title, v in trained.items()}
-    for title, cell in sets.items():
-        plan += [((title, attack), cell) for attack in SET_ATTACKS]
-    return plan
-
-
-def assemble_sets(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
-    """Gaussian rows from their runs, the others from their contest."""
-    records: dict[Row, dict[str, Any]] = {}
-    for row, results in gathered.items():
-        if not results:
-            continue
-        if row[0] not in GAUSSIANS:
-            records[row] = answers(results[0].values["targets"], row[1])
-            continue
-        runs = len(results) * len(results[0].arrays["gap"])
-        record: dict[str, Any] = {"seeds": len(results), "interval": f"Student t over {runs} runs"}
-        for name, key in (
-            ("gap", "gap"),
-            *((n, f"{row[1]}.{n}") for n in ("accuracy", "precision")),
-        ):
-            values = 100 * np.concatenate([r.arrays[key] for r in results])
-            low, high = statistics.student_t(values.tolist())
-            record |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
-        records[row] = record | {"optimum": 100 * results[0].values["optimum"]}
-    return records
-
-
-EPSILONS = (1.0, 4.0, 16.0)
-DEFENCES = ("none", "early stopping", "weight decay", *(f"DP-SGD, ε = {e:g}" for e in EPSILONS))
-
-
-def defence(name: str, profile: Profile) -> Victim | None:
-    """How nets are trained under a defence; None where Opacus is absent."""
-    base = victim(PLAIN, profile)
-    if profile.name == "paper":
-        base = replace(base, n=SMOOTH_N)
-    changed = {
-        "none": base,
-        "early stopping": replace(base, epochs=2),
-        "weight decay": replace(base, weight_decay=0.01),
-    }
-    if name in changed:
-        return changed[name]
-    epsilon = dict(zip(DEFENCES[3:], EPSILONS, strict=True))[name]
-    private_one = replace(base, epsilon=epsilon, batch_size=250, lr=0.3)
-    if profile.name == "paper":
-        private_one = replace(private_one, epochs=10)
-    else:
-        private_one = replace(private_one, epochs=8, width=32)
-    return private_one if private.available() else None
-
-
-def dp_cells(profile: Profile) -> Plan:
-    """The plan of `membership-dp`."""
-    plan: list[tuple[Row, Cell | None]] = []
-    skipped = () if profile.name == "paper" else (DEFENCES[4],)
-    for name in (d for d in DEFENCES if d not in skipped):
-        trained = defence(name, profile)
-        here = trained is not None and data.available(trained.dataset)
-        chosen = targets(profile)[:1]
-        if trained is None or not here:
-            plan.append(((name,), None))
-            continue
-        plan.append(
-            ((name,), Cell(defended, Defended(trained, chosen), victims.cell(trained).data))
-        )
-    return plan
-
-
-def assemble_dp(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
-    """One record for each defence."""
-    records = {}
-    for row, results in gathered.items():
-        if not results:
-            continue
-        found = results[0].values["targets"]
-        record: dict[str, Any] = {"seeds": len(found), "interval": ""}
-        for name in ("train", "test", "naive", "accuracy"):
-            note(record, name, rate([t[name] for t in found]))
-        record["auc"] = 100 * math.fsum(t["auc"] for t in found) / len(found)
-        records[row] = record
-    return records
-
-
 def order_holds(frame: pd.DataFrame) -> bool:
     """The learned white-box attack is more accurate than naive and shadow, in every training."""
     by = frame.pivot(index="training", columns="attack", values="accuracy")
@@ -390,52 +274,4 @@ MEMBERSHIP_CALIBRATED = Table(
     ),
     contest_cells(WANTED),
     assemble_calibrated,
-)
-
-MEMBERSHIP_SETS = Table(
-    TableSpec(
-        name="membership-sets",
-        caption=(
-            "Other data. Gaussian: five classes with independent features, a linear model fitted "
-            "to n members each; optimum: accuracy of the best attack there can be, in closed form. "
-            "Images: plain cross-entropy."
-        ),
-        chapter="weaknesses/membership",
-        keys=(Column("set", "data", kind="key"), ATTACK),
-        columns=(
-            Column("gap", "gap", "points", "{:.2f}", drift=1.0),
-            Column("accuracy", "accuracy", "%", drift=2.0),
-            Column("precision", "precision", "%", drift=3.0),
-            Column("optimum", "optimum", "%", drift=0.01),
-        ),
-        rows=tuple(
-            [(s, a) for s in GAUSSIANS for a in GAUSSIAN_ATTACKS]
-            + [(s, a) for s in PAPER_SETS for a in SET_ATTACKS]
-        ),
-    ),
-    set_cells,
-    assemble_sets,
-)
-
-MEMBERSHIP_DP = Table(
-    TableSpec(
-        name="membership-dp",
-        caption=(
-            "Defences: accuracy of the model beside that of two attacks. White-box: displacement "
-            "in one layer, threshold from one shadow with the same defence. Digits; δ = 1e-5 for "
-            "DP-SGD (quick: 32 units and 8 epochs there; paper: 12,000 members and 10 epochs)."
-        ),
-        chapter="weaknesses/membership",
-        keys=(Column("defence", "defence", kind="key"),),
-        columns=(
-            Column("train", "train accuracy", "%", drift=2.0),
-            Column("test", "test accuracy", "%", drift=2.0),
-            Column("naive", "naive", "%", drift=1.5),
-            Column("accuracy", "white-box", "%", drift=2.5),
-            Column("auc", "AUC", "%", drift=2.0),
-        ),
-        rows=tuple((d,) for d in DEFENCES),
-    ),
-    dp_cells,
-    assemble_dp,
 )

@@ -1,37 +1,24 @@
-"""Smaller cells of the chapter weaknesses/membership: the Gaussian set, defences, pink paper."""
+"""Table of the chapter weaknesses/membership on other data, its cells, and the pink paper."""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from thesis_repro import data
-from thesis_repro.data import Split
 from thesis_repro.explanations import subjects
 from thesis_repro.explanations.influence import Cut
-from thesis_repro.lab.engine import Cell, Result, compute
-from thesis_repro.tables.membership_cells import (
-    RIDGE,
-    SLICES,
-    Observation,
-    Parts,
-    observe,
-    parts,
-    probabilities,
-)
-from thesis_repro.weaknesses.membership import (
-    black_box,
-    calibration,
-    gaussian,
-    victims,
-    white_box,
-)
+from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables import statistics
+from thesis_repro.tables.membership import ATTACK, PLAIN, answers, contest_cell, contest_of
+from thesis_repro.tables.membership_arena import RIDGE, Floats, probabilities
+from thesis_repro.tables.membership_cells import GENERAL, NAIVE, RMIA, SHADOW
+from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.weaknesses.membership import black_box, gaussian, white_box
 from thesis_repro.weaknesses.membership import game as games
 from thesis_repro.weaknesses.membership.victims import Victim
-
-Floats = NDArray[np.float64]
 
 TRUE_MEANS, PROXIES = "bayes_wb, true means", "bayes_wb, 10 proxies"
 
@@ -79,68 +66,79 @@ def gaussians(config: GaussianConfig) -> Result:
     return Result({"optimum": optimum}, {name: np.array(v) for name, v in found.items()})
 
 
-@dataclass(frozen=True)
-class Defended:
-    """A target and a shadow that were trained with some defence, and the attack on one layer."""
-
-    victim: Victim
-    targets: tuple[int, ...]
-
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.victim.device
+GAUSSIANS = {"Gaussian, d=100, n=100": (100, 100), "Gaussian, d=400, n=100": (400, 100)}
+QUICK_SET = "MNIST-5k, one hidden layer"
+PAPER_SETS = {
+    "LFW, five people": Victim("lfw", "cnn", 250, 30, 0.02),
+    "CIFAR-10": Victim("cifar10", "cnn", 10_000, 20, 0.02),
+}
+SET_ATTACKS = (NAIVE, SHADOW, RMIA, GENERAL)
+GAUSSIAN_ATTACKS = (NAIVE, PROXIES, TRUE_MEANS)
 
 
-def defended(config: Defended) -> Result:
-    """Cell: accuracy of the models, of the naive attack, and of the displacement in one layer.
-
-    The adversary trains one shadow by the same recipe, defence included, and takes its threshold
-    from there.
-    """
-    everything = victims.points(config.victim.dataset)
-    part = parts(len(everything), config.victim.n)
-    threshold = calibration.best_accuracy(*_displaced(config.victim, "shadow", 0, part, everything))
-    targets = []
-    for index in config.targets:
-        scores, member = _displaced(config.victim, "target", index, part, everything)
-        right = _logits(config.victim, index, part).argmax(1)
-        right = right == everything.y.numpy()[part.universe]
-        outcome = games.judge(scores > threshold, member)
-        targets.append(
-            {
-                "train": {"k": int(right[member].sum()), "n": int(member.sum())},
-                "test": {"k": int(right[~member].sum()), "n": int((~member).sum())},
-                "naive": {"k": games.judge(right, member).right, "n": len(member)},
-                "accuracy": {"k": outcome.right, "n": len(member)},
-                "auc": games.auc(scores, member),
-            }
-        )
-    return Result({"targets": targets})
+def set_cells(profile: Profile) -> Plan:
+    """The plan of `membership-sets`."""
+    plan: list[tuple[Row, Cell | None]] = []
+    for title, (d, n) in GAUSSIANS.items():
+        runs = 10 if profile.name == "quick" else 40
+        cells = [Cell(gaussians, GaussianConfig(d, n, 5, runs, 10, s)) for s in profile.seeds]
+        plan += [((title, attack), cell) for attack in GAUSSIAN_ATTACKS for cell in cells]
+    if profile.name == "quick":
+        sets = {QUICK_SET: contest_cell(PLAIN, profile)}
+    else:
+        trained = {t: replace(v, device=profile.device) for t, v in PAPER_SETS.items()}
+        sets = {title: contest_of(v, profile) for title, v in trained.items()}
+    for title, cell in sets.items():
+        plan += [((title, attack), cell) for attack in SET_ATTACKS]
+    return plan
 
 
-def _observed(victim: Victim, role: str, index: int) -> Any:
-    one = victims.other(victim, role, index)
-    return compute(Cell(observe, Observation(one), victims.cell(one).data)).arrays
+def assemble_sets(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
+    """Gaussian rows from their runs, the others from their contest."""
+    records: dict[Row, dict[str, Any]] = {}
+    for row, results in gathered.items():
+        if not results:
+            continue
+        if row[0] not in GAUSSIANS:
+            records[row] = answers(results[0].values["targets"], row[1])
+            continue
+        runs = len(results) * len(results[0].arrays["gap"])
+        record: dict[str, Any] = {"seeds": len(results), "interval": f"Student t over {runs} runs"}
+        for name, key in (
+            ("gap", "gap"),
+            *((n, f"{row[1]}.{n}") for n in ("accuracy", "precision")),
+        ):
+            values = 100 * np.concatenate([r.arrays[key] for r in results])
+            low, high = statistics.student_t(values.tolist())
+            record |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+        records[row] = record | {"optimum": 100 * results[0].values["optimum"]}
+    return records
 
 
-def _logits(victim: Victim, index: int, part: Parts) -> Floats:
-    return np.asarray(_observed(victim, "target", index)["logits"][: len(part.universe)], float)
-
-
-def _displaced(
-    victim: Victim, role: str, index: int, part: Parts, everything: Split
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Scores from one net alone: its own probabilities stand for the expected ones."""
-    n = len(part.universe)
-    where = slice(0, n) if role == "target" else slice(n, 2 * n)
-    seen = {k: v[where].astype(float) for k, v in _observed(victim, role, index).items()}
-    labels = everything.y.numpy()[part.all[where]]
-    weights = white_box.expected_margin(labels, probabilities(seen["logits"]))
-    member = victims.members(
-        victims.other(victim, role, index), victims.game(len(everything), victim.n)
-    )
-    return (seen[SLICES[victim.net][0]] * weights).sum(1), member
+MEMBERSHIP_SETS = Table(
+    TableSpec(
+        name="membership-sets",
+        caption=(
+            "Other data. Gaussian: five classes with independent features, a linear model fitted "
+            "to n members each; optimum: accuracy of the best attack there can be, in closed form. "
+            "Images: plain cross-entropy."
+        ),
+        chapter="weaknesses/membership",
+        keys=(Column("set", "data", kind="key"), ATTACK),
+        columns=(
+            Column("gap", "gap", "points", "{:.2f}", drift=1.0),
+            Column("accuracy", "accuracy", "%", drift=2.0),
+            Column("precision", "precision", "%", drift=3.0),
+            Column("optimum", "optimum", "%", drift=0.01),
+        ),
+        rows=tuple(
+            [(s, a) for s in GAUSSIANS for a in GAUSSIAN_ATTACKS]
+            + [(s, a) for s in PAPER_SETS for a in SET_ATTACKS]
+        ),
+    ),
+    set_cells,
+    assemble_sets,
+)
 
 
 def salience(seed: int = 0) -> dict[str, tuple[Floats, Floats]]:
