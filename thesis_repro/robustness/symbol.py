@@ -36,7 +36,11 @@ CHUNK = 2**22
 
 
 def norm(conv: "Convolution") -> float:
-    """At least the operator norm of a convolution whose largest weight is in [1/2, 1)."""
+    """At least the operator norm of a convolution whose largest weight is in [1/2, 1).
+
+    Proved is the torus whose largest block seems least; which it is decides how tight the bound
+    is, not whether it is one.
+    """
     phases, reach = polyphase(conv)
     points = torus(conv, reach)
     grids = [frequencies(points, twist) for twist in TWISTS]
