@@ -152,7 +152,7 @@ LIPSCHITZ_TIGHTNESS = Table(
             "The largest margin constant that is proven, the steepest slope between two points "
             "that an optimiser found (pairs and steps are in the notes), and the share of K_ij "
             "that it reached; then by how much two proven bounds of K exceed the product of the "
-            "layers' norms by Lanczos iteration, and the time that each took on one core."
+            "layers' norms by Lanczos iteration, and the processor time of each on one core."
         ),
         chapter="robustness/lipschitz",
         keys=(*KEYS, Column("net", "net", kind="key")),
@@ -181,8 +181,8 @@ LIPSCHITZ_SOUNDNESS = Table(
         caption=(
             "What soundness costs: VRA of one GloRo net (2C2F at radius 0.3 on digits, 6C2F at "
             "36/255 on CIFAR-10) by how K was got; right points that are no longer certified, "
-            "against converged power iteration (its limit, by Lanczos iteration); seconds to get K "
-            "on one core; and for which arithmetic the certificates hold."
+            "against converged power iteration (its limit, by Lanczos iteration); processor time to "
+            "get K on one core; and for which arithmetic the certificates hold."
         ),
         chapter="robustness/lipschitz",
         keys=(*KEYS, Column("method", "K from", kind="key")),
