@@ -181,8 +181,8 @@ LIPSCHITZ_SOUNDNESS = Table(
         caption=(
             "What soundness costs: VRA of one GloRo net (2C2F at radius 0.3 on digits, 6C2F at "
             "36/255 on CIFAR-10) by how K was got; right points that are no longer certified, "
-            "against converged power iteration (its limit, by Lanczos iteration); processor time to "
-            "get K on one core; and for which arithmetic the certificates hold."
+            "against converged power iteration (its limit, by Lanczos iteration); processor time "
+            "to get K on one core; and for which arithmetic the certificates hold."
         ),
         chapter="robustness/lipschitz",
         keys=(*KEYS, Column("method", "K from", kind="key")),
