@@ -1,7 +1,9 @@
 import copy
+import itertools
 import math
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -126,6 +128,50 @@ def test_fast_is_exact_for_a_smooth_kernel_and_loose_on_few_pixels():
     torch.manual_seed(0)
     small = nn.Conv2d(8, 8, 3, padding=1, bias=False)
     assert upper_bound(small, (8, 4, 4), "fast") > 1.02 * svd(small, (8, 4, 4))
+
+
+def four_tori(layer, shape):
+    """The norms of a convolution of stride 1 on four twisted tori, from its symbol's SVDs."""
+    kernel = layer.weight.detach().double().numpy()
+    norms = []
+    for twist in itertools.product((0, np.pi), repeat=2):
+        turns = [
+            np.array([np.exp(1j * np.arange(taps) * w) for w in (2 * np.pi * np.arange(n) + t) / n])
+            for t, n, taps in zip(
+                twist,
+                [s + p for s, p in zip(shape[1:], layer.padding, strict=True)],
+                kernel.shape[2:],
+                strict=True,
+            )
+        ]
+        symbol_ = np.einsum("oiyx,ay,bx->aboi", kernel, *turns)
+        norms.append(np.linalg.norm(symbol_, 2, (2, 3)).max())
+    return norms
+
+
+def two_peaks(channels, rival):
+    """A kernel whose symbol is largest at frequency zero, for several directions nearly alike.
+
+    A peak of height `rival` at the highest frequency has one direction only: power iteration sees
+    that one first.
+    """
+    values = torch.randn(channels, channels, generator=torch.Generator().manual_seed(0))
+    basis = torch.linalg.qr(torch.cat([torch.ones(channels, 1), values[:, 1:]], 1)).Q
+    sizes = torch.linspace(1, 0.9, channels - 1)
+    low, high = torch.tensor([0.05, 1, 0.05]) / 1.1, torch.tensor([-0.05, 1, -0.05]) / 1.1
+    layer = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+    with torch.no_grad():
+        many = torch.einsum("y,x,ok,k,ik->oiyx", low, low, basis[:, 1:], sizes, basis[:, 1:])
+        one = torch.einsum("y,x,o,i->oiyx", high, high, basis[:, 0], basis[:, 0])
+        layer.weight.copy_(many + rival * one)
+    return layer
+
+
+@pytest.mark.parametrize("rival", [0.96, 0.98, 0.99])
+def test_fast_is_the_smallest_of_four_tori(rival):
+    layer, shape = two_peaks(12, rival), (12, 32, 32)
+    value = upper_bound(layer, shape, "fast")
+    assert value == pytest.approx(min(four_tori(layer, shape)), rel=1e-10)
 
 
 @given(linear_layers(), st.integers(10, 40))  # above the largest degree that is drawn

@@ -28,6 +28,7 @@ def steepest(
     steps: int,
     lr: float = 1e-3,
     radius: float | None = None,
+    k_ij: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Slopes:
     """Climb the slope of the margins between two batches of points, by Adam.
@@ -42,6 +43,7 @@ def steepest(
     steps : of Adam, on both points of each pair
     lr : step size, in pixels
     radius : both points stay within this distance of x; without it they go anywhere
+    k_ij : (classes, classes), what the slopes are compared with; the net's bound without it
     generator : for the first difference of each pair; seed 0 without it
 
     References
@@ -50,7 +52,7 @@ def steepest(
     """
     body = copy.deepcopy(net.body).double().eval()
     x = x.double()
-    k_ij = net.bound().k_ij
+    k_ij = net.bound().k_ij if k_ij is None else k_ij
     generator = generator or torch.Generator().manual_seed(0)
     with torch.no_grad():
         top = body(x).argmax(1)
