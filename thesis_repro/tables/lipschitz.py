@@ -171,6 +171,7 @@ LIPSCHITZ_TIGHTNESS = Table(
         trend_says="no slope above its bound, and the GloRo net closer to it than the standard net",
     ),
     tightness_cells,
+    timed=True,
 )
 
 VERIFIED = "README of a verified certifier (Murray et al. 2025), a dense net trained at 0.45"
@@ -204,6 +205,7 @@ LIPSCHITZ_SOUNDNESS = Table(
         trend_says="each step towards soundness costs VRA, all steps together at most 0.2 points",
     ),
     soundness_cells,
+    timed=True,
 )
 
 
@@ -229,6 +231,7 @@ LIPSCHITZ_CHECKER = Table(
         trend_says="no point contradicted, and at least 99.5% of the claims confirmed",
     ),
     checker_cells,
+    timed=True,
 )
 
 
