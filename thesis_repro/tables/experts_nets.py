@@ -54,7 +54,7 @@ def digit_nets(profile: Profile) -> list[tuple[str, Net]]:
     found = []
     for seed in profile.seeds:
         robust = quick_training("1.58", seed)
-        robust = replace(robust, recipe=replace(robust.recipe, epochs=15))
+        robust = replace(robust, recipe=replace(robust.recipe, epochs=15, batch_size=128))
         found += list(zip(QUICK, (_plain(robust, 10), Net(robust)), strict=True))
     return found
 

@@ -17,7 +17,7 @@ from thesis_repro.robustness.recipes import Recipe, Training
 from thesis_repro.tables.gloro import QUICK
 from thesis_repro.tables.spec import Column, Plan, Row, Table, TableSpec
 
-BASE = replace(QUICK["1.58"], epochs=20, objective="cross-entropy")
+BASE = replace(QUICK["1.58"], epochs=20, batch_size=128, objective="cross-entropy")
 
 SCHEDULES: dict[str, Recipe] = {
     "the full radius from the start": replace(BASE, ramp="constant"),

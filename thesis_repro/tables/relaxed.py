@@ -136,7 +136,12 @@ def holds_label(certificate: SetCertificate, y: Tensor, k: Tensor) -> Tensor:
 
 
 QUICK = replace(
-    gloro.QUICK["1.58"], epsilon=0.8, train_epsilon=0.9, epochs=10, objective="cross-entropy"
+    gloro.QUICK["1.58"],
+    epsilon=0.8,
+    train_epsilon=0.9,
+    epochs=10,
+    batch_size=128,
+    objective="cross-entropy",
 )
 """The recipe for MNIST-5k: the radius is one at which many digits are rejected."""
 
