@@ -7,7 +7,13 @@ import pytest
 
 from thesis_repro.lab.engine import CellError, Result
 from thesis_repro.lab.profiles import profile
-from thesis_repro.tables import REGISTRY, membership_arena, membership_dp, membership_sets
+from thesis_repro.tables import (
+    REGISTRY,
+    membership_arena,
+    membership_dp,
+    membership_search,
+    membership_sets,
+)
 from thesis_repro.tables import membership as plans
 from thesis_repro.tables import membership_cells as cells
 from thesis_repro.weaknesses.membership import victims
@@ -203,3 +209,63 @@ def test_without_opacus_the_private_rows_are_not_run(monkeypatch):
         "DP-SGD, ε = 1",
         "DP-SGD, ε = 16",
     ]
+
+
+def test_the_full_corner_of_the_search_is_the_learned_attack_of_the_other_tables(arena):
+    found = membership_search.trial(membership_search.Trial(arena.config, "both", 4))
+    known = cells.contest(arena.config)
+    for ours, theirs in zip(found.values["targets"], known.values["targets"], strict=True):
+        general = theirs["attacks"][cells.GENERAL]
+        assert ours["learned"] == general["accuracy"]
+        assert ours["precision"] == general["precision"]
+        assert ours["auc"] == general["auc"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_the_search_sees_no_more_proxies_than_it_says(arena, count):
+    view = arena.view("shadow", 1)
+    seen = membership_search.with_proxies(view, count)
+    assert len(seen.references) == len(seen.contains) == max(count, 1)
+    if not count:
+        assert seen.references[0] is view.seen and not seen.contains.any()
+    poisoned = [
+        r if i < count else {k: v * np.nan for k, v in r.items()}
+        for i, r in enumerate(view.references)
+    ]
+    hidden = membership_search.with_proxies(dataclasses.replace(view, references=poisoned), count)
+    for a, b in zip(
+        membership_arena.evidence(seen, membership_arena.SLICES["mlp"], 0.0).values(),
+        membership_arena.evidence(hidden, membership_arena.SLICES["mlp"], 0.0).values(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_simple_scores_use_the_difference_to_proxies_where_there_are_any():
+    found = {
+        "0 margin": np.array([1.0, 3.0]),
+        "0 margin beyond OUT": np.array([0.0, 0.0]),
+        "2 margin": np.array([2.0, 2.5]),
+        "2 margin beyond OUT": np.array([0.0, 10.0]),
+    }
+    np.testing.assert_allclose(
+        membership_search.simple(found, ["0", "2"], "margin"), [1.0, 3.0 + 2.0]
+    )
+
+
+def test_the_verdict_of_the_search_follows_its_numbers():
+    table = membership_search.MEMBERSHIP_SEARCH.spec
+    rows = [
+        {"epochs": "20", "layers": "both", "proxies": "4", "status": "run", "margin": 51.0,
+         "residual": 52.0, "learned": 57.4, "sure": 10.0},
+        {"epochs": "40", "layers": "first", "proxies": "0", "status": "run", "margin": 50.0,
+         "residual": 50.0, "learned": 51.0, "sure": 9.0},
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=table.fields())
+    first, second = membership_search.verdicts(frame)
+    assert "57.4% at best (learned; 20 epochs" in first and first.endswith("not reached")
+    assert second.endswith("10%: reached")
+    frame.loc[1, "margin"] = 57.5
+    first, _ = membership_search.verdicts(frame)
+    assert "(margin; 40 epochs" in first and first.endswith("57.5%: reached")
+    assert membership_search.verdicts(frame.assign(status="not run")) == ["the search was not run"]

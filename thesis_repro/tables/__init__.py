@@ -40,6 +40,7 @@ REGISTRY = {
     "membership-dp": "thesis_repro.tables.membership_dp:MEMBERSHIP_DP",
     "membership-low-fpr": "thesis_repro.tables.membership:MEMBERSHIP_LOW_FPR",
     "membership-mnist": "thesis_repro.tables.membership:MEMBERSHIP_MNIST",
+    "membership-search": "thesis_repro.tables.membership_search:MEMBERSHIP_SEARCH",
     "membership-sets": "thesis_repro.tables.membership_sets:MEMBERSHIP_SETS",
     "gloro-speed": "thesis_repro.tables.speed:GLORO_SPEED",
 }
