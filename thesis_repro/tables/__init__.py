@@ -57,6 +57,7 @@ __all__ = [
     "record",
     "recorded",
     "show",
+    "small",
     "text",
 ]
 
@@ -178,6 +179,20 @@ def show(frame: "Frame", quoted: bool | None = None) -> Any:
     grid = render.grid(frame, with_quoted)
     table = render.myst(grid, name, render.caption(frame), *render.numeric(frame.spec))
     return Markdown(f"{table}\n{render.cite_block(frame, stored)}")
+
+
+def small(data: "pd.DataFrame", name: str, caption: str, keys: int = 1) -> Any:
+    """A data frame that is no recorded table, as a numbered table of the book.
+
+    The first `keys` columns name the rows. `name` is the label's end: `tab-<name>`.
+    """
+    from IPython.display import Markdown
+
+    from thesis_repro.tables import render
+
+    rows = [[str(value) for value in row] for row in data.itertuples(index=False)]
+    grid = [str(column) for column in data.columns], rows
+    return Markdown(render.myst(grid, f"tab-{name}", caption, keys))
 
 
 def compare(name: str, live: "Frame | None" = None) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from thesis_repro import tables
 from thesis_repro.tables.relaxed import PLAIN, RELAXED
 from thesis_repro.tables.relaxed_sets import PLANE, TOP
 from thesis_repro.tables.spec import Frame
@@ -58,15 +59,12 @@ def conditions(frame: pd.DataFrame) -> list[tuple[str, str, str, bool]]:
 
 def verdicts(frame: Frame) -> Any:
     """The conditions as a numbered table."""
-    from IPython.display import Markdown
-
-    from thesis_repro.tables.render import myst
-
     ran = frame.data[frame.data["status"] == "run"]
     rows = [
-        [what, needed, measured, "holds" if holds else "does not hold"]
+        (what, needed, measured, "holds" if holds else "does not hold")
         for what, needed, measured, holds in conditions(ran)
     ]
     headings = ["what has to hold", "needed", "measured", "verdict"]
     caption = f"Conditions of ours for what the paper claims in words: run {frame.run}."
-    return Markdown(myst((headings, rows), f"tab-relaxed-{frame.run}", caption, len(headings)))
+    table = pd.DataFrame(rows, columns=headings)
+    return tables.small(table, f"relaxed-{frame.run}", caption, keys=len(headings))
