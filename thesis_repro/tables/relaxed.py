@@ -147,7 +147,7 @@ QUICK = replace(
 
 PAPER: dict[str, tuple[Recipe, str]] = {
     EUROSAT: (
-        replace(gloro.PAPER["36/255"], epochs=5, epochs_paper=400, batch_size=32),
+        replace(gloro.PAPER["36/255"], epochs=3, epochs_paper=400, batch_size=32),
         "crop-flip",
     ),
     CIFAR10: (gloro.PAPER["36/255"], "crop-flip"),
