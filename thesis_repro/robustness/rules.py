@@ -111,6 +111,7 @@ def averages(
 
 
 def pair(value: Any) -> tuple[int, int]:
+    """A number for both directions, or the two as they are."""
     return value if isinstance(value, tuple) else (value, value)
 
 

@@ -130,6 +130,12 @@ def _single(layer: Residual) -> nn.Module:
 
 
 def checked(layer: nn.Module) -> nn.Conv2d:
+    """The layer, if it is a convolution with zero padding.
+
+    Raises
+    ------
+    UnknownLayer
+    """
     if not isinstance(layer, nn.Conv2d):
         raise UnknownLayer(f"{type(layer).__name__} is not a linear layer")
     if layer.padding_mode != "zeros":
@@ -140,6 +146,13 @@ def checked(layer: nn.Module) -> nn.Conv2d:
 
 
 def padding_of(conv: nn.Conv2d) -> tuple[int, int]:
+    """Rows and columns of zeros on each side of a convolution's input.
+
+    Raises
+    ------
+    UnknownLayer
+        For padding that is named "same".
+    """
     if isinstance(conv.padding, str):
         if conv.padding == "valid":
             return (0, 0)

@@ -57,6 +57,7 @@ def contest_cell(training: str, profile: Profile) -> Cell | None:
 
 
 def contest_of(trained: Victim, profile: Profile) -> Cell | None:
+    """The contest on nets trained in this way; None where their data is not here."""
     if not data.available(trained.dataset):
         return None
     config = Contest(trained, targets(profile), SHADOWS)
