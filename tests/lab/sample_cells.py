@@ -20,6 +20,21 @@ class Config:
     device: str = "cpu"
 
 
+@dataclass(frozen=True)
+class Part:
+    i: int
+
+
+@dataclass(frozen=True)
+class Whole:
+    part: Part
+    j: int
+
+
+def on_part(config: Whole) -> Result:
+    return Result({"sum": config.part.i + config.j})
+
+
 def computing(config: Config, name: str) -> None:
     """Leave a line; one write of a short line is atomic."""
     if config.log:

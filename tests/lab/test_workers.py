@@ -8,6 +8,7 @@ import sample_cells as sample
 from joblib.externals.loky import get_reusable_executor
 from sample_cells import Config
 
+from thesis_repro import tables
 from thesis_repro.lab import engine, workers
 from thesis_repro.lab.engine import Cell, CellError, run
 from thesis_repro.lab.profiles import profile
@@ -127,3 +128,36 @@ def test_the_number_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(workers.JOBS_VARIABLE, wrong)
         with pytest.raises(ValueError, match=r"needs a whole number of at least 1"):
             workers.jobs()
+
+
+def test_cells_that_rest_on_the_same_part_come_apart() -> None:
+    one, two = sample.Part(1), sample.Part(2)
+    wanted = [sample.Whole(part, i) for i, part in enumerate((one, one, two, one, two))]
+    cells = {str(i): Cell(sample.on_part, config) for i, config in enumerate(wanted)}
+    assert list(workers.apart(cells)) == ["0", "2", "1", "3", "4"]
+    plain = {str(i): Cell(sample.square, Config(i)) for i in range(3)}
+    assert list(workers.apart(plain)) == ["0", "1", "2"]
+
+
+def test_what_is_prepared_is_not_computed_again(
+    store: Store, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def table(name: str, numbers: tuple[int, ...], timed: bool = False) -> Table:
+        column = Column("square", "square")
+        spec = TableSpec(name, "Squares.", (Column("n", "n", kind="key"),), (column,), "a/b")
+        cells = [((str(n),), Cell(sample.square, Config(n, log=str(log)))) for n in numbers]
+        return Table(spec, lambda _: cells, timed=timed)
+
+    known = {t.spec.name: t for t in (table("a-a", (1, 2)), table("a-b", (3,)),
+                                      table("a-c", (4,), timed=True))}  # fmt: skip
+    monkeypatch.setattr(tables, "get", known.__getitem__)
+    monkeypatch.setenv(workers.JOBS_VARIABLE, "2")
+    tables.prepare(*known, also=[Cell(sample.square, Config(5, log=str(log)))])
+    done = log.read_text().splitlines()
+    assert len(done) == 4
+    for name in ("a-a", "a-b"):
+        tables.live(name)
+    assert log.read_text().splitlines() == done
+    monkeypatch.setenv(workers.JOBS_VARIABLE, "1")
+    tables.prepare(also=[Cell(sample.square, Config(6, log=str(log)))])
+    assert log.read_text().splitlines() == done

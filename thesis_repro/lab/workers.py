@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from thesis_repro.lab.engine import Cell, CellError, compute
@@ -37,7 +38,8 @@ def _cores() -> int:
 def compute_all(cells: dict[str, Cell], jobs: int, store: Store) -> Iterator[CellError | None]:
     """Compute the cells that the store lacks, `jobs` at a time; yields once per finished cell.
 
-    A cell that two others use is computed by the first that asks, and the other waits for it.
+    A cell that two others use is computed by the first that asks, and the other waits for it; so
+    cells that seem to rest on the same ones come apart (:func:`apart`).
 
     Raises
     ------
@@ -47,7 +49,7 @@ def compute_all(cells: dict[str, Cell], jobs: int, store: Store) -> Iterator[Cel
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    missing = {key: cell for key, cell in cells.items() if store.get(key) is None}
+    missing = apart({key: cell for key, cell in cells.items() if store.get(key) is None})
     yield from [None] * (len(cells) - len(missing))
     if len(missing) < 2:  # not worth a process
         for key, cell in missing.items():
@@ -62,6 +64,24 @@ def compute_all(cells: dict[str, Cell], jobs: int, store: Store) -> Iterator[Cel
             f"a process that computed cells was killed, by lack of memory perhaps; finished cells "
             f"are kept, fewer jobs than {jobs} need less ({type(error).__name__})"
         ) from None
+
+
+def apart(cells: dict[str, Cell]) -> dict[str, Cell]:
+    """The same cells, those last whose configuration shares a part with one that goes before.
+
+    A part is a dataclass inside the configuration: how the net of a cell was trained, say. Two
+    cells with the same net would otherwise start together, and one would wait for the other.
+    """
+    seen: set[str] = set()
+    later: dict[str, Cell] = {}
+    first: dict[str, Cell] = {}
+    for key, cell in cells.items():
+        values = (getattr(cell.config, field.name) for field in fields(cell.config))
+        parts = {repr(value) for value in values if is_dataclass(value)}
+        (later if parts & seen else first)[key] = cell
+        if key in first:
+            seen |= parts
+    return first | later
 
 
 def _failure(outcome: tuple[str, str] | None) -> CellError | None:

@@ -7,10 +7,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
+    from thesis_repro.lab.engine import Cell
     from thesis_repro.lab.profiles import Profile
     from thesis_repro.tables.spec import Frame, Table
 
@@ -54,6 +55,7 @@ __all__ = [
     "get",
     "live",
     "names",
+    "prepare",
     "record",
     "recorded",
     "show",
@@ -99,6 +101,29 @@ def live(name: str, profile: str = "quick", seed: int = 0, device: str = "cpu") 
 
     jobs = workers.jobs() if profile == "quick" else 1
     return measure(get(name), _profile(profile, seed, device), jobs=jobs)
+
+
+def prepare(
+    *names: str,
+    profile: str = "quick",
+    seed: int = 0,
+    device: str = "cpu",
+    also: "Sequence[Cell]" = (),
+) -> None:
+    """Compute the cells of several tables, and others, together on the cores that are free.
+
+    What they give is in the store for the calls of `live` that follow. Cells of a table that takes
+    their time are left to it, and so is everything where one cell at a time is computed anyway.
+    """
+    from thesis_repro.lab import engine, workers
+
+    size = _profile(profile, seed, device)
+    jobs = workers.jobs() if profile == "quick" else 1
+    found = [get(name) for name in names]
+    plans = [table.cells(size) for table in found if not table.timed]
+    cells = [cell for plan in plans for _, cell in plan if cell is not None]
+    if jobs > 1:
+        engine.run([*also, *cells], jobs=jobs)
 
 
 def recorded(name: str, run: str | None = None) -> "Frame":

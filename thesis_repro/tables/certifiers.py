@@ -37,8 +37,8 @@ LEAST = {BCP: 5.0, KW: 100.0, RS: 1000.0}
 QUICK_METHODS = (
     Method(GLORO, 0, 7, 1000),
     Method(BCP, 1000, 5, 100),
-    Method(KW, 12, 4, 3),
-    Method(RS, 40, 4, 200, samples=1000),
+    Method(KW, 8, 4, 2),
+    Method(RS, 24, 4, 200, samples=1000),
 )
 PAPER_METHODS = {
     "cpu": (

@@ -141,6 +141,15 @@ MEMBERSHIP_SETS = Table(
 )
 
 
+def pink_nets(seed: int = 0) -> list[Cell]:
+    """The trainings behind `salience`."""
+    nets = (replace(subjects.COLOURED, pink=pink, seed=seed) for pink in (True, False))
+    return [
+        Cell(subjects.train_cell, net, ((net.dataset, data.fingerprint(net.dataset)),))
+        for net in nets
+    ]
+
+
 def salience(seed: int = 0) -> dict[str, tuple[Floats, Floats]]:
     """Displacement of pink threes and of test threes, in a net that trained with pink and one not.
 
