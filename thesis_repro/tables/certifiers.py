@@ -229,7 +229,7 @@ CERTIFIERS_COST = Table(
         columns=(
             Column("seconds", "time", "s", "{:,.2f}"),
             Column("spread", "quartiles apart", "%", "{:.0f}"),
-            Column("ratio", "ratio", format="{:,.0f}"),
+            Column("ratio", "ratio", format="{:,.1f}"),
             Column("mb", "memory", "MB", "{:,.2f}"),
             Column("vra", "VRA", "%", kind="rate", drift=4.0),
             Column("gflop", "per instance", "GFLOP", "{:,.4f}", drift=0.5),
