@@ -243,13 +243,29 @@ def test_the_search_sees_no_more_proxies_than_it_says(arena, count):
 def test_simple_scores_use_the_difference_to_proxies_where_there_are_any():
     found = {
         "0 margin": np.array([1.0, 3.0]),
-        "0 margin beyond OUT": np.array([0.0, 0.0]),
+        "0 margin beyond OUT": np.array([0.0, 4.0]),
         "2 margin": np.array([2.0, 2.5]),
         "2 margin beyond OUT": np.array([0.0, 10.0]),
     }
-    np.testing.assert_allclose(
-        membership_search.simple(found, ["0", "2"], "margin"), [1.0, 3.0 + 2.0]
-    )
+    both = ["0", "2"]
+    np.testing.assert_allclose(membership_search.simple(found, both, "margin", 1), [0.0, 4.0])
+    np.testing.assert_allclose(membership_search.simple(found, both, "margin", 0), [9.0, 13.0])
+
+
+def test_points_without_a_usual_value_do_not_set_the_scale_of_a_score(arena, monkeypatch):
+    """With one proxy half of a shadow's points were trained on by it: whatever stands there."""
+    config = membership_search.Trial(arena.config, "both", 1)
+    expected = membership_search.trial(config).values
+    whole = membership_search.evidence
+
+    def poisoned(view, names, smoothing):
+        return {
+            name: np.where(view.contains.all(0), 1e6, values)
+            for name, values in whole(view, names, smoothing).items()
+        }
+
+    monkeypatch.setattr(membership_search, "evidence", poisoned)
+    assert membership_search.trial(config).values == expected
 
 
 def test_the_verdict_of_the_search_follows_its_numbers():
@@ -261,10 +277,13 @@ def test_the_verdict_of_the_search_follows_its_numbers():
          "residual": 50.0, "learned": 51.0, "sure": 9.0},
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=table.fields())
-    first, second = membership_search.verdicts(frame)
-    assert "57.4% at best (learned; 20 epochs" in first and first.endswith("not reached")
-    assert second.endswith("10%: reached")
+    found = membership_search.verdicts(frame)
+    assert found["measure"][0] == "accuracy (learned)"
+    assert found["best"].tolist() == ["57.4%", "10.0%"]
+    assert found["where"][0] == "20 epochs, layers both, proxies 4"
+    assert found["verdict"].tolist() == ["not reached", "reached"]
     frame.loc[1, "margin"] = 57.5
-    first, _ = membership_search.verdicts(frame)
-    assert "(margin; 40 epochs" in first and first.endswith("57.5%: reached")
-    assert membership_search.verdicts(frame.assign(status="not run")) == ["the search was not run"]
+    found = membership_search.verdicts(frame)
+    assert (found["measure"][0], found["verdict"][0]) == ("accuracy (margin)", "reached")
+    with pytest.raises(ValueError, match="no row that was run"):
+        membership_search.verdicts(frame.assign(status="not run"))

@@ -116,6 +116,12 @@ def note(record: dict[str, Any], name: str, found: tuple[float, float, float, st
         record["interval"] = "; ".join(filter(None, [record.get("interval", ""), method]))
 
 
+def note_mean(record: dict[str, Any], name: str, values: Sequence[float]) -> None:
+    """Put the mean over targets into the record of a row; with three or more its interval, too."""
+    mean, low, high, _ = statistics.summarise_number(values)
+    record |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+
+
 def answers(trained: Sequence[Mapping[str, Any]], attack: str) -> dict[str, Any]:
     """The record of one attack over the targets of a contest."""
     found = [t["attacks"][attack] for t in trained]
@@ -123,11 +129,8 @@ def answers(trained: Sequence[Mapping[str, Any]], attack: str) -> dict[str, Any]
     gaps = [
         100 * (t["train"]["k"] / t["train"]["n"] - t["test"]["k"] / t["test"]["n"]) for t in trained
     ]
-    for name, values in (("gap", gaps), ("auc", [100 * f["auc"] for f in found])):
-        record[name] = math.fsum(values) / len(values)
-        if len(values) >= statistics.ENOUGH_SEEDS:
-            low, high = statistics.student_t(values)
-            record |= {f"{name}_low": low, f"{name}_high": high}
+    note_mean(record, "gap", gaps)
+    note_mean(record, "auc", [100 * f["auc"] for f in found])
     for name in ("accuracy", "precision", "recall"):
         note(record, name, rate([f[name] for f in found]))
     return record

@@ -93,6 +93,8 @@ def _displaced(
 
 EPSILONS = (1.0, 4.0, 16.0)
 DEFENCES = ("none", "early stopping", "weight decay", *(f"DP-SGD, ε = {e:g}" for e in EPSILONS))
+QUICK_DEFENCES = (*DEFENCES[:3], DEFENCES[-1])
+"""Of the privacy budgets only the largest."""
 
 
 def defence(name: str, profile: Profile) -> Victim | None:
@@ -119,8 +121,7 @@ def defence(name: str, profile: Profile) -> Victim | None:
 def dp_cells(profile: Profile) -> Plan:
     """The plan of `membership-dp`."""
     plan: list[tuple[Row, Cell | None]] = []
-    quick = profile.name == "quick"
-    for name in (*DEFENCES[:3], DEFENCES[-1]) if quick else DEFENCES:
+    for name in QUICK_DEFENCES if profile.name == "quick" else DEFENCES:
         trained = defence(name, profile)
         here = trained is not None and data.available(trained.dataset)
         chosen = targets(profile)[:1]

@@ -1,8 +1,8 @@
 """Table of the chapter weaknesses/membership: the whole search for a stronger white-box attack."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,22 +11,44 @@ import pandas as pd
 from thesis_repro import data
 from thesis_repro.lab.engine import Cell, Result
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.tables import statistics
-from thesis_repro.tables.membership import PLAIN, PUBLISHED, SHADOWS, note, rate, targets, victim
-from thesis_repro.tables.membership_arena import SLICES, Arena, Contest, Floats, View, evidence
+from thesis_repro.tables.membership import (
+    PLAIN,
+    PUBLISHED,
+    SHADOWS,
+    note,
+    note_mean,
+    rate,
+    targets,
+    victim,
+)
+from thesis_repro.tables.membership_arena import (
+    SLICES,
+    Arena,
+    Bools,
+    Contest,
+    Floats,
+    View,
+    evidence,
+)
 from thesis_repro.tables.membership_cells import GENERAL, fair
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership import calibration, victims, white_box
 from thesis_repro.weaknesses.membership import game as games
 
+Evidence = dict[str, Floats]
+
 LAYERS = {"first": slice(0, 1), "second": slice(1, 2), "both": slice(0, 2)}
 """Dense layers whose displacement is read."""
 PROXIES = (0, 1, SHADOWS)
-EPOCHS = {"quick": (20,), "paper": (20, 10, 5)}
+CORNERS = tuple(product(LAYERS, PROXIES))
+QUICK_CORNERS = tuple(product(("first", "both"), (0, SHADOWS)))
+EPOCHS = {"quick": (20,), "paper": (5, 10, 20)}
 JUDGED = 3
 """Targets: the first of those that the other tables judge."""
-SCORES = ("margin", "residual", "learned")
+QUESTIONS, LEARNED = ("margin", "residual"), "learned"
+SCORES = (*QUESTIONS, LEARNED)
 LEAST_RECALL = 0.1
+"""Claims of the thesis's precision count from this recall on."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +75,11 @@ def with_proxies(view: View, count: int) -> View:
     return replace(view, references=view.references[:count], contains=view.contains[:count])
 
 
-def simple(found: dict[str, Floats], names: Sequence[str], question: str) -> Floats:
+def simple(found: Evidence, names: Sequence[str], question: str, proxies: int) -> Floats:
     """One score: displacement less what is usual, each layer divided by its spread, and added."""
-    parts = [found[f"{name} {question}"] for name in names]
-    beyond = [found[f"{name} {question} beyond OUT"] for name in names]
-    # without a proxy the difference to the usual is zero everywhere
-    chosen = [b if b.any() else p for p, b in zip(parts, beyond, strict=True)]
-    return np.asarray(sum(c / max(float(c.std()), 1e-300) for c in chosen))
+    beyond = " beyond OUT" if proxies else ""
+    parts = [found[f"{name} {question}{beyond}"] for name in names]
+    return np.asarray(sum(part / max(float(part.std()), 1e-300) for part in parts))
 
 
 def trial(config: Trial) -> Result:
@@ -68,72 +88,64 @@ def trial(config: Trial) -> Result:
     arena = Arena(contest)
     names = SLICES[contest.victim.net][LAYERS[config.layers]]
 
-    def seen(role: str, index: int) -> tuple[View, dict[str, Floats]]:
+    def seen(role: str, index: int) -> tuple[View, Bools, Evidence]:
+        """A net's view, the members among the points that are judged, and their evidence."""
         view = with_proxies(arena.view(role, index), config.proxies)
-        return view, evidence(view, names, contest.victim.smoothing)
+        kept = fair(view)  # what a proxy trained on has no usual value: all of a target's stay
+        known = evidence(view, names, contest.victim.smoothing)
+        return view, view.member[kept], {name: values[kept] for name, values in known.items()}
+
+    def scores(known: Evidence, teacher: white_box.GeneralWB) -> dict[str, Floats]:
+        found = {q: simple(known, names, q, config.proxies) for q in QUESTIONS}
+        return found | {LEARNED: teacher.score_samples(stacked(known))}
 
     shadows = [seen("shadow", i) for i in arena.names["shadow"]]
-    kept = [fair(view) for view, _ in shadows]
-    truth = [view.member[k] for (view, _), k in zip(shadows, kept, strict=True)]
-    known = [np.stack(list(e.values()), 1)[k] for (_, e), k in zip(shadows, kept, strict=True)]
 
     def learn(out: int | None) -> white_box.GeneralWB:
-        used = [i for i in range(len(shadows)) if i != out]
+        used = [shadow for i, shadow in enumerate(shadows) if i != out]
         return white_box.GeneralWB().fit(
-            np.concatenate([known[i] for i in used]), np.concatenate([truth[i] for i in used])
+            np.concatenate([stacked(known) for _, _, known in used]),
+            np.concatenate([member for _, member, _ in used]),
         )
 
-    teachers = [learn(out) for out in range(len(shadows))]
-    on_shadows = {
-        "learned": [t.score_samples(k) for t, k in zip(teachers, known, strict=True)],
-        **{
-            question: [
-                simple(e, names, question)[k] for (_, e), k in zip(shadows, kept, strict=True)
-            ]
-            for question in SCORES[:2]
-        },
-    }
-    member = np.concatenate(truth)
+    # a shadow is scored by what was learned from the others
+    taught = [scores(known, learn(out)) for out, (_, _, known) in enumerate(shadows)]
+    on_shadows = {name: np.concatenate([t[name] for t in taught]) for name in SCORES}
+    truth = np.concatenate([member for _, member, _ in shadows])
     thresholds = {
-        name: calibration.best_accuracy(np.concatenate(found), member)
-        for name, found in on_shadows.items()
+        name: calibration.best_accuracy(found, truth) for name, found in on_shadows.items()
     }
-    precise = calibration.for_precision(
-        np.concatenate(on_shadows["learned"]), member, PUBLISHED[GENERAL][1] / 100
-    )
-    final = learn(None)
-    judged = []
+    wanted = PUBLISHED[GENERAL][1] / 100
+    precise = calibration.for_precision(on_shadows[LEARNED], truth, wanted)
+    final, judged = learn(None), []
     for index in contest.targets:
-        view, found = seen("target", index)
-        scores = {q: simple(found, names, q) for q in SCORES[:2]}
-        scores["learned"] = final.score_samples(np.stack(list(found.values()), 1))
+        view, member, known = seen("target", index)
+        found = scores(known, final)
+        outcomes = {name: games.judge(found[name] > thresholds[name], member) for name in SCORES}
+        learned, sure = outcomes[LEARNED], games.judge(found[LEARNED] > precise, member)
         right = view.seen["logits"].argmax(1) == view.labels
-        answers: dict[str, Any] = {
-            "gap": float(right[view.member].mean() - right[~view.member].mean())
-        }
-        for name, values in scores.items():
-            outcome = games.judge(values > thresholds[name], view.member)
-            answers[name] = {"k": outcome.right, "n": len(view.member)}
-            if name == "learned":
-                answers["precision"] = {"k": outcome.true_claims, "n": outcome.claims}
-                answers["auc"] = games.auc(values, view.member)
-                sure = games.judge(values > precise, view.member)
-                answers["sure"] = {"k": sure.true_claims, "n": sure.members}
-        judged.append(answers)
+        judged.append(
+            {name: {"k": o.right, "n": len(member)} for name, o in outcomes.items()}
+            | {
+                "gap": float(right[view.member].mean() - right[~view.member].mean()),
+                "precision": {"k": learned.true_claims, "n": learned.claims},
+                "auc": games.auc(found[LEARNED], member),
+                "sure": {"k": sure.true_claims, "n": sure.members},
+            }
+        )
     return Result({"targets": judged})
+
+
+def stacked(known: Evidence) -> Floats:
+    """Evidence as a matrix, (n, pieces)."""
+    return np.stack(list(known.values()), 1)
 
 
 def plan(profile: Profile) -> Plan:
     """The plan of `membership-search`: plain cross-entropy; every corner, or the quick four."""
     found: list[tuple[Row, Cell | None]] = []
     base = victim(PLAIN, profile)
-    quick = profile.name == "quick"
-    corners = [
-        (layers, proxies)
-        for layers in LAYERS
-        for proxies in PROXIES
-        if not quick or (layers != "second" and proxies != 1)
-    ]
+    corners = QUICK_CORNERS if profile.name == "quick" else CORNERS
     for epochs in EPOCHS[profile.name]:
         trained = replace(base, epochs=epochs)
         contest = Contest(trained, targets(profile)[:JUDGED], SHADOWS)
@@ -157,37 +169,28 @@ def assemble(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
         for name in (*SCORES, "precision", "sure"):
             note(record, name, rate([j[name] for j in judged]))
         for name in ("gap", "auc"):
-            values = [100 * j[name] for j in judged]
-            record[name] = math.fsum(values) / len(values)
-            if len(values) >= statistics.ENOUGH_SEEDS:
-                low, high = statistics.student_t(values)
-                record |= {f"{name}_low": low, f"{name}_high": high}
+            note_mean(record, name, [100 * j[name] for j in judged])
         records[row] = record
     return records
 
 
-def verdicts(frame: pd.DataFrame) -> list[str]:
-    """Whether the search reached what the thesis publishes, one sentence each."""
+def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
+    """The best corners of a frame's rows beside what the thesis publishes, and who is ahead."""
     accuracy, precision = PUBLISHED[GENERAL]
     ran = frame[frame["status"] == "run"]
     if ran.empty:
-        return ["the search was not run"]
-    name = str(ran[list(SCORES)].max().idxmax())
-    most, surest = ran.loc[ran[name].idxmax()], ran.loc[ran["sure"].idxmax()]
-
-    def corner(row: pd.Series) -> str:
-        return f"{row['epochs']} epochs, layers: {row['layers']}, proxies: {row['proxies']}"
-
-    def said(reached: bool) -> str:
-        return "reached" if reached else "not reached"
-
-    return [
-        f"accuracy {most[name]:.1f}% at best ({name}; {corner(most)}); "
-        f"the thesis's {accuracy:g}%: {said(most[name] >= accuracy)}",
-        f"recall {surest['sure']:.1f}% at best when calibrated for {precision:g}% precision "
-        f"({corner(surest)}); {100 * LEAST_RECALL:.0f}%: "
-        f"{said(surest['sure'] >= 100 * LEAST_RECALL)}",
-    ]
+        raise ValueError("the search has no row that was run")
+    best = str(ran[list(SCORES)].max().idxmax())
+    rows = []
+    for column, what, needed in (
+        (best, f"accuracy ({best})", accuracy),
+        ("sure", f"recall, calibrated for {precision:g}% precision", 100 * LEAST_RECALL),
+    ):
+        top = ran.loc[ran[column].idxmax()]
+        corner = f"{top['epochs']} epochs, layers {top['layers']}, proxies {top['proxies']}"
+        reached = "reached" if top[column] >= needed else "not reached"
+        rows.append((what, f"{needed:g}%", f"{top[column]:.1f}%", corner, reached))
+    return pd.DataFrame(rows, columns=["measure", "needed", "best", "where", "verdict"])
 
 
 MEMBERSHIP_SEARCH = Table(
@@ -216,7 +219,7 @@ MEMBERSHIP_SEARCH = Table(
             Column("auc", "AUC", "%", drift=2.0),
             Column("sure", "recall when sure", "%", drift=8.0),
         ),
-        rows=tuple((str(e), la, str(p)) for e in EPOCHS["paper"] for la in LAYERS for p in PROXIES),
+        rows=tuple((str(e), layers, str(p)) for e in EPOCHS["paper"] for layers, p in CORNERS),
     ),
     plan,
     assemble,
