@@ -57,6 +57,22 @@ def test_a_quick_caption_names_its_interval() -> None:
     assert caption.endswith("In brackets: 95% intervals, Clopper-Pearson over 1,000 points.")
 
 
+def test_a_caption_claims_no_seed_that_no_row_used(frame: Frame) -> None:
+    frame.data.loc[frame.data["status"] == "run", "seeds"] = 1
+    assert ", seed 0, 20" in render.caption(frame)
+
+
+def test_rows_cut_alike_go_by_their_common_key(frame: Frame) -> None:
+    cut = {"epochs_run": 8, "epochs_paper": 500}
+    methods = frame.data.loc[frame.data["status"] == "run", "method"]
+    frame.provenance["shortened"] = [{"row": ["digits", name], **cut} for name in methods]
+    assert len(methods) == 2
+    assert render.shortened(frame) == ["digits (8 of 500 epochs)"]
+    frame.provenance["shortened"][0] |= {"epochs_run": 9}
+    apart = ["digits / ours (9 of 500 epochs)", f"digits / {methods.iloc[1]} (8 of 500 epochs)"]
+    assert render.shortened(frame) == apart
+
+
 def test_rows_of_fewer_seeds_show_how_many(frame: Frame) -> None:
     assert "seeds" not in render.grid(frame)[0]
     frame.data.loc[0, "seeds"] = 1

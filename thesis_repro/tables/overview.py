@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from thesis_repro.tables import get, names, records
+from thesis_repro.tables import get, names, records, render
 from thesis_repro.tables.spec import Frame
 from thesis_repro.tables.verdict import judge_all
 
@@ -62,7 +62,7 @@ def cite_index() -> pd.DataFrame:
                     "key": records.key(frame),
                     "run": run,
                     "device": frame.provenance["device"],
-                    "seeds": len(frame.provenance["seeds"]),
+                    "seeds": len(render.seeds_used(frame)),
                     "date": frame.provenance["date"],
                     "verdict": ", ".join(f"{n} {v}" for v, n in counts.items()) or "not judged",
                     "caption": spec.caption,

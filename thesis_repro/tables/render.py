@@ -125,22 +125,50 @@ def _signed(value: float, column: Column) -> str:
 
 def caption(frame: Frame) -> str:
     """The spec's caption and the run: profile, device, seeds, date, intervals, what was cut."""
-    about = frame.provenance
-    seeds = ", ".join(map(str, about.get("seeds", [])))
-    plural = "s" if len(about.get("seeds", [])) > 1 else ""
+    about, seeds = frame.provenance, seeds_used(frame)
+    plural = "s" if len(seeds) > 1 else ""
     text = (
         f"{frame.spec.caption} Profile {about.get('profile', frame.run)}, "
-        f"{about.get('device', 'unknown device')}, seed{plural} {seeds}, "
+        f"{about.get('device', 'unknown device')}, seed{plural} {', '.join(map(str, seeds))}, "
         f"{about.get('date', 'no date')}."
     )
     intervals = dict.fromkeys(m for i in frame.data["interval"] for m in i.split("; ") if m)
     if intervals:
         text += f" In brackets: 95% intervals, {'; '.join(intervals)}."
-    short = [
-        f"{' / '.join(s['row'])} ({s['epochs_run']} of {s['epochs_paper']} epochs)"
-        for s in about.get("shortened", [])
-    ]
+    short = shortened(frame)
     return f"{text} Shortened: {'; '.join(short)}." if short else text
+
+
+def shortened(frame: Frame) -> list[str]:
+    """What was trained for fewer epochs than the paper's, each with how many of them.
+
+    Where that holds for all rows with the same first key, the key stands for them.
+    """
+    cut: dict[str, list[list[str]]] = {}
+    for line in frame.provenance.get("shortened", []):
+        epochs = f"{line['epochs_run']} of {line['epochs_paper']} epochs"
+        cut.setdefault(epochs, []).append(list(map(str, line["row"])))
+    ran = frame.data[frame.data["status"] != NOT_RUN][[key.name for key in frame.spec.keys]]
+    found = []
+    for epochs, rows in cut.items():
+        names = []
+        for first in dict.fromkeys(row[0] for row in rows):
+            mine = [row for row in rows if row[0] == first]
+            all_rows = ran[ran.iloc[:, 0] == first].to_numpy(str).tolist()
+            # a row of the frame may have more keys than the cells that it comes from
+            whole = all(any(row[: len(m)] == m for m in mine) for row in all_rows)
+            names += [first] if whole and len(mine) > 1 else [" / ".join(row) for row in mine]
+        found.append(f"{'; '.join(names)} ({epochs})")
+    return found
+
+
+def seeds_used(frame: Frame) -> list[int]:
+    """The seeds behind a frame's rows: of the profile's, as many as the fullest row has.
+
+    A table whose plan takes one seed alone, such as a timing, does not claim the others.
+    """
+    most = max(frame.data["seeds"], default=0)
+    return list(frame.provenance.get("seeds", []))[: max(most, 1)]
 
 
 def to_markdown(grid_: Grid, numeric_from: int = 0, numeric_to: int = 99) -> str:
