@@ -73,9 +73,11 @@ def _pairs(
     on_cpu = profile.device == "cpu"
     found = []
     for seed in profile.seeds[: 1 if on_cpu else None]:
-        training = paper_training(radius, seed, profile.device)
-        robust, name = Net(training), COMMITTED[radius]
-        if on_cpu and seed == 0 and name in models.names():
+        name = COMMITTED[radius]
+        committed = on_cpu and seed == 0 and name in models.names()
+        training = paper_training(radius, seed, profile.device, long=committed)
+        robust = Net(training)
+        if committed:
             robust = Net(training, name, models.card(name)["sha256"])
         plain = _plain(training, PLAIN_EPOCHS[profile.device][radius])
         found += list(zip(titles, (plain, robust), strict=True))

@@ -25,7 +25,7 @@ def trainings(device: str = "cpu") -> dict[str, Training]:
     return {
         "mnist-2c2f-gloro": gloro.paper_training("0.3", 0, device),
         "mnist-4c3f-gloro": gloro.paper_training("1.58", 0, device),
-        "cifar10-6c2f-gloro": gloro.paper_training("36/255", 0, device),
+        "cifar10-6c2f-gloro": gloro.paper_training("36/255", 0, device, long=True),
         "cifar10-6c2f-relu-gloro": cifar.cifar_training(cifar.RELU_GLORO, 0, device),
         "cifar10-6c2f-noise": cifar.cifar_training(cifar.NOISE, 0, device),
         "cifar10-liresnet-gloro": cifar.liresnet_training(0, device),
