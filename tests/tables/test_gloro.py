@@ -106,7 +106,7 @@ def test_cifar_rows_share_their_cells_with_the_other_tables(cifar):
     shorter = dataclasses.replace(vra.training.recipe, epochs=first.training.recipe.epochs)
     short = dataclasses.replace(vra.training, recipe=shorter)
     assert dataclasses.replace(vra, training=short) == first
-    on_gpu = profile("paper", "cuda")
+    on_gpu = dataclasses.replace(profile("paper"), device="cuda")
     own = [c.config for r, c in gloro.cells(on_gpu) if r[0] == "CIFAR-10"]
     ways = [c.config for r, c in gloro_cifar.cells(on_gpu)]
     assert own == ways[: len(own)]  # the same nets, certified and attacked once
