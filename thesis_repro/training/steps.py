@@ -54,11 +54,13 @@ class TrainConfig:
 
 
 def fast_bfloat16(device: str) -> bool:
-    """Whether bfloat16 layers are faster than float32 here: a GPU, or a CPU with AMX.
+    """Whether bfloat16 layers are faster than float32 here: a GPU, or a CPU with AMX or with the
+    bfloat16 instructions of AVX-512.
 
     Without such units a CPU emulates bfloat16, an order of magnitude slower than float32.
     """
-    return device != "cpu" or bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    units = torch.cpu.get_capabilities()
+    return device != "cpu" or bool(units.get("amx_bf16") or units.get("avx512_bf16"))
 
 
 @contextmanager
