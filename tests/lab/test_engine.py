@@ -11,7 +11,7 @@ import sample_cells as sample
 import torch
 from sample_cells import Config
 
-from thesis_repro.lab import engine
+from thesis_repro.lab import engine, provenance, threads
 from thesis_repro.lab.engine import Cell, CellError, compute, current_workdir, run
 from thesis_repro.lab.store import Store
 
@@ -121,6 +121,22 @@ def test_one_thread_while_computing_and_as_before_after() -> None:
     with pytest.raises(CellError):
         run([Cell(sample.raising, Config(1))])
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_more_threads_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(threads.VARIABLE, "2")
+    assert compute(Cell(sample.threads, Config())).values == {"torch": 2, "pools": [2]}
+    assert provenance.collect("cpu", Path(__file__).parent)["threads"] == 2
+    torch.set_num_threads(1)
+    assert run([Cell(sample.threads, Config(1))])[0].values["torch"] == 2
+    assert torch.get_num_threads() == 1
+    with pytest.raises(ValueError, match=r"a cluster gives a cell one thread"):
+        run([Cell(sample.threads, Config(2))], scheduler="tcp://localhost:1")
+    for wrong in ("0", "two", ""):
+        monkeypatch.setenv(threads.VARIABLE, wrong)
+        with pytest.raises(ValueError, match=rf"{threads.VARIABLE}=.* at least 1"):
+            run([Cell(sample.square, Config(3))])
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from thesis_repro.lab.engine import Cell, CellError, compute, single
+from thesis_repro.lab.engine import Cell, CellError, compute
 from thesis_repro.lab.store import Store, pack, unpack
+from thesis_repro.lab.threads import limited
 
 CONNECT_SECONDS = 10
 PACKAGES = ("thesis-repro", "torch", "numpy", "distributed")
@@ -116,7 +117,7 @@ def _settle() -> None:
 
     _limit()
     torch.set_num_threads(1)  # each thread has a number of its own
-    single.set(True)
+    limited.set(True)
 
 
 @cache

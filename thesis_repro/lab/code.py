@@ -21,7 +21,17 @@ _IMPORTS = (ast.Import, ast.ImportFrom)
 
 MACHINERY = frozenset(
     f"{PACKAGE}.lab.{name}"
-    for name in ("cluster", "code", "engine", "memory", "profiles", "provenance", "sealed", "store")
+    for name in (
+        "cluster",
+        "code",
+        "engine",
+        "memory",
+        "profiles",
+        "provenance",
+        "sealed",
+        "store",
+        "threads",
+    )
 )
 """Modules that carry results about and decide none; `engine.MEANING` stands for them in a key."""
 

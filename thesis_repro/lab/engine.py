@@ -2,7 +2,7 @@
 
 A cell's key covers its function's code, its configuration, its data, the kind of device, the
 default dtype and the version of torch. While a cell computes, torch and the numerical libraries
-use one thread, so the number of workers changes no bytes.
+use one thread, so the number of workers changes no bytes; `threads` can allow more.
 """
 
 import contextvars
@@ -12,12 +12,11 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thesis_repro.lab import memory
+from thesis_repro.lab import memory, threads
 from thesis_repro.lab.code import code_version
 from thesis_repro.lab.store import Result, Store
 
@@ -105,8 +104,6 @@ class _Running:
 
 
 _running: contextvars.ContextVar[_Running | None] = contextvars.ContextVar("running", default=None)
-single: contextvars.ContextVar[bool] = contextvars.ContextVar("single", default=False)
-"""Whether one thread is set already."""
 
 
 def current_workdir() -> Path:
@@ -160,12 +157,12 @@ def compute(cell: Cell, store: Store | None = None, renewed: set[str] | None = N
 
 
 def _call(cell: Cell, running: _Running) -> Result:
-    """Compute a cell on one thread; errors name the cell."""
+    """Compute a cell on a fixed number of threads; errors name the cell."""
     token = _running.set(running)
     memory.keep_freed()
     began = time.perf_counter()
     try:
-        with one_thread():
+        with threads.limit():
             result = cell.function(cell.config)
     except CellError:
         raise
@@ -180,26 +177,6 @@ def _call(cell: Cell, running: _Running) -> Result:
         raise CellError(f"{cell} returned {type(result).__name__}, needs a Result")
     seconds = time.perf_counter() - began + sum(running.reused)
     return dataclasses.replace(result, seconds=seconds)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch and the numerical libraries that are loaded use one thread, then as before."""
-    if single.get():
-        yield
-        return
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads()
-    token = single.set(True)
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
-        single.reset(token)
 
 
 def run(
@@ -231,8 +208,16 @@ def run(
         If any cell raised; the others are computed and kept.
     OSError
         If the disk is full; finished cells are kept.
+    ValueError
+        If more than one thread is asked for on a cluster, whose workers give a cell one.
     """
     from tqdm import tqdm
+
+    if scheduler is not None and threads.threads() > 1:
+        raise ValueError(
+            f"a cluster gives a cell one thread: unset {threads.VARIABLE}, or leave out the "
+            f"scheduler"
+        )
 
     store = store or Store()
     keys = [cell.key for cell in cells]
@@ -252,7 +237,7 @@ def run(
         outcomes = _in_process(unique, store, fresh)
     failures: list[CellError] = []
     quiet = {} if progress else {"disable": True}  # without it tqdm honours TQDM_DISABLE
-    with one_thread(), tqdm(total=len(unique), unit="cell", delay=BAR_SECONDS, **quiet) as bar:
+    with threads.limit(), tqdm(total=len(unique), unit="cell", delay=BAR_SECONDS, **quiet) as bar:
         for outcome in outcomes:
             if outcome is not None:
                 failures.append(outcome)

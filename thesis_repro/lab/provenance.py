@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from thesis_repro.lab import threads
+
 PACKAGES = ("thesis-repro", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")
 FIELDS = ("date", "commit", "clean", "device", "threads", "python", "packages")
 
@@ -30,7 +32,7 @@ def collect(device: str, repository: Path) -> dict[str, Any]:
         "commit": _git(repository, "rev-parse", "HEAD"),
         "clean": _clean(repository),
         "device": device_name(device),
-        "threads": 1,
+        "threads": threads.threads(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
     }

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
+from thesis_repro.lab import threads
 from thesis_repro.lab.engine import Cell, CellError, compute
 from thesis_repro.lab.store import Store
 
@@ -21,12 +22,7 @@ def jobs() -> int:
     ValueError
         If the variable is not a whole number of at least one.
     """
-    asked = os.environ.get(JOBS_VARIABLE)
-    if asked is None:
-        return min(MOST, _cores())
-    if not asked.isdecimal() or int(asked) < 1:
-        raise ValueError(f"{JOBS_VARIABLE}={asked!r}: needs a whole number of at least 1")
-    return int(asked)
+    return threads.at_least_one(JOBS_VARIABLE, min(MOST, _cores()))
 
 
 def _cores() -> int:
