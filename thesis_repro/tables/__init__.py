@@ -141,18 +141,23 @@ def recorded(name: str, run: str | None = None) -> "Frame":
 def record(name: str, profile: "Profile", **options: Any) -> "Frame":
     """Measure a table and record it under results/; options as in `measure`.
 
+    Rows of a paper run that an earlier one recorded, and this one did not compute, are kept with
+    their origin; not where the rows are times, nor with `fresh`.
+
     Raises
     ------
     ValueError
         For a quick run on another device than the CPU: its name has no room for it.
     CellError
     """
-    from thesis_repro.tables import records
+    from thesis_repro.tables import kept, records
     from thesis_repro.tables.measure import measure
 
     if profile.name == "quick" and profile.device != "cpu":
         raise ValueError("a quick run is recorded on the CPU, so that runs do not replace others")
     frame = measure(get(name), profile, **options)
+    if not options.get("fresh"):
+        frame = kept.with_earlier(get(name), frame)
     records.write(frame)
     return frame
 

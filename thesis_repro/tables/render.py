@@ -136,30 +136,35 @@ def caption(frame: Frame) -> str:
     if intervals:
         text += f" In brackets: 95% intervals, {'; '.join(intervals)}."
     short = shortened(frame)
-    return f"{text} Shortened: {'; '.join(short)}." if short else text
+    if short:
+        text += f" Shortened: {'; '.join(short)}."
+    earlier = [
+        f"{'; '.join(_grouped(frame, origin['rows']))} ({origin['device']}, {origin['date']})"
+        for origin in about.get("kept", [])
+    ]
+    return f"{text} Recorded earlier: {'; '.join(earlier)}." if earlier else text
 
 
 def shortened(frame: Frame) -> list[str]:
-    """What was trained for fewer epochs than the paper's, each with how many of them.
-
-    Where that holds for all rows with the same first key, the key stands for them.
-    """
+    """What was trained for fewer epochs than the paper's, each with how many of them."""
     cut: dict[str, list[list[str]]] = {}
     for line in frame.provenance.get("shortened", []):
         epochs = f"{line['epochs_run']} of {line['epochs_paper']} epochs"
         cut.setdefault(epochs, []).append(list(map(str, line["row"])))
+    return [f"{'; '.join(_grouped(frame, rows))} ({epochs})" for epochs, rows in cut.items()]
+
+
+def _grouped(frame: Frame, rows: list[list[str]]) -> list[str]:
+    """Names for rows of a frame; a first key stands for all rows that have it, if all are meant."""
     ran = frame.data[frame.data["status"] != NOT_RUN][[key.name for key in frame.spec.keys]]
-    found = []
-    for epochs, rows in cut.items():
-        names = []
-        for first in dict.fromkeys(row[0] for row in rows):
-            mine = [row for row in rows if row[0] == first]
-            all_rows = ran[ran.iloc[:, 0] == first].to_numpy(str).tolist()
-            # a row of the frame may have more keys than the cells that it comes from
-            whole = all(any(row[: len(m)] == m for m in mine) for row in all_rows)
-            names += [first] if whole and len(mine) > 1 else [" / ".join(row) for row in mine]
-        found.append(f"{'; '.join(names)} ({epochs})")
-    return found
+    names = []
+    for first in dict.fromkeys(row[0] for row in rows):
+        mine = [row for row in rows if row[0] == first]
+        all_rows = ran[ran.iloc[:, 0] == first].to_numpy(str).tolist()
+        # a row of the frame may have more keys than the cells that it comes from
+        whole = all(any(row[: len(m)] == m for m in mine) for row in all_rows)
+        names += [first] if whole and len(mine) > 1 else [" / ".join(row) for row in mine]
+    return names
 
 
 def seeds_used(frame: Frame) -> list[int]:

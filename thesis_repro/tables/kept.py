@@ -1,0 +1,96 @@
+"""Rows that an earlier run recorded and this run did not compute: they stay, with their origin.
+
+The rows of a paper run may take days together, and may be computed on several machines, each with
+the data set that it has.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from thesis_repro.lab.provenance import FIELDS
+from thesis_repro.tables import records
+from thesis_repro.tables.spec import NOT_RUN, Frame, Row, Table
+
+ORIGIN = (*FIELDS, "data", "seeds")
+"""What the record of a run says of kept rows, as of the run that computed them."""
+
+
+def with_earlier(table: Table, frame: Frame) -> Frame:
+    """The frame, with what the record that it is to replace has beyond it.
+
+    Times are compared inside one run alone, and a quick run is computed whole: both stay as they
+    are. So does a frame whose table had other columns when it was recorded.
+
+    Raises
+    ------
+    Altered
+        If the record is not what was recorded.
+    """
+    if frame.run == "quick" or table.timed:
+        return frame
+    try:
+        return with_kept(frame, records.read(table.spec, frame.run))
+    except records.NotRecorded:
+        return frame
+
+
+def with_kept(frame: Frame, before: Frame) -> Frame:
+    """The frame, with the rows of the earlier record that it did not compute.
+
+    Parameters
+    ----------
+    frame, before : the same table and run, the first just computed, the second recorded
+
+    Returns
+    -------
+    Frame
+        Its provenance lists under `kept` which rows those are, and the origin of each.
+    """
+    computed, recorded = _ran(frame), _ran(before)
+    kept = [row for row in recorded if row not in set(computed)]
+    if not kept:
+        return frame
+    order = dict.fromkeys((*frame.spec.rows, *recorded, *_rows(frame)))
+    lines = {**_lines(frame), **{row: _lines(before)[row] for row in kept}}
+    data = pd.DataFrame([lines[row] for row in order if row in lines], columns=frame.data.columns)
+    return dataclasses.replace(frame, data=data, provenance=_about(frame, before, kept))
+
+
+def _about(frame: Frame, before: Frame, kept: Sequence[Row]) -> dict[str, Any]:
+    now, then = frame.provenance, before.provenance
+    about = dict(now)
+    for name in ("cells", "shortened"):
+        about[name] = [*now[name], *(line for line in then[name] if _of(line["row"], kept))]
+    about["seeds"] = sorted({*now["seeds"], *then["seeds"]})
+    origins = [*then.get("kept", []), {"rows": _ran(before), **{n: then[n] for n in ORIGIN}}]
+    left = set(kept)
+    about["kept"] = []
+    for origin in origins:  # a row that was kept before has the origin that it had then
+        rows = [row for row in map(tuple, origin["rows"]) if row in left]
+        left -= set(rows)
+        if rows:
+            about["kept"].append({**origin, "rows": [list(row) for row in rows]})
+    return about
+
+
+def _of(short: Sequence[str], rows: Iterable[Row]) -> bool:
+    """Whether a cell belongs to one of the rows, which may have more keys than the cell."""
+    return any(row[: len(short)] == tuple(short) for row in rows)
+
+
+def _rows(frame: Frame) -> list[Row]:
+    keys = [key.name for key in frame.spec.keys]
+    return [tuple(map(str, row)) for row in frame.data[keys].itertuples(index=False)]
+
+
+def _ran(frame: Frame) -> list[Row]:
+    status = zip(_rows(frame), frame.data["status"], strict=True)
+    return [row for row, said in status if said != NOT_RUN]
+
+
+def _lines(frame: Frame) -> dict[Row, Mapping[str, Any]]:
+    lines: list[Mapping[str, Any]] = frame.data.to_dict("records")
+    return dict(zip(_rows(frame), lines, strict=True))
