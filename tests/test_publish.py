@@ -315,7 +315,7 @@ def test_the_table_of_models_says_what_their_cards_say(monkeypatch: pytest.Monke
     card = {
         "data": "mnist",
         "scores": {"clean": 0.99, "vra": 0.951},
-        "gate": {"broken": 3, "attacked": 9_000},
+        "gate": {"broken": 3, "attacked": 9_000, "steps": 100, "restarts": 10},
         "boundary": {"broken": 0, "tried": 7_000},
         "sha256": "0123456789abcdef",
     }

@@ -162,6 +162,9 @@ def run(
     finished: Annotated[
         bool, typer.Option("--finished", help="Compute nothing: record the rows that are done.")
     ] = False,
+    only: Annotated[
+        str | None, typer.Option(help="Compute the rows that hold this text; keep the others.")
+    ] = None,
 ) -> None:
     """Compute tables and record them under results/; goes on where it was stopped."""
     from thesis_repro import tables
@@ -174,7 +177,8 @@ def run(
         raise ValueError("--fresh forgets what --finished would record: give one of the two")
     for name in names:
         options = {"scheduler": scheduler, "jobs": jobs, "fresh": fresh, "finished": finished}
-        print(tables.text(tables.record(name, chosen, **options), "md"))
+        frame = tables.record(name, chosen, only=only, **options)
+        print(tables.text(frame, "md"))
 
 
 @app.command()

@@ -138,6 +138,18 @@ def test_the_models_of_other_chapters_have_their_names():
         recipes.build(training.recipe, (3, 32, 32), 10)
 
 
+def test_a_large_net_is_attacked_in_full_on_a_gpu_and_lighter_on_a_cpu():
+    full = (gate.STEPS, gate.RESTARTS, gate.NEAREST)
+    for device, name, as_full in (
+        ("cpu", "mnist-2c2f-gloro", True),
+        ("cpu", "cifar10-6c2f-gloro", False),
+        ("cuda", "cifar10-6c2f-gloro", True),
+    ):
+        attack = gate.gate_of(gate.trainings(device)[name])
+        assert ((attack.steps, attack.restarts, attack.nearest) == full) is as_full
+        assert min(attack.steps, attack.restarts, attack.nearest) >= 1
+
+
 def test_vra_at_each_radius_is_a_count_over_the_stored_points(cifar, monkeypatch):
     radius = np.array([0.0, 0.2, 0.3, 0.5, 0.5])
     correct = np.array([True, True, True, True, False])

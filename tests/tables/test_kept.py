@@ -120,6 +120,18 @@ def test_nothing_is_kept_of_times_of_quick_runs_or_by_a_fresh_run(
         assert ran(record(monkeypatch, FACES, **options)) == [FACES]
 
 
+def test_only_some_rows_are_computed_and_the_others_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    record(monkeypatch, OURS, PLAIN, date="2026-01-01")
+    frame = record(monkeypatch, OURS, PLAIN, FACES, date="2026-02-02", only="faces / o")
+    assert ran(frame) == [OURS, PLAIN, FACES]
+    assert [origin["rows"] for origin in frame.provenance["kept"]] == [[list(OURS), list(PLAIN)]]
+    with pytest.raises(ValueError, match=r"no row holds 'x'; there are: digits / ours; faces"):
+        record(monkeypatch, OURS, FACES, only="x")
+    for more in ({"fresh": True}, {"size": profile("quick")}, {"table": {"timed": True}}):
+        with pytest.raises(ValueError, match=r"sample-rates: its other rows would be lost"):
+            record(monkeypatch, OURS, only="ours", **more)
+
+
 def test_rows_with_other_columns_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     record(monkeypatch, OURS)
     newer = {"spec": dataclasses.replace(RATES.spec, version=RATES.spec.version + 1)}

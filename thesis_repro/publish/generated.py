@@ -94,11 +94,19 @@ def committed() -> str:
                 f"{100 * scores['clean']:.2f}",
                 f"{100 * scores['vra']:.2f}",
                 f"{gate['broken']:,} of {gate['attacked']:,}",
+                f"{gate['steps']} × {gate['restarts']}",
                 f"{near['broken']:,} of {near['tried']:,}",
                 f"`{about['sha256'][:12]}`",
             ]
         )
-    headings = ["model", "data", "clean (%)", "VRA (%)", "certified points that fell"]
+    headings = [
+        "model",
+        "data",
+        "clean (%)",
+        "VRA (%)",
+        "certified points that fell",
+        "PGD steps × restarts",
+    ]
     headings += ["moves inside a radius near a boundary that changed the label", "SHA-256"]
     caption = (
         "The committed models. Before a model is committed every certified test point is attacked "

@@ -147,7 +147,8 @@ def record(name: str, profile: "Profile", **options: Any) -> "Frame":
     Raises
     ------
     ValueError
-        For a quick run on another device than the CPU: its name has no room for it.
+        For a quick run on another device than the CPU: its name has no room for it. For some rows
+        `only` of a table whose other rows would then be lost.
     CellError
     """
     from thesis_repro.tables import kept, records
@@ -155,8 +156,11 @@ def record(name: str, profile: "Profile", **options: Any) -> "Frame":
 
     if profile.name == "quick" and profile.device != "cpu":
         raise ValueError("a quick run is recorded on the CPU, so that runs do not replace others")
+    keeps = kept.can_keep(get(name), profile.run) and not options.get("fresh")
+    if options.get("only") is not None and not keeps:
+        raise ValueError(f"{name}: its other rows would be lost: quick, fresh, or a table of times")
     frame = measure(get(name), profile, **options)
-    if not options.get("fresh"):
+    if keeps:
         frame = kept.with_earlier(get(name), frame)
     records.write(frame)
     return frame

@@ -18,6 +18,11 @@ ORIGIN = (*FIELDS, "data", "seeds")
 """What the record of a run says of kept rows, as of the run that computed them."""
 
 
+def can_keep(table: Table, run: str) -> bool:
+    """Whether rows of an earlier run may stand beside those of a new one."""
+    return run != "quick" and not table.timed
+
+
 def with_earlier(table: Table, frame: Frame) -> Frame:
     """The frame, with what the record that it is to replace has beyond it.
 
@@ -29,7 +34,7 @@ def with_earlier(table: Table, frame: Frame) -> Frame:
     Altered
         If the record is not what was recorded.
     """
-    if frame.run == "quick" or table.timed:
+    if not can_keep(table, frame.run):
         return frame
     try:
         return with_kept(frame, records.read(table.spec, frame.run))

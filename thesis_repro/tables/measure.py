@@ -25,19 +25,25 @@ def measure(
     jobs: int = 1,
     fresh: bool = False,
     finished: bool = False,
+    only: str | None = None,
     progress: bool = True,
 ) -> Frame:
     """Compute a table; finished cells come from the store.
 
     With `finished` nothing is computed: the rows whose cells are all in the store are taken, the
-    others are not run. Of the `jobs`, a table that takes the time of its cells uses one.
+    others are not run. With `only` the rows that hold this text, written as "key / key", are
+    computed. Of the `jobs`, a table that takes the time of its cells uses one.
 
     Raises
     ------
     CellError
         If a cell raised; the others are kept.
+    ValueError
+        If no row holds the text.
     """
     plan = list(table.cells(profile))
+    if only is not None:
+        plan = _chosen(table.spec, plan, only)
     if finished:
         store = Store()
         lacking = {row for row, cell in plan if cell is None or store.get(cell.key) is None}
@@ -61,6 +67,17 @@ def measure(
     expected = () if profile.name == "quick" else table.spec.rows
     data = tabulate(table.spec, records, expected)
     return Frame(table.spec, profile.run, data, describe(table, profile, plan, results))
+
+
+def _chosen(
+    spec: TableSpec, plan: Sequence[tuple[Row, Cell | None]], text: str
+) -> list[tuple[Row, Cell | None]]:
+    """The plan with cells in those rows alone that hold the text."""
+    names = {row: " / ".join(row) for row, _ in plan}
+    if not any(text in name for name in names.values()):
+        there = "; ".join(names.values()) or "none with the data that is here"
+        raise ValueError(f"{spec.name}: no row holds {text!r}; there are: {there}")
+    return [(row, cell if text in names[row] else None) for row, cell in plan]
 
 
 def summarise(
