@@ -28,7 +28,7 @@ REGISTRY = {
     "certifiers-scaling": "thesis_repro.tables.certifiers:CERTIFIERS_SCALING",
     "experts-compression": "thesis_repro.tables.experts:EXPERTS_COMPRESSION",
     "experts-faithfulness": "thesis_repro.tables.experts_faithfulness:EXPERTS_FAITHFULNESS",
-    "leakage-instances": "thesis_repro.tables.leakage:LEAKAGE_INSTANCES",
+    "leakage-instances": "thesis_repro.tables.leakage_instances:LEAKAGE_INSTANCES",
     "leakage-property": "thesis_repro.tables.leakage:LEAKAGE_PROPERTY",
     "leakage-watermark": "thesis_repro.tables.leakage:LEAKAGE_WATERMARK",
     "lipschitz-checker": "thesis_repro.tables.lipschitz:LIPSCHITZ_CHECKER",
