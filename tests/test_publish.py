@@ -314,6 +314,7 @@ def test_a_killed_build_leaves_nothing_half_done(small_book: Path) -> None:
 def test_the_table_of_models_says_what_their_cards_say(monkeypatch: pytest.MonkeyPatch) -> None:
     card = {
         "data": "mnist",
+        "recipe": {"epochs": 60, "epochs_paper": 1_500},
         "scores": {"clean": 0.99, "vra": 0.951},
         "gate": {"broken": 3, "attacked": 9_000, "steps": 100, "restarts": 10},
         "boundary": {"broken": 0, "tried": 7_000},
@@ -322,7 +323,14 @@ def test_the_table_of_models_says_what_their_cards_say(monkeypatch: pytest.Monke
     monkeypatch.setattr(models, "names", lambda: ("small-net",))
     monkeypatch.setattr(models, "card", lambda name: card)
     text = generated.committed()
-    for piece in ("`small-net`", "95.10", "3 of 9,000", "0 of 7,000", "`0123456789ab`"):
+    for piece in (
+        "`small-net`",
+        "60 of 1,500",
+        "95.10",
+        "3 of 9,000",
+        "0 of 7,000",
+        "`0123456789ab`",
+    ):
         assert piece in text
     monkeypatch.setattr(models, "names", tuple)
     assert generated.committed() == ""

@@ -87,10 +87,12 @@ def committed() -> str:
     for name in models.names():
         about = models.card(name)
         scores, gate, near = about["scores"], about["gate"], about["boundary"]
+        recipe = about["recipe"]
         rows.append(
             [
                 f"`{name}`",
                 about["data"],
+                f"{recipe['epochs']:,} of {recipe['epochs_paper']:,}",
                 f"{100 * scores['clean']:.2f}",
                 f"{100 * scores['vra']:.2f}",
                 f"{gate['broken']:,} of {gate['attacked']:,}",
