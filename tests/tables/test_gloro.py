@@ -87,6 +87,20 @@ def test_paper_rows_follow_the_data(monkeypatch):
     monkeypatch.setattr(gloro.data, "fingerprint", lambda name: "0" * 64)
     rows = [row for row, _ in gloro.cells(profile("paper"))]
     assert rows.count(("MNIST", "0.3", "GloRo 2C2F")) == 3
+    assert set(rows) == {row for row in gloro.GLORO_VRA.spec.rows if row[0] == "MNIST"}
+
+
+def test_float64_certifies_more_of_the_same_net(short):
+    config = gloro.cells(profile("quick"))[-1][1].config
+    config = dataclasses.replace(config, pgd_points=20, pgd_steps=2, broken_points=20)
+    single, double = (
+        gloro.evaluate(dataclasses.replace(config, double=flag)) for flag in (False, True)
+    )
+    assert single.values["k_sub"] == pytest.approx(double.values["k_sub"], rel=1e-6)
+    assert single.values["clean"]["k"] == pytest.approx(double.values["clean"]["k"], abs=2)
+    assert double.values["vra"]["k"] > single.values["vra"]["k"]
+    assert double.values["broken"] == single.values["broken"] == 0
+    assert (double.arrays["radius"] > single.arrays["radius"]).mean() > 0.9
 
 
 @pytest.fixture
@@ -101,13 +115,14 @@ def test_cifar_rows_share_their_cells_with_the_other_tables(cifar):
     assert [row for row, _ in plan] == list(gloro_cifar.WAYS)
     by_row = dict(plan)
     first = by_row[("GloRo, TRADES", gloro_cifar.ONCE)].config
-    (vra,) = (c.config for r, c in gloro.cells(profile("paper")) if r[0] == "CIFAR-10")
+    single, vra = (c.config for r, c in gloro.cells(profile("paper")) if r[0] == "CIFAR-10")
+    assert dataclasses.replace(single, double=True) == vra != single
     assert vra.training.recipe.epochs == 150 > first.training.recipe.epochs
     shorter = dataclasses.replace(vra.training.recipe, epochs=first.training.recipe.epochs)
     short = dataclasses.replace(vra.training, recipe=shorter)
     assert dataclasses.replace(vra, training=short) == first
     on_gpu = dataclasses.replace(profile("paper"), device="cuda")
-    own = [c.config for r, c in gloro.cells(on_gpu) if r[0] == "CIFAR-10"]
+    own = [c.config for r, c in gloro.cells(on_gpu) if r[2].endswith(gloro.IN_DOUBLE)]
     ways = [c.config for r, c in gloro_cifar.cells(on_gpu)]
     assert own == ways[: len(own)]  # the same nets, certified and attacked once
     six, lires = (cell.config for _, cell in frontier.cells(profile("paper")))
