@@ -221,7 +221,8 @@ EXPERTS_COMPRESSION: Table = Table(
             Column("kept", "kept", kind="text"),
             Column("alpha", "of these positive", format="{:.0f}"),
             Column("recall", "recall", "%", kind="rate", drift=8.0),
-            Column("precision", "precision", "%", kind="rate", drift=12.0),
+            # another processor may swap a unit of an expert, and 30 of a digit's points are few
+            Column("precision", "precision", "%", kind="rate", drift=20.0),
             Column("balanced", "balanced accuracy", "%", drift=8.0),
             Column("near", "near", "of 10", "{:.1f}", drift=2.0),
         ),
