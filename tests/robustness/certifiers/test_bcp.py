@@ -37,7 +37,8 @@ def test_the_last_layer_s_optimum_is_that_of_a_solver(seed):
         method="SLSQP",
         options={"ftol": 1e-10},
     )
-    assert solved.success and np.linalg.norm(solved.x) <= radius + 1e-6
+    # 8: no step improves it any more, which rounding decides on some processors
+    assert solved.status in (0, 8) and np.linalg.norm(solved.x) <= radius + 1e-6
     expected = -solved.fun
     tensors = [torch.from_numpy(v)[None] for v in (direction, low, high)]
     args = tensors[0][:, None], torch.tensor([radius], dtype=torch.float64), tensors[1], tensors[2]
