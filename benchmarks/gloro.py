@@ -14,7 +14,7 @@ import torch
 
 from thesis_repro.data import Dataset, Split
 from thesis_repro.robustness import recipes
-from thesis_repro.tables.gloro import PAPER, at_scale
+from thesis_repro.tables.gloro_recipes import PAPER, at_scale
 from thesis_repro.tables.speed import BATCH, RATIOS, SpeedConfig, measure
 
 IMAGES = 50_000

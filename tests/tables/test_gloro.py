@@ -15,6 +15,7 @@ from thesis_repro.tables import (
     gate,
     gloro,
     gloro_cifar,
+    gloro_recipes,
     gloro_schedule,
     gloro_training,
 )
@@ -25,8 +26,8 @@ from thesis_repro.tables.measure import measure
 def short(monkeypatch, tmp_path):
     """The quick table with one epoch per net, in a store of its own."""
     monkeypatch.setenv("THESIS_REPRO_STORE", str(tmp_path))
-    brief = {k: dataclasses.replace(r, epochs=1) for k, r in gloro.QUICK.items()}
-    monkeypatch.setattr(gloro, "QUICK", brief)
+    brief = {k: dataclasses.replace(r, epochs=1) for k, r in gloro_recipes.QUICK.items()}
+    monkeypatch.setattr(gloro_recipes, "QUICK", brief)
     # conftest puts a registry of sample tables in the place of the book's
     monkeypatch.setitem(tables.REGISTRY, "gloro-vra", "thesis_repro.tables.gloro:GLORO_VRA")
     return tables.live("gloro-vra")
@@ -120,13 +121,15 @@ def test_cifar_rows_share_their_cells_with_the_other_tables(cifar):
     assert vra.training.recipe.epochs == 150 > first.training.recipe.epochs
     shorter = dataclasses.replace(vra.training.recipe, epochs=first.training.recipe.epochs)
     short = dataclasses.replace(vra.training, recipe=shorter)
-    assert dataclasses.replace(vra, training=short) == first
+    lighter = {"broken_steps": 50, "broken_restarts": 1}
+    assert dataclasses.replace(vra, training=short, **lighter) == first
     on_gpu = dataclasses.replace(profile("paper"), device="cuda")
     own = [c.config for r, c in gloro.cells(on_gpu) if r[2].endswith(gloro.IN_DOUBLE)]
     ways = [c.config for r, c in gloro_cifar.cells(on_gpu)]
     assert own == ways[: len(own)]  # the same nets, certified and attacked once
-    six, lires = (cell.config for _, cell in frontier.cells(profile("paper")))
-    assert six == first and lires.training.recipe.objective == "emma"
+    long, six, lires = (cell.config for _, cell in frontier.cells(profile("paper")))
+    assert (long, six) == (vra, first) and lires.training.recipe.objective == "emma"
+    assert lires.training.recipe.epochs == six.training.recipe.epochs  # one budget
     assert gate.trainings()["cifar10-6c2f-gloro"] == vra.training
     twice = by_row[("GloRo, TRADES", gloro_cifar.TWICE)].config.training.recipe
     assert twice.train_epsilon == pytest.approx(2 * twice.epsilon)
@@ -141,7 +144,7 @@ def test_a_gpu_trains_for_the_epochs_of_the_paper_in_recorded_steps():
     wide = gate.trainings("cuda")["cifar10-liresnet-gloro"].recipe
     assert wide.net == "liresnet-l6w128" and not wide.autocast
     hard = gloro_cifar.WAYS["adversarial (PGD)", "36/255"]
-    assert not gloro.at_scale(hard, 0, "cuda").graph  # its loss reads values back
+    assert not gloro_recipes.at_scale(hard, 0, "cuda").graph  # its loss reads values back
 
 
 def test_the_models_of_other_chapters_have_their_names():

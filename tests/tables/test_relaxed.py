@@ -12,7 +12,13 @@ from thesis_repro.lab.engine import Cell, Result, compute
 from thesis_repro.lab.profiles import profile
 from thesis_repro.robustness import recipes
 from thesis_repro.robustness import relaxed as robust
-from thesis_repro.tables import gloro, relaxed, relaxed_conditions, relaxed_groupings, statistics
+from thesis_repro.tables import (
+    gloro_recipes,
+    relaxed,
+    relaxed_conditions,
+    relaxed_groupings,
+    statistics,
+)
 from thesis_repro.tables.measure import measure
 from thesis_repro.tables.relaxed_sets import SETTINGS
 
@@ -209,7 +215,7 @@ def test_paper_rows_follow_the_data(monkeypatch):
     assert [row[1:] for row, _ in plan] == relaxed.contenders(SETTINGS["cifar10"])
     # the plain net is that of the table gloro-vra: it is trained once for both
     plain = plan[0][1].config.training
-    assert plain == gloro.paper_training("36/255", 0, "cpu")
+    assert plain == gloro_recipes.paper_training("36/255", 0, "cpu")
 
 
 def picture(path, colour):

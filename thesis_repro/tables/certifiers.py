@@ -26,7 +26,7 @@ from thesis_repro.tables.certifiers_cells import (
     cost,
     scaling,
 )
-from thesis_repro.tables.gloro import TITLES, paper_training, quick_training
+from thesis_repro.tables.gloro_recipes import TITLES, paper_training, quick_training
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Quoted, Row, Table, TableSpec
 

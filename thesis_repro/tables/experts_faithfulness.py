@@ -14,7 +14,7 @@ from thesis_repro.lab import profiles
 from thesis_repro.lab.engine import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.experts_nets import CIFAR, PAPER, QUICK, Net, cifar_nets, digit_nets
-from thesis_repro.tables.gloro import TITLES
+from thesis_repro.tables.gloro_recipes import TITLES
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Column, Frame, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.tables.statistics import student_t

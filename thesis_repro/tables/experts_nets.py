@@ -9,7 +9,7 @@ from thesis_repro import data
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import models, recipes
 from thesis_repro.robustness.recipes import Training
-from thesis_repro.tables.gloro import paper_training, quick_training
+from thesis_repro.tables.gloro_recipes import paper_training, quick_training
 
 QUICK = ("2C2F, standard", "2C2F, GloRo at 1.58")
 PAPER = ("2C2F, standard", "2C2F, GloRo at 0.3")

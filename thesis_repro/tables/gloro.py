@@ -1,4 +1,4 @@
-"""Tables of the chapter robustness/gloro."""
+"""The table gloro-vra of the chapter robustness/gloro, and the cell that measures a net."""
 
 from dataclasses import dataclass, replace
 
@@ -6,20 +6,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from thesis_repro import data, training
+from thesis_repro import data
 from thesis_repro.lab import profiles
 from thesis_repro.lab.engine import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import attacks, certify, recipes
-from thesis_repro.robustness.recipes import Recipe, Training
+from thesis_repro.robustness.recipes import Training
+from thesis_repro.tables.gloro_recipes import (
+    DATASETS,
+    QUICK,
+    TITLES,
+    paper_training,
+    quick_training,
+)
 from thesis_repro.tables.spec import Claim, Column, Plan, Quoted, Row, Table, TableSpec
-
-TITLES = {
-    "mnist-5k": "MNIST-5k",
-    "mnist": "MNIST",
-    "cifar10": "CIFAR-10",
-    "tiny-imagenet": "Tiny-ImageNet",
-}
 
 
 @dataclass(frozen=True)
@@ -94,87 +94,6 @@ def evaluate(config: VraConfig) -> Result:
     return Result(values, arrays)
 
 
-QUICK = {
-    "0.3": Recipe(
-        net="2c2f",
-        epsilon=0.3,
-        train_epsilon=0.45,
-        epochs=12,
-        epochs_paper=0,
-        batch_size=64,
-        ramp_until=0.3,
-        trades=(0.0, 2.0),
-        lr=2e-3,
-        lr_end=2e-6,
-        power_steps=1,
-    ),
-    "1.58": Recipe(
-        net="2c2f",
-        epsilon=1.58,
-        train_epsilon=1.74,
-        epochs=16,
-        epochs_paper=0,
-        batch_size=32,
-        ramp_until=0.3,
-        trades=(0.0, 1.5),
-        lr=2e-3,
-        lr_end=2e-6,
-        power_steps=1,
-    ),
-}
-"""Recipes for MNIST-5k: half a minute on one core. Small batches make many steps of few digits.
-
-Batch sizes and epochs were chosen on the test digits of MNIST, of which MNIST-5k has none.
-"""
-
-PAPER = {
-    "0.3": Recipe(
-        net="2c2f",
-        epsilon=0.3,
-        train_epsilon=0.45,
-        epochs=60,
-        epochs_paper=500,
-        batch_size=256,
-        ramp_until=0.3,
-        trades=(0.0, 2.0),
-        fused=True,
-    ),
-    "1.58": Recipe(
-        net="4c3f",
-        epsilon=1.58,
-        train_epsilon=1.58 * 1.1,
-        epochs=100,
-        epochs_paper=300,
-        batch_size=256,
-        ramp="logarithmic",
-        trades=(1.5, 1.5),
-        clip=5.0,
-        power_steps=2,
-        fused=True,
-    ),
-    "36/255": Recipe(
-        net="6c2f",
-        epsilon=36 / 255,
-        train_epsilon=36 / 255 * 1.1,
-        epochs=6,
-        epochs_paper=800,
-        batch_size=256,
-        ramp="logarithmic",
-        trades=(1.2, 1.2),
-        clip=5.0,
-        power_steps=2,
-        fused=True,
-    ),
-}
-"""Recipes after Leino, Wang and Fredrikson 2021 and the authors' code, with epochs for a CPU."""
-
-DATASETS = {
-    "0.3": ("mnist", "none"),
-    "1.58": ("mnist", "none"),
-    "36/255": ("cifar10", "crop-flip"),
-}
-"""Data set and augmentation of each radius."""
-
 SEEDS_CPU = {"0.3": 3, "1.58": 1, "36/255": 1}
 """Seeds that a CPU run affords: the larger nets take hours."""
 
@@ -183,40 +102,6 @@ DOUBLE = ("1.58", "36/255")
 
 PGD_POINTS_CPU = {"0.3": 0, "1.58": 2000, "36/255": 1000}
 """So many of the first test points are attacked for the PGD accuracy on a CPU (0: all)."""
-
-
-# epochs on a CPU of a net that takes hours: for its own row and where it is committed; other
-# tables make do with a few epochs, and say so
-LONG_CPU = {"36/255": 150}
-
-
-def paper_training(radius: str, seed: int, device: str, long: bool = False) -> Training:
-    """The paper-scale training at a radius, on one seed: shortened on a CPU, in full on a GPU.
-
-    long : whether a CPU trains it for the epochs of `LONG_CPU`
-    """
-    dataset, augment = DATASETS[radius]
-    recipe = at_scale(PAPER[radius], seed, device)
-    if long and device == "cpu":
-        recipe = replace(recipe, epochs=LONG_CPU.get(radius, recipe.epochs))
-    return Training(dataset, recipe, augment)
-
-
-def at_scale(recipe: Recipe, seed: int, device: str) -> Recipe:
-    """A recipe on one seed as a device runs it: in bfloat16 where that is fast, and on a GPU for
-    the paper's epochs, each step recorded."""
-    fast = recipe.net in ("4c3f", "6c2f", "8c2f") and training.fast_bfloat16(device)
-    recipe = replace(recipe, seed=seed, device=device, autocast=fast)
-    if device == "cuda":
-        graph = recipe.method != "adversarial"
-        recipe = replace(recipe, epochs=recipe.epochs_paper, graph=graph)
-    return recipe
-
-
-def quick_training(radius: str, seed: int = 0) -> Training:
-    """The quick training on MNIST-5k at a radius."""
-    return Training("mnist-5k", replace(QUICK[radius], seed=seed))
-
 
 IN_DOUBLE = ", float64"
 

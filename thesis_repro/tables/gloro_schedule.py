@@ -14,7 +14,7 @@ from thesis_repro.lab.engine import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import GloroNet, certify, certifying, recipes
 from thesis_repro.robustness.recipes import Recipe, Training
-from thesis_repro.tables.gloro import QUICK
+from thesis_repro.tables.gloro_recipes import QUICK
 from thesis_repro.tables.spec import Column, Plan, Row, Table, TableSpec
 
 BASE = replace(QUICK["1.58"], epochs=20, batch_size=128, objective="cross-entropy")

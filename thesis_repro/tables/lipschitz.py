@@ -11,7 +11,7 @@ from thesis_repro.lab.engine import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import models
 from thesis_repro.robustness.faults import FAULTS
-from thesis_repro.tables.gloro import TITLES, paper_training, quick_training
+from thesis_repro.tables.gloro_recipes import TITLES, paper_training, quick_training
 from thesis_repro.tables.lipschitz_cells import (
     METHODS,
     CheckerConfig,

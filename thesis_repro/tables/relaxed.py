@@ -15,7 +15,7 @@ from thesis_repro.robustness import plane, recipes, relaxed, set_attack
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.recipes import Recipe, Training
 from thesis_repro.robustness.relaxed import Guarantee, SetCertificate
-from thesis_repro.tables import gloro, statistics
+from thesis_repro.tables import gloro_recipes, statistics
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.relaxed_sets import (
     CIFAR10,
@@ -136,7 +136,7 @@ def holds_label(certificate: SetCertificate, y: Tensor, k: Tensor) -> Tensor:
 
 
 QUICK = replace(
-    gloro.QUICK["1.58"],
+    gloro_recipes.QUICK["1.58"],
     epsilon=0.8,
     train_epsilon=0.9,
     epochs=10,
@@ -147,12 +147,12 @@ QUICK = replace(
 
 PAPER: dict[str, tuple[Recipe, str]] = {
     EUROSAT: (
-        replace(gloro.PAPER["36/255"], epochs=3, epochs_paper=400, batch_size=32),
+        replace(gloro_recipes.PAPER["36/255"], epochs=3, epochs_paper=400, batch_size=32),
         "crop-flip",
     ),
-    CIFAR10: (gloro.PAPER["36/255"], "crop-flip"),
-    CIFAR100: (gloro.PAPER["36/255"], "crop-flip"),
-    TINY: (replace(gloro.PAPER["36/255"], net="8c2f", epochs_paper=500), "crop-flip"),
+    CIFAR10: (gloro_recipes.PAPER["36/255"], "crop-flip"),
+    CIFAR100: (gloro_recipes.PAPER["36/255"], "crop-flip"),
+    TINY: (replace(gloro_recipes.PAPER["36/255"], net="8c2f", epochs_paper=500), "crop-flip"),
 }
 """Recipes and augmentations after Leino, Wang and Fredrikson 2021: the schedules of the relaxed
 nets are not published where we could read them. Epochs are for a CPU, as is EuroSAT's small batch:
@@ -172,7 +172,7 @@ def net_of(
     if profile == "quick":
         return Training(name, replace(QUICK, seed=seed, guarantee=guarantee))
     recipe, augment = PAPER[name]
-    recipe = gloro.at_scale(recipe, seed, device)
+    recipe = gloro_recipes.at_scale(recipe, seed, device)
     if device == "cuda":  # many epochs afford large batches
         recipe = replace(recipe, batch_size=256)
     if guarantee is not None:  # its masks are made anew in each step: none of it is recorded
