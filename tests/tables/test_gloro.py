@@ -215,6 +215,15 @@ def test_the_frontier_quotes_each_row_once_with_a_source_and_in_order():
     assert "78.1" in shown and "quoted: README" in shown
 
 
+def test_the_sentence_on_liresnet_says_who_is_ahead_and_by_how_much():
+    empty = measure(frontier.GLORO_FRONTIER, profile("quick"))
+    assert frontier.ahead(empty).endswith("not run")
+    for gain, says in ((4.0, "4.0 points more"), (-1.5, "1.5 points fewer")):
+        shown = pd.DataFrame(frontier.GLORO_FRONTIER.spec.rows, columns=["method", "extra"])
+        shown["vra36"] = [np.nan, 40.0, 40.0 + gain]
+        assert says in frontier.ahead(dataclasses.replace(empty, data=shown))
+
+
 def test_an_epoch_is_timed_by_steps_and_memory_by_what_is_held(monkeypatch):
     monkeypatch.setitem(gloro_training.SIZES, "2c2f", ((1, 28, 28), 17))
     config = gloro_training.StepsConfig("2c2f", 8, "cpu", repeats=2)

@@ -3,6 +3,8 @@
 A part of the chapter robustness/gloro: our nets beside published ones, each with its source.
 """
 
+import math
+
 import torch
 
 from thesis_repro import data, nets
@@ -106,9 +108,9 @@ LIRES_ROW: Row = ("LiResNet of 6 blocks, EMMA", NONE)
 def ahead(frame: Frame) -> str:
     """How far LiResNet is ahead of 6C2F in VRA at 36/255 after as many epochs, in a sentence."""
     six, deep = frame.lookup(EQUAL_ROW), frame.lookup(LIRES_ROW)
-    if six is None or deep is None:
-        return "not run"
-    gain = deep["vra36"] - six["vra36"]
+    gain = math.nan if six is None or deep is None else deep["vra36"] - six["vra36"]
+    if math.isnan(gain):
+        return "6C2F and LiResNet, after as many epochs: not run"
     return (
         f"after as many epochs LiResNet certifies {abs(gain):.1f} points "
         f"{'more' if gain > 0 else 'fewer'} than 6C2F at 36/255"
