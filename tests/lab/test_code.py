@@ -114,6 +114,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
         ("y: int = 1", "y: int = 2"),
         ("return CAPTION,", "return LIMIT,"),
         ("return data, Other", "return data"),
+        ("LIMIT = 3\n", 'LIMIT = 3\n"""Of what is run."""\n'),
     ],
 )
 def test_words_and_unreached_code_change_nothing(load: Load, old: str, new: str) -> None:

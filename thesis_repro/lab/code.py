@@ -149,6 +149,8 @@ def _top_level(module: str) -> dict[str, list[tuple[int, ast.stmt]]]:
     body = _tree(module).body
     foreign = set(dir(builtins)).union(*(_bound(n) for n in body if isinstance(n, _IMPORTS)))
     for place, node in enumerate(body):
+        if _is_text(node):  # what is written below a constant
+            continue
         bound = _bound(node) if isinstance(node, _IMPORTS) else _bound(node) - foreign
         decorators = _names(getattr(node, "decorator_list", []))
         if isinstance(node, ast.Expr) or decorators - foreign:
