@@ -1,12 +1,14 @@
 """A table in every format: numbers keep theirs, special characters survive, keys are right."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
 import re
 from collections.abc import Iterator
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +73,24 @@ def test_rows_cut_alike_go_by_their_common_key(frame: Frame) -> None:
     frame.provenance["shortened"][0] |= {"epochs_run": 9}
     apart = ["digits / ours (9 of 500 epochs)", f"digits / {methods.iloc[1]} (8 of 500 epochs)"]
     assert render.shortened(frame) == apart
+
+
+def test_rows_go_by_as_few_keys_as_all_of_them_share(frame: Frame) -> None:
+    names = ["dataset", "training", "adversary"]
+    spec = dataclasses.replace(
+        frame.spec,
+        keys=tuple(Column(name, name, kind="key") for name in names),
+        rows=(),
+        claims=(),
+        quoted=(),
+    )
+    rows = [["faces", "ours", "weak"], ["faces", "ours", "strong"], ["faces", "plain", "weak"]]
+    other = ["digits", "ours", "weak"]
+    data = pd.DataFrame([*rows, other], columns=names).assign(status="run")
+    cut = {"epochs_run": 8, "epochs_paper": 500}
+    about = {"shortened": [{"row": row, **cut} for row in (*rows[:2], other)]}
+    made = Frame(spec, "paper-cpu", data, about)
+    assert render.shortened(made) == ["faces / ours; digits / ours / weak (8 of 500 epochs)"]
 
 
 def test_rows_of_fewer_seeds_show_how_many(frame: Frame) -> None:

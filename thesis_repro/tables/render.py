@@ -154,16 +154,19 @@ def shortened(frame: Frame) -> list[str]:
     return [f"{'; '.join(_grouped(frame, rows))} ({epochs})" for epochs, rows in cut.items()]
 
 
-def _grouped(frame: Frame, rows: list[list[str]]) -> list[str]:
-    """Names for rows of a frame; a first key stands for all rows that have it, if all are meant."""
+def _grouped(frame: Frame, rows: list[list[str]], depth: int = 1) -> list[str]:
+    """Names for rows of a frame; first keys stand for all rows that have them, if all are meant."""
     ran = frame.data[frame.data["status"] != NOT_RUN][[key.name for key in frame.spec.keys]]
     names = []
-    for first in dict.fromkeys(row[0] for row in rows):
-        mine = [row for row in rows if row[0] == first]
-        all_rows = ran[ran.iloc[:, 0] == first].to_numpy(str).tolist()
+    for first in dict.fromkeys(tuple(row[:depth]) for row in rows):
+        mine = [row for row in rows if tuple(row[:depth]) == first]
+        all_rows = [row for row in ran.to_numpy(str).tolist() if tuple(row[:depth]) == first]
         # a row of the frame may have more keys than the cells that it comes from
         whole = all(any(row[: len(m)] == m for m in mine) for row in all_rows)
-        names += [first] if whole and len(mine) > 1 else [" / ".join(row) for row in mine]
+        if len(mine) == 1 or whole:
+            names.append(" / ".join(first if whole and len(mine) > 1 else mine[0]))
+        else:
+            names += _grouped(frame, mine, depth + 1)
     return names
 
 
