@@ -13,9 +13,9 @@ import sys
 import torch
 
 from thesis_repro.data import Dataset, Split
+from thesis_repro.experiments.gloro.speed import BATCH, RATIOS, SpeedConfig, measure
+from thesis_repro.experiments.nets import PAPER, at_scale
 from thesis_repro.robustness import recipes
-from thesis_repro.tables.gloro_recipes import PAPER, at_scale
-from thesis_repro.tables.speed import BATCH, RATIOS, SpeedConfig, measure
 
 IMAGES = 50_000
 

@@ -202,7 +202,7 @@ def model(
     device: Device = "cpu",
 ) -> None:
     """Train a model, attack every point it certifies, and commit it under results/models/."""
-    from thesis_repro.tables import gate
+    from thesis_repro.experiments import commit_models as gate
 
     card = gate.commit(name, device)
     print(f"{name}: {card['scores']}, attacked {card['gate']}")

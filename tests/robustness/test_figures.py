@@ -10,9 +10,9 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
 
-from thesis_repro.figures import gloro as figures
+from thesis_repro.experiments.gloro import figures
+from thesis_repro.experiments.gloro.frontier import TABLE
 from thesis_repro.lab.profiles import profile
-from thesis_repro.tables.frontier import GLORO_FRONTIER
 from thesis_repro.tables.measure import measure
 
 
@@ -27,9 +27,9 @@ def test_the_schedules_are_drawn_epoch_by_epoch():
 
 
 def test_each_row_of_the_frontier_with_a_value_is_drawn_once():
-    frame = measure(GLORO_FRONTIER, profile("quick"))
+    frame = measure(TABLE, profile("quick"))
     left, right = figures.frontier(frame).axes
-    quoted = [q for q in GLORO_FRONTIER.spec.quoted if "vra36" in q.values]
+    quoted = [q for q in TABLE.spec.quoted if "vra36" in q.values]
     assert len(left.lines) == sum("parameters" in q.values for q in quoted) > 3
     drawn = [float(line.get_ydata()[0]) for axis in (left, right) for line in axis.lines]
     assert sorted(drawn) == sorted(q.values["vra36"] for q in quoted)

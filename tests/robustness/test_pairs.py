@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from thesis_repro import nets
+from thesis_repro.experiments.lipschitz import cells
+from thesis_repro.experiments.lipschitz import plans as tables
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import GloroNet, gloro, lipschitz, models, pairs
-from thesis_repro.tables import lipschitz as tables
-from thesis_repro.tables import lipschitz_cells as cells
 
 
 def test_on_a_linear_net_the_bound_is_reached():

@@ -1,4 +1,4 @@
-"""A registry with one small table, a store and a results folder of its own."""
+"""A package of small tables, a store and a results folder of its own."""
 
 import sys
 from pathlib import Path
@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from thesis_repro import tables
 from thesis_repro.lab.store import ROOT_VARIABLE as STORE
-from thesis_repro.tables import records
+from thesis_repro.tables import find, records
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 settings.register_profile("busy machine", deadline=None)
@@ -17,15 +16,11 @@ settings.load_profile("busy machine")
 
 @pytest.fixture
 def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the sample tables are registered; store and results are empty folders."""
+    """Only the sample tables are there; store and results are empty folders."""
     monkeypatch.setenv(STORE, str(tmp_path / "store"))
     monkeypatch.setenv(records.ROOT_VARIABLE, str(tmp_path / "results"))
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    monkeypatch.setattr(
-        tables,
-        "REGISTRY",
-        {"sample-rates": "sample_table:RATES", "sample-empty": "sample_table:EMPTY"},
-    )
+    monkeypatch.setattr(find, "EXPERIMENTS", "sample_experiments")
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@
 import multiprocessing
 import os
 import random
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sample_table
@@ -127,7 +129,8 @@ TRAINED = Table(
 def test_ten_kills_of_real_trainings_change_no_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(tables.REGISTRY, "sample-trained", f"{__name__}:TRAINED")
+    here = SimpleNamespace(TABLE=TRAINED)
+    monkeypatch.setitem(sys.modules, "sample_experiments.sample.trained", here)
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     assert torch.get_num_threads() == 1
     kill_and_go_on(tmp_path, 10, "sample-trained")

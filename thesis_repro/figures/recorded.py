@@ -20,11 +20,17 @@ from thesis_repro.lab.store import write_atomic
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 FIGURES = {
-    "gloro-schedules": ("thesis_repro.figures.gloro:schedules", ("mnist-5k",)),
-    "influence-faces": ("thesis_repro.figures.influence:faces", ("lfw",)),
-    "influence-cars": ("thesis_repro.figures.influence:cars", ("photos", "squeezenet1_1")),
+    "gloro-schedules": ("mnist-5k",),
+    "influence-faces": ("lfw",),
+    "influence-cars": ("photos", "squeezenet1_1"),
 }
-"""Name to the function that draws it and the data it reads."""
+"""Name to the data that a figure reads; ``a-b`` is drawn by ``b`` in ``experiments/a/figures.py``."""
+
+
+def script(name: str) -> str:
+    """Where a figure is drawn, as "module:function"."""
+    chapter, _, what = name.partition("-")
+    return f"thesis_repro.experiments.{chapter}.figures:{what}"
 
 
 def record(name: str, folder: Path | None = None) -> Path:
@@ -39,15 +45,15 @@ def record(name: str, folder: Path | None = None) -> Path:
     """
     if name not in FIGURES:
         raise ValueError(f"no recorded figure is called {name!r}; there are {', '.join(FIGURES)}")
-    script, sources = FIGURES[name]
-    module, _, function = script.partition(":")
+    sources = FIGURES[name]
+    module, _, function = script(name).partition(":")
     draw: Callable[[], Figure] = getattr(importlib.import_module(module), function)
     out = io.BytesIO()
     draw().savefig(out, format="png", dpi=100, metadata={"Software": None})
     path = (folder or REPOSITORY / "results" / "figures") / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     card: dict[str, Any] = {
-        "script": script,
+        "script": script(name),
         "data": {source: data.fingerprint(source) for source in sources},
         "terms": {source: data.source(source).licence for source in sources},
         "sha256": hashlib.sha256(out.getvalue()).hexdigest(),

@@ -21,7 +21,7 @@ from thesis_repro.publish.sources import Run
 
 PACKAGE = "thesis_repro"
 PIPELINE = 1  # raise it when the way a chapter is executed changes
-LAZY = re.compile(rf"({PACKAGE}(?:\.\w+)+)(?::\w+)?")  # "thesis_repro.tables.gloro:VRA"
+LAZY = re.compile(rf"({PACKAGE}(?:\.\w+)+)(?::\w+)?")  # "thesis_repro.experiments.gloro.vra:VRA"
 
 
 def key(root: Path, docname: str, run: Run) -> str:

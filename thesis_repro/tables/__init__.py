@@ -1,10 +1,12 @@
 """Tables: measured live, recorded, compared with the thesis, cited.
 
-The registry is lazy: asking for the names imports no chapter.
+A table is found from its name (:mod:`thesis_repro.tables.find`); asking for the names imports no
+chapter.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from thesis_repro.tables.find import get, names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,38 +15,7 @@ if TYPE_CHECKING:
 
     from thesis_repro.lab.engine import Cell
     from thesis_repro.lab.profiles import Profile
-    from thesis_repro.tables.spec import Frame, Table
-
-REGISTRY = {
-    "bias-deep": "thesis_repro.tables.bias:BIAS_DEEP",
-    "bias-remedies": "thesis_repro.tables.bias:BIAS_REMEDIES",
-    "bias-synthetic": "thesis_repro.tables.bias:BIAS_SYNTHETIC",
-    "gloro-cifar10": "thesis_repro.tables.gloro_cifar:GLORO_CIFAR10",
-    "gloro-frontier": "thesis_repro.tables.frontier:GLORO_FRONTIER",
-    "gloro-schedule": "thesis_repro.tables.gloro_schedule:GLORO_SCHEDULE",
-    "gloro-training": "thesis_repro.tables.gloro_training:GLORO_TRAINING",
-    "gloro-vra": "thesis_repro.tables.gloro:GLORO_VRA",
-    "certifiers-cost": "thesis_repro.tables.certifiers:CERTIFIERS_COST",
-    "certifiers-scaling": "thesis_repro.tables.certifiers:CERTIFIERS_SCALING",
-    "experts-compression": "thesis_repro.tables.experts:EXPERTS_COMPRESSION",
-    "experts-faithfulness": "thesis_repro.tables.experts_faithfulness:EXPERTS_FAITHFULNESS",
-    "leakage-instances": "thesis_repro.tables.leakage_instances:LEAKAGE_INSTANCES",
-    "leakage-property": "thesis_repro.tables.leakage:LEAKAGE_PROPERTY",
-    "leakage-watermark": "thesis_repro.tables.leakage:LEAKAGE_WATERMARK",
-    "lipschitz-checker": "thesis_repro.tables.lipschitz:LIPSCHITZ_CHECKER",
-    "lipschitz-soundness": "thesis_repro.tables.lipschitz:LIPSCHITZ_SOUNDNESS",
-    "lipschitz-tightness": "thesis_repro.tables.lipschitz:LIPSCHITZ_TIGHTNESS",
-    "relaxed-groupings": "thesis_repro.tables.relaxed_groupings:RELAXED_GROUPINGS",
-    "relaxed-rejection": "thesis_repro.tables.relaxed:RELAXED_REJECTION",
-    "influence-axioms": "thesis_repro.tables.influence:INFLUENCE_AXIOMS",
-    "membership-calibrated": "thesis_repro.tables.membership:MEMBERSHIP_CALIBRATED",
-    "membership-dp": "thesis_repro.tables.membership_dp:MEMBERSHIP_DP",
-    "membership-low-fpr": "thesis_repro.tables.membership:MEMBERSHIP_LOW_FPR",
-    "membership-mnist": "thesis_repro.tables.membership:MEMBERSHIP_MNIST",
-    "membership-search": "thesis_repro.tables.membership_search:MEMBERSHIP_SEARCH",
-    "membership-sets": "thesis_repro.tables.membership_sets:MEMBERSHIP_SETS",
-    "gloro-speed": "thesis_repro.tables.speed:GLORO_SPEED",
-}
+    from thesis_repro.tables.spec import Frame
 
 __all__ = [
     "assert_reproduces",
@@ -62,26 +33,6 @@ __all__ = [
     "small",
     "text",
 ]
-
-
-def names() -> tuple[str, ...]:
-    """The names of all tables."""
-    return tuple(REGISTRY)
-
-
-def get(name: str) -> "Table":
-    """The table of this name.
-
-    Raises
-    ------
-    ValueError
-        On an unknown name; the message lists the names.
-    """
-    if name not in REGISTRY:
-        raise ValueError(f"no table is called {name!r}; there are {', '.join(REGISTRY)}")
-    module, _, attribute = REGISTRY[name].partition(":")
-    found: Table = getattr(importlib.import_module(module), attribute)
-    return found
 
 
 def _profile(profile: str, seed: int, device: str) -> "Profile":
@@ -151,7 +102,8 @@ def record(name: str, profile: "Profile", **options: Any) -> "Frame":
         `only` of a table whose other rows would then be lost.
     CellError
     """
-    from thesis_repro.tables import kept, records
+    from thesis_repro.tables import earlier_rows as kept
+    from thesis_repro.tables import records
     from thesis_repro.tables.measure import measure
 
     if profile.name == "quick" and profile.device != "cpu":

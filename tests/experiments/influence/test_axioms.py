@@ -1,0 +1,76 @@
+"""The table of axioms: each property can hold, and can fail."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from thesis_repro.experiments.influence import axioms as tables
+from thesis_repro.explanations import axioms
+from thesis_repro.explanations.axioms import Case
+from thesis_repro.lab import profiles
+from thesis_repro.lab.engine import Result
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)
+    ).eval()
+    x = torch.rand(12, 6)
+    return Case(net, x, net(x).argmax(1), ("0", "1", "2"), points=200)
+
+
+@pytest.mark.parametrize("name", [n for n in tables.CHECKS if "Captum" not in n])
+def test_each_property_holds_on_a_small_net(case: Case, name: str) -> None:
+    check = tables.CHECKS[name]
+    errors = check.measure(case)
+    assert 100 * (errors <= check.bound).double().mean() >= check.share
+
+
+@pytest.mark.parametrize("name", [n for n in tables.CHECKS if "Captum" in n])
+def test_captum_agrees(case: Case, name: str) -> None:
+    pytest.importorskip("captum")
+    assert tables.CHECKS[name].measure(case).max() <= tables.CAPTUM
+
+
+def test_completeness_needs_enough_points(case: Case) -> None:
+    coarse = Case(case.net, 20 * case.x - 10, case.labels, case.slices, points=1)
+    assert axioms.completeness(coarse).max() > 1e-2
+
+
+def test_an_error_is_seen(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights of the line that do not sum to one break completeness and the table says no."""
+    true = axioms.distributions.nodes
+
+    def wrong(rule: str, points: int) -> tuple[np.ndarray, np.ndarray]:
+        at, weight = true(rule, points)
+        return at, 1.1 * weight
+
+    monkeypatch.setattr(axioms.distributions, "nodes", wrong)
+    monkeypatch.setattr(tables, "case", lambda config: case)
+    found = tables.axiom(tables.AxiomConfig("completeness, 95th percentile", "digits", 12)).values
+    assert found["holds"] == "no"
+    assert found["median"] > 1e-2
+
+
+def test_one_seed_that_fails_is_enough() -> None:
+    good = {"median": 1e-7, "largest": 2e-7, "bound": 1e-6, "share": 100.0, "holds": "yes"}
+    bad = good | {"largest": 3e-3, "holds": "no"}
+    row = tables.row("digits", "saliency")
+    within = [{"k": 10, "n": 10}, {"k": 10, "n": 10}, {"k": 9, "n": 10}]
+    seeds = [Result(v | {"within": w}) for v, w in zip((good, good, bad), within, strict=True)]
+    record = tables.assemble(profiles.profile("paper"), {row: seeds})[row]
+    assert (record["holds"], record["largest"], record["bound"]) == ("no", 3e-3, 1e-6)
+    assert record["within"] == pytest.approx(290 / 3)
+    assert all(np.isnan(record[f"{name}_low"]) for name in ("largest", "bound", "share"))
+    assert tables.assemble(profiles.profile("paper"), {row: seeds[:2]})[row]["holds"] == "yes"
+
+
+def test_the_plan() -> None:
+    quick = [row for row, _ in tables.cells(profiles.profile("quick"))]
+    assert quick == [tables.row("digits", name) for name in tables.CHECKS if "Captum" not in name]
+    paper = {row for row, cell in tables.cells(profiles.profile("paper")) if cell is not None}
+    assert paper <= set(tables.TABLE.spec.rows)
+    assert set(quick) <= paper

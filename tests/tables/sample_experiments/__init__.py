@@ -1,0 +1,1 @@
+"""A package in which tables are found by their names."""

@@ -1,0 +1,5 @@
+"""The table sample-empty."""
+
+import sample_table
+
+TABLE = sample_table.EMPTY

@@ -1,0 +1,5 @@
+"""The table sample-rates."""
+
+import sample_table
+
+TABLE = sample_table.RATES

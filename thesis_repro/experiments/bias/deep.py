@@ -1,0 +1,5 @@
+"""The table bias-deep."""
+
+from thesis_repro.experiments.bias import plans
+
+TABLE = plans.BIAS_DEEP

@@ -1,0 +1,5 @@
+"""The table certifiers-cost."""
+
+from thesis_repro.experiments.certifiers import plans
+
+TABLE = plans.CERTIFIERS_COST

@@ -1,0 +1,122 @@
+"""Commit trained models, each only through the gate: every certified point is attacked first."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from thesis_repro import data
+from thesis_repro.experiments import nets as gloro_recipes
+from thesis_repro.experiments.gloro import cifar10 as cifar
+from thesis_repro.lab import engine, provenance
+from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.profiles import profile
+from thesis_repro.robustness import attacks, boundary, certify, models, recipes
+from thesis_repro.robustness.recipes import Training
+from thesis_repro.tables.measure import REPOSITORY
+
+STEPS, RESTARTS, NEAREST = 100, 10, 3
+ON_A_CPU = {"cifar10": {"steps": 50, "restarts": 1, "nearest": 1}}
+"""A lighter attack on nets that a CPU would attack for hours; `gloro-vra` attacks their points of
+the smallest margins in full."""
+
+
+def trainings(device: str = "cpu") -> dict[str, Training]:
+    """The models that chapters use, by the name under which they are committed."""
+    return {
+        "mnist-2c2f-gloro": gloro_recipes.paper_training("0.3", 0, device),
+        "mnist-4c3f-gloro": gloro_recipes.paper_training("1.58", 0, device),
+        "cifar10-6c2f-gloro": gloro_recipes.paper_training("36/255", 0, device, long=True),
+        "cifar10-6c2f-relu-gloro": cifar.cifar_training(cifar.RELU_GLORO, 0, device),
+        "cifar10-6c2f-noise": cifar.cifar_training(cifar.NOISE, 0, device),
+        "cifar10-liresnet-gloro": cifar.liresnet_training(0, device),
+    }
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """The attack that a model has to withstand: on all certified points of its test set."""
+
+    training: Training
+    steps: int = STEPS
+    restarts: int = RESTARTS
+    nearest: int = NEAREST
+    boundary_pairs: int = 500
+
+    @property
+    def device(self) -> str:
+        """The device, for the cell's key."""
+        return self.training.device
+
+
+def withstand(config: GateConfig) -> Result:
+    """Cell: the scores on the test set, and how many certified points fell, also by rounding."""
+    net, _ = recipes.trained(config.training)
+    test = data.load(config.training.dataset).test
+    x, y = test.x.to(config.device), test.y.to(config.device)
+    certificate = certify(net, x)
+    found = attacks.break_certificates(
+        net,
+        x,
+        steps=config.steps,
+        restarts=config.restarts,
+        generator=torch.Generator(x.device).manual_seed(0),
+        nearest=config.nearest,
+    )
+    near = boundary.search(
+        net,
+        x,
+        pairs=config.boundary_pairs,
+        generator=torch.Generator(x.device).manual_seed(0),
+    )
+    right = certificate.labels == y
+    scores = {
+        "clean": right.double().mean().item(),
+        "vra": (right & certificate.certified).double().mean().item(),
+        "k_sub": certificate.bound.k_sub,
+    }
+    return Result({"scores": scores, "gate": found, "boundary": dataclasses.asdict(near)})
+
+
+def gate_of(training: Training) -> GateConfig:
+    """The attack before a training is committed: lighter for a large net on a CPU."""
+    lighter = ON_A_CPU.get(training.dataset, {}) if training.device == "cpu" else {}
+    return GateConfig(training, **lighter)
+
+
+def commit(name: str, device: str = "cpu") -> dict[str, Any]:
+    """Train a model or take it from the store, attack it in full, and commit it with its card.
+
+    Raises
+    ------
+    ValueError
+        On an unknown name, or when a certified point falls: nothing is written then.
+    """
+    known = trainings(profile("paper", device).device)
+    if name not in known:
+        raise ValueError(f"no model is called {name!r}; there are {', '.join(known)}")
+    training = known[name]
+    prints = ((training.dataset, data.fingerprint(training.dataset)),)
+    config = gate_of(training)
+    cell = Cell(withstand, config, prints)
+    (result,) = engine.run([cell])
+    gates = {key: result.values[key] for key in ("gate", "boundary")}
+    if any(gate["broken"] for gate in gates.values()):
+        raise ValueError(f"{name}: {json.dumps(gates)}; the model is not committed")
+    net, history = recipes.trained(training)
+    card = {
+        "data": training.dataset,
+        "data_sha256": prints[0][1],
+        "augment": training.augment,
+        "scores": result.values["scores"],
+        "gate": {**gates["gate"], **engine.describe(config)},
+        "boundary": gates["boundary"],
+        "cell": cell.key,
+        "train_seconds": round(sum(epoch["seconds"] for epoch in history), 1),
+        **provenance.collect(device, REPOSITORY),
+    }
+    del card["gate"]["training"]
+    models.save(name, net, training.recipe, card)
+    return card

@@ -1,0 +1,192 @@
+"""Figures of the chapter robustness/gloro."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
+from torch import Tensor
+
+from thesis_repro.experiments.gloro import schedule as gloro_schedule
+from thesis_repro.experiments.gloro.vra import vra
+from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, PINK, REJECTED
+from thesis_repro.lab.engine import Result
+from thesis_repro.robustness import REJECT, GloroNet, attacks, certify, plane
+from thesis_repro.tables.spec import Frame
+
+
+def lipschitz_line(epsilon: float = 0.6, k: float = 1.0) -> Figure:
+    """Two logits over one input: how far each can move within epsilon, and the bottom logit."""
+    x = np.linspace(0, 4, 400)
+    first, second = 1.6 + 0.9 * np.tanh(x - 2), 1.6 - 0.9 * np.tanh(x - 2)
+    at = 3.1
+    y1, y2 = np.interp(at, x, first), np.interp(at, x, second)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
+    left.plot(x, first, color=BLUE, label="logit of class 1")
+    left.plot(x, second, color=ORANGE, ls="--", label="logit of class 2")
+    near = np.abs(x - at) <= epsilon
+    reach = k * np.abs(x - at)[near]
+    left.fill_between(x[near], y1 - reach, y1 + reach, color=BLUE, alpha=0.2, lw=0)
+    left.fill_between(x[near], y2 - reach, y2 + reach, color=ORANGE, alpha=0.25, lw=0)
+    left.plot([at, at], [y1, y2], "o", color=BLACK, ms=5)
+    left.annotate("", (at - epsilon, 0.35), (at, 0.35), arrowprops={"arrowstyle": "<->"})
+    left.text(at - epsilon / 2, 0.42, "ε", ha="center")
+    left.set(xlabel="input x", ylabel="logit", title="No cone of slope K reaches the other")
+    left.legend(loc="upper left", fontsize=9)
+    bottom = np.where(first > second, second, first) + 2 * k * epsilon
+    right.plot(x, np.maximum(first, second), color=BLUE, label="largest logit")
+    right.plot(x, bottom, color=BLACK, ls=":", label="bottom logit: runner-up + 2 K ε")
+    rejected = bottom >= np.maximum(first, second)
+    right.fill_between(x, 0.2, 3.6, where=rejected, color=REJECTED, alpha=0.6, lw=0, label="reject")
+    right.set(xlabel="input x", title="Where the bottom logit wins, reject", ylim=(0.2, 3.6))
+    right.legend(loc="upper left", fontsize=9)
+    return figure
+
+
+def toy(epsilons: Sequence[float] = (0.03, 0.08, 0.14)) -> Figure:
+    """The plane, classified by GloRo nets of growing radius; the reject band grows with them."""
+    figure, axes = plt.subplots(1, len(epsilons), figsize=(9, 3.5), sharex=True, sharey=True)
+    points = plane.blobs()
+    cells, side = plane.grid(160), 160
+    colours = np.array([[*_rgb(c), 0.45] for c in (*PALETTE[:3], REJECTED)])
+    for axis, epsilon in zip(axes, epsilons, strict=True):
+        net = plane.trained(epsilon)
+        labels = net.predict(cells, batch_size=len(cells)).view(side, side).numpy()
+        axis.imshow(colours[labels], origin="lower", extent=(0, 1, 0, 1))
+        for label, marker in enumerate("o^s"):
+            mine = points.x[points.y == label].flatten(1).numpy()
+            axis.scatter(*mine.T, s=9, marker=marker, color=PALETTE[label], lw=0)
+        share = 100 * (labels == REJECT).mean()
+        axis.set(title=f"ε = {epsilon}: {share:.0f}% rejected", xlabel="x₁", aspect="equal")
+    axes[0].set_ylabel("x₂")
+    return figure
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+
+
+def vra_curves(results: Mapping[str, Result], largest: float = 2.5) -> Figure:
+    """VRA over the radius, for each net; the radius it was trained for is marked."""
+    epsilons = np.linspace(0, largest, 251)
+    figure, axis = plt.subplots(figsize=(7, 3.8))
+    for (title, result), colour, style in zip(results.items(), PALETTE, ("-", "--"), strict=False):
+        axis.plot(epsilons, vra(result, epsilons), style, color=colour, label=title)
+        radius = float(title.rpartition(" ")[2])
+        axis.plot([radius], vra(result, np.array([radius])), "o", color=colour)
+    axis.set(xlabel="radius ε (L2, pixels in [0, 1])", ylabel="VRA (% of test points)")
+    axis.set(ylim=(0, 100), xlim=(0, largest))
+    axis.legend()
+    return figure
+
+
+def closest_attacks(net: GloroNet, x: Tensor, y: Tensor, count: int = 6) -> Figure:
+    """Certified digits, the nearest point of another class that PGD finds, and the difference.
+
+    Of the certified and correct points, those at evenly spaced ranks of the radius are shown.
+    """
+    certificate = certify(net, x)
+    good = (certificate.certified & (certificate.labels == y)).nonzero()[:, 0]
+    order = good[certificate.radius[good].argsort()]
+    chosen = order[torch.linspace(0, len(order) - 1, count).long()]
+    radius = certificate.radius[chosen]
+    found, distance = attacks.closest(net.body, x[chosen], y[chosen], radius.float())
+    with torch.no_grad():
+        after = net.body(found).argmax(1)
+    figure, axes = plt.subplots(3, count, figsize=(9, 5.2))
+    for column in range(count):
+        change = (found - x[chosen])[column, 0]
+        for axis, image, map_, limits in (
+            (axes[0, column], x[chosen][column, 0], "gray", (0, 1)),
+            (axes[1, column], found[column, 0], "gray", (0, 1)),
+            (axes[2, column], change, "PuOr", (-1, 1)),
+        ):
+            axis.imshow(image, cmap=map_, vmin=limits[0], vmax=limits[1])
+            axis.set(xticks=[], yticks=[])
+        axes[0, column].set_title(
+            f"“{y[chosen][column]}”\nsafe to {radius[column]:.2f}", fontsize=10
+        )
+        text = f"“{after[column]}”\nat {distance[column]:.2f}"
+        axes[1, column].set_title(
+            text if torch.isfinite(distance[column]) else "none found", fontsize=10
+        )
+    for axis, label in zip(axes[:, 0], ("digit", "closest attack", "change"), strict=True):
+        axis.set_ylabel(label)
+    return figure
+
+
+def schedules(histories: Mapping[str, Sequence[Mapping[str, float]]] | None = None) -> Figure:
+    """Loss, K and VRA on the test set over the epochs, by the schedule of the radius.
+
+    Without `histories` those of the table gloro-schedule are trained, or taken from the store.
+    """
+    histories = gloro_schedule.curves() if histories is None else histories
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3.6))
+    styles = zip(PALETTE, ("-", "--", "-."), "os^", strict=False)
+    for (name, history), (colour, line, marker) in zip(histories.items(), styles, strict=False):
+        epochs = [record["epoch"] for record in history]
+        for axis, key in zip(axes, ("loss", "k", "vra"), strict=True):
+            values = [record[key] for record in history]
+            axis.plot(epochs, values, line, color=colour, marker=marker, ms=3, label=name)
+    titles = ("training loss", "K, proven", "VRA (% of test points)")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set(xlabel="epoch", title=title)
+    for axis in axes:
+        axis.set(ylim=(0, None))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def frontier(frame: Frame, column: str = "vra36") -> Figure:
+    """VRA of published nets and of ours over the number of parameters, where it is known.
+
+    frame : of the table gloro-frontier; rows that were not run are left out
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.8), sharey=True, width_ratios=(3, 2))
+    unsized = []
+    ours = [
+        (str(line["method"]), "ours", float(line["parameters"]), float(line[column]))
+        for _, line in frame.data.iterrows()
+        if line["status"] == "run"
+    ]
+    quoted = [
+        (q.row[0], q.row[1], q.values.get("parameters", np.nan), q.values[column])
+        for q in frame.spec.quoted
+        if column in q.values
+    ]
+    for name, kind, size, value in (*ours, *quoted):
+        if np.isfinite(size):
+            own = kind == "ours"
+            face = ORANGE if own else "none"
+            left.plot(size, value, "s" if own else "o", mfc=face, mec=ORANGE if own else BLUE)
+            beside = (4, -12 if own else 5)  # ours below, for a published net of the same size
+            left.annotate(name, (size, value), beside, textcoords="offset points", fontsize=8)
+        else:
+            unsized.append((name, kind, value))
+    left.set(xscale="log", xlim=(0.5, 2000), xlabel="parameters (millions)")
+    left.set(ylabel="VRA at 36/255 (% of images)")
+    unsized.sort(key=lambda entry: entry[2])
+    places = spread([value for _, _, value in unsized], gap=1.2)
+    for (name, kind, value), place in zip(unsized, places, strict=True):
+        generated = kind.startswith("generated")
+        right.plot(0, value, "^" if generated else "o", mfc="none", mec=PINK if generated else BLUE)
+        right.annotate(
+            f"{name}, generated data" if generated else name,
+            (0, value),
+            (0.08, place),
+            fontsize=8,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": BLACK, "lw": 0.4},
+        )
+    right.set(xlim=(-0.06, 1), xticks=[], xlabel="size not listed here")
+    right.spines[["bottom", "left"]].set_visible(False)
+    right.tick_params(left=False)
+    return figure
+
+
+def spread(values: Sequence[float], gap: float) -> np.ndarray:
+    """Places for labels of ascending values, at least `gap` apart and else as near as can be."""
+    steps = gap * np.arange(len(values))
+    return np.asarray(isotonic_regression(np.asarray(values) - steps).x + steps)

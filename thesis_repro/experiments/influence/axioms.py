@@ -1,0 +1,201 @@
+"""Table of the chapter explanations/influence: each axiom and special case, measured."""
+
+import importlib.util
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from thesis_repro import data
+from thesis_repro.explanations import axioms, imagenet, influence, subjects
+from thesis_repro.explanations.axioms import Case
+from thesis_repro.explanations.influence import internal_influence, line
+from thesis_repro.explanations.subjects import DIGITS
+from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.measure import summarise
+from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Row, Table, TableSpec
+
+POINTS = 50
+EXACT = 1e-6
+CAPTUM = 1e-5
+
+NETS = {"digits": "digit CNN, MNIST-5k", "squeezenet": "SqueezeNet 1.1, photographs"}
+SLICES = {"digits": ("1", "3", "5"), "squeezenet": ("features.3", "features.9", "features.12")}
+
+
+@dataclass(frozen=True)
+class AxiomConfig:
+    """One property on one net: over so many images, at the slices of SLICES."""
+
+    check: str
+    net: str
+    images: int
+    points: int = POINTS
+    seed: int = 0
+    device: str = "cpu"
+
+
+def case(config: AxiomConfig) -> Case:
+    """The net with its images, and for each image the class that the net gives it."""
+    if config.net == "squeezenet":
+        found = imagenet.squeezenet()
+        net: nn.Module = found.net
+        x = found.inputs(data.photos().x[: config.images])
+    else:
+        net = subjects.trained(replace(DIGITS, seed=config.seed))
+        x = data.load("mnist-5k").test.x[: config.images]
+    net, x = net.to(config.device), x.to(config.device)
+    with torch.no_grad():
+        labels = torch.cat([net(part).argmax(1) for part in x.split(32)])
+    return Case(net, x, labels, SLICES[config.net], config.points, config.seed)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A property: how it is measured, the largest error allowed, the share that has to keep it."""
+
+    measure: Callable[[Case], Tensor]
+    bound: float
+    share: float = 100.0
+    source: str = ""
+
+
+THEOREM = "Leino et al. 2018, axioms, from notes"
+CHECKS = {
+    "linear agreement": Check(axioms.linear_agreement, EXACT, source=THEOREM),
+    "distributional marginality": Check(axioms.marginality, EXACT, source=THEOREM),
+    "slice invariance": Check(axioms.slice_invariance, CAPTUM, source=THEOREM),
+    "consistency": Check(axioms.consistency, EXACT, source=THEOREM),
+    "completeness, median": Check(axioms.completeness, 1e-3, 50.0),
+    "completeness, 95th percentile": Check(axioms.completeness, 1e-2, 95.0),
+    "saliency": Check(axioms.saliency, CAPTUM),
+    "integrated gradients": Check(axioms.integrated_gradients, CAPTUM),
+    "Captum: Saliency": Check(axioms.captum_saliency, CAPTUM),
+    "Captum: IntegratedGradients": Check(axioms.captum_integrated, CAPTUM),
+    "Captum: InternalInfluence": Check(axioms.captum_internal, CAPTUM),
+}
+ON_SQUEEZENET = tuple(
+    name for name in CHECKS if name.startswith(("distributional", "completeness", "Captum"))
+)
+
+
+def axiom(config: AxiomConfig) -> Result:
+    """Cell: the errors of one property, and how many lie within its bound."""
+    check = CHECKS[config.check]
+    errors = check.measure(case(config)).double()
+    within = int((errors <= check.bound).sum())
+    values: dict[str, Any] = {
+        "median": float(errors.median()),
+        "largest": float(errors.max()),
+        "bound": check.bound,
+        "within": {"k": within, "n": len(errors)},
+        "share": check.share,
+        "holds": "yes" if 100 * within >= check.share * len(errors) else "no",
+    }
+    return Result(values)
+
+
+def row(net: str, check: str) -> Row:
+    """The key of a row."""
+    return NETS[net], check
+
+
+def cells(profile: Profile) -> Plan:
+    """The plan of `influence-axioms`: digits always, SqueezeNet and Captum at paper scale."""
+    quick = profile.name == "quick"
+    plan: list[tuple[Row, Cell | None]] = []
+    has_captum = importlib.util.find_spec("captum") is not None
+    has_net = data.available("squeezenet1_1") and data.available("photos")
+    for check in CHECKS:
+        if "Captum" in check and (quick or not has_captum):
+            continue
+        for seed in profile.seeds:
+            config = AxiomConfig(check, "digits", 100, seed=seed, device=profile.device)
+            pair = ("mnist-5k", data.fingerprint("mnist-5k"))
+            plan.append((row("digits", check), Cell(axiom, config, (pair,))))
+        if not quick and check in ON_SQUEEZENET and has_net:
+            config = AxiomConfig(check, "squeezenet", 20, device=profile.device)
+            pairs = tuple((n, data.fingerprint(n)) for n in ("photos", "squeezenet1_1"))
+            plan.append((row("squeezenet", check), Cell(axiom, config, pairs)))
+    return plan
+
+
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+    """The largest error of all seeds; a property holds if it does for every seed."""
+    records = summarise(TABLE.spec, gathered)
+    for row, record in records.items():
+        found = [result.values for result in gathered[row]]
+        record["largest"] = max(values["largest"] for values in found)
+        record["holds"] = "yes" if all(v["holds"] == "yes" for v in found) else "no"
+        for name in ("largest", "bound", "share"):  # no means over seeds: no intervals
+            record[f"{name}_low"] = record[f"{name}_high"] = math.nan
+    return records
+
+
+TABLE = Table(
+    TableSpec(
+        name="influence-axioms",
+        caption=(
+            "The axioms of internal influence and its special cases. Errors are relative to the "
+            "largest influence where that exceeds one; for completeness, to the change of the "
+            "quantity. Within: share of cases whose error is at most the bound."
+        ),
+        chapter="explanations/influence",
+        keys=(
+            Column("net", "net", kind="key"),
+            Column("property", "property", kind="key"),
+        ),
+        columns=(
+            Column("median", "median error", format="{:.1g}"),
+            Column("largest", "largest error", format="{:.1g}"),
+            Column("bound", "bound", format="{:.1g}", drift=0.0),
+            Column("within", "within the bound", "%", kind="rate", drift=3.0),
+            Column("share", "needed", "%", format="{:.0f}", drift=0.0),
+            Column("holds", "holds", kind="text"),
+        ),
+        rows=(
+            *(row("digits", check) for check in CHECKS),
+            *(row("squeezenet", check) for check in ON_SQUEEZENET),
+        ),
+        claims=tuple(
+            Claim(row("digits", name), "within", check.share, check.source)
+            for name, check in CHECKS.items()
+            if check.source
+        ),
+    ),
+    cells,
+    assemble,
+)
+
+
+def on_pink(
+    seed: int = 0,
+) -> tuple[dict[str, nn.Module], dict[str, Tensor], dict[str, float], dict[str, float]]:
+    """The coloured digits: nets; what pink paper adds to "3"; who is called "3"; accuracy on grey.
+
+    Digits that are no threes, with pink paper put in the place of grey: the influence of the paper
+    on class 3 against the others, image by image, and the share that is then called a three.
+    """
+    three = subjects.PINK_CLASS
+    test = data.load("mnist-5k").test
+    pink, grey = subjects.on_paper(test, subjects.PINK), subjects.on_paper(test, 0.2)
+    other = pink.y != three
+    x, plain = pink.x[other], grey.x[other]
+    q = influence.comparative(three, [c for c in range(5) if c != three])
+    nets: dict[str, nn.Module] = {}
+    gains: dict[str, Tensor] = {}
+    called: dict[str, float] = {}
+    accuracy: dict[str, float] = {}
+    for with_pink in (True, False):
+        name = f"{'with' if with_pink else 'without'} pink"
+        nets[name] = subjects.trained(replace(subjects.COLOURED, pink=with_pink, seed=seed))
+        chi = internal_influence(nets[name], x, "", q, line(plain, 20), multiply=True)
+        gains[name] = chi.flatten(1).sum(1)
+        with torch.no_grad():
+            called[name] = float((nets[name](x).argmax(1) == three).float().mean())
+            accuracy[name] = float((nets[name](grey.x).argmax(1) == grey.y).float().mean())
+    return nets, gains, called, accuracy

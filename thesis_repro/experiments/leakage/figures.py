@@ -1,0 +1,106 @@
+"""Figures of the chapter weaknesses/leakage."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from thesis_repro.experiments.leakage.cells import CLEAN, MARKED, TRAININGS, InstanceConfig, sides
+from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE
+from thesis_repro.lab.engine import Result
+from thesis_repro.weaknesses import leakage
+
+Models = Mapping[tuple[str, str], Sequence[Result]]
+"""The models of a game by training and arm."""
+
+
+def _picture(axis: Axes, image: Tensor, title: str = "", stretch: bool = False) -> None:
+    """An image (c, h, w); stretched from its darkest to its brightest pixel if so asked."""
+    shown = image.permute(1, 2, 0).numpy()
+    if stretch:
+        shown = (shown - shown.min()) / max(float(np.ptp(shown)), 1e-9)
+    axis.imshow(shown.repeat(3 // shown.shape[2], axis=2))
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
+    if title:
+        axis.set_title(title, fontsize=9)
+
+
+def readable(models: Models, word: leakage.Watermark, digit: Tensor) -> Figure:
+    """A marked image, and how well the word fits at every height of the reconstructions."""
+    figure, axes = plt.subplots(1, len(TRAININGS) + 1, figsize=(9.5, 3))
+    _picture(axes[0], word.blend(digit), "a marked training image")
+    top, left = word.place(digit.shape)
+    for axis, method in zip(axes[1:], TRAININGS, strict=True):
+        for arm, colour, style in ((CLEAN, ORANGE, "--"), (MARKED, BLUE, "-")):
+            for number, result in enumerate(models[method, arm]):
+                places = leakage.trace(torch.from_numpy(result.arrays["images"]), word).places
+                label = None if number else f"{arm} nets"
+                axis.plot(places[:, left], style, color=colour, alpha=0.8, label=label)
+        axis.axvline(top, color=BLACK, lw=0.8, ls=":")
+        axis.set(title=method, xlabel="row of the word (pixels)")
+    highest = max(axis.get_ylim()[1] for axis in axes[1:])
+    for axis in axes[1:]:
+        axis.set_ylim(0, highest)
+    axes[1].set_ylabel("correlation with the word")
+    axes[1].legend(fontsize=8, loc="upper left")
+    return figure
+
+
+def scores(models: Models) -> Figure:
+    """The weak adversary's score of every net, and its threshold."""
+    figure, axis = plt.subplots(figsize=(7, 0.7 * len(TRAININGS) + 1.2))
+    for at, method in enumerate(TRAININGS):
+        for arm, colour, marker, shift in (
+            (MARKED, BLUE, "s", -0.12),
+            (CLEAN, ORANGE, "o", 0.12),
+        ):
+            z = [result.values["z"] for result in models[method, arm]]
+            label = f"{arm} nets" if not at else None
+            axis.plot(z, [at + shift] * len(z), marker, color=colour, alpha=0.8, label=label)
+    axis.axvline(leakage.DEVIATIONS, color=BLACK, ls="--", label="threshold")
+    axis.set_yticks(range(len(TRAININGS)), TRAININGS)
+    axis.set_ylim(len(TRAININGS) - 0.5, -0.5)
+    axis.set_xlabel("z of the word in its place (standard deviations of other places)")
+    axis.legend(fontsize=9)
+    return figure
+
+
+def gallery(result: Result, config: InstanceConfig, classes: Sequence[int]) -> Figure:
+    """Reconstructions beside the nearest training and the nearest held-out image of the class."""
+    members, others = sides(config)
+    images = torch.from_numpy(result.arrays["images"])
+    figure, axes = plt.subplots(3, len(classes), figsize=(1.5 * len(classes) + 0.6, 5.2))
+    for column, kind in enumerate(classes):
+        _picture(axes[0, column], images[kind], stretch=True)
+        for row, side in ((1, members), (2, others)):
+            pool = side.x[side.y == kind]
+            found = leakage.distances(images[kind : kind + 1], pool)[0]
+            nearest = int(found.argmin())
+            _picture(axes[row, column], pool[nearest], f"distance {found[nearest]:.2f}")
+    for row, title in enumerate(("reconstruction", "nearest training", "nearest held-out")):
+        axes[row, 0].set_ylabel(title)
+    return figure
+
+
+def climb(found: leakage.Reconstruction, classes: Sequence[int]) -> Figure:
+    """The images on the way of a reconstruction, class by class, and the scores."""
+    count = len(found.stages)
+    figure, axes = plt.subplots(len(classes), count + 1, figsize=(9, 1.7 * len(classes)))
+    for row, kind in enumerate(classes):
+        for at, stage in enumerate(found.stages):
+            title = f"step {stage}" if not row else ""
+            _picture(axes[row, at], found.path[at, row], title)
+        axes[row, 0].set_ylabel(f"“{kind}”")
+        axis = axes[row, -1]
+        axis.plot(found.score[:, row].numpy(), color=PALETTE[row])
+        axis.set_ylabel("log-odds", fontsize=9)
+        axis.tick_params(labelsize=8)
+        if row == len(classes) - 1:
+            axis.set_xlabel("step", fontsize=9)
+    return figure

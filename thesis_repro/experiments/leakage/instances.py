@@ -1,0 +1,155 @@
+"""The table leakage-instances: do reconstructions show training images rather than others?
+
+A part of the chapter weaknesses/leakage, on the data sets and trainings of `leakage`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from thesis_repro import data
+from thesis_repro.experiments.leakage.cells import (
+    DIGITS,
+    FACES,
+    GLORO,
+    LINEAR,
+    TRAININGS,
+    InstanceConfig,
+    Setup,
+    build,
+    instances,
+    sides,
+    train,
+)
+from thesis_repro.experiments.leakage.plans import (
+    COUNT,
+    DATASET,
+    SLIDES,
+    TITLES,
+    TRAINING,
+    claims,
+    setups,
+)
+from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.weaknesses import leakage
+
+FEW, MANY = 5, 100
+DRAWS = {"quick": 1, "paper": 4}
+"""Models for each seed of a row of `leakage-instances`."""
+
+
+def instance_cells(profile: Profile) -> Plan:
+    """The plan of `leakage-instances`: linear and small nets, few and many images per class."""
+    plan: list[tuple[Row, Cell | None]] = []
+    for setup in setups(profile):
+        title, here = TITLES[setup.dataset], data.available(setup.dataset)
+        many = 25 if setup is FACES else MANY  # the rarest person has few photographs
+        for net in (LINEAR, setup.net):
+            for method in TRAININGS:
+                for per_class in (FEW, many):
+                    row = (title, net, method, str(per_class))
+                    for seed in profile.seeds:
+                        each = DRAWS[profile.name]
+                        numbers = range(each * seed, each * (seed + 1))
+                        plan += [
+                            (row, _instance(setup, net, method, per_class, number, profile.device))
+                            if here
+                            else (row, None)
+                            for number in numbers
+                        ]
+    return plan
+
+
+def _instance(
+    setup: Setup, net: str, method: str, per_class: int, number: int, device: str = "cpu"
+) -> Cell:
+    hashes = ((setup.dataset, data.fingerprint(setup.dataset)),)
+    return Cell(instances, InstanceConfig(setup, net, method, per_class, number, device), hashes)
+
+
+def found_nearest(results: Sequence[Result]) -> leakage.Nearest:
+    """The comparison of several models as one."""
+    return leakage.pooled(
+        [
+            leakage.Nearest(r.arrays["member"], r.arrays["other"], 0.0, 0.0, r.arrays["null"])
+            for r in results
+        ]
+    )
+
+
+def assemble_instances(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+    """Ratio of the mean nearest distances and its permutation test, over all models of a row."""
+    records: dict[Row, dict[str, Any]] = {}
+    for row, results in gathered.items():
+        if not results:
+            continue
+        found = found_nearest(results)
+        records[row] = {
+            "member": float(found.member.mean()),
+            "other": float(found.other.mean()),
+            "ratio": found.ratio,
+            "p": found.p,
+            "accuracy": float(np.mean([r.values["accuracy"] for r in results])),
+            "models": len(results),
+            "seeds": len(profile.seeds),
+            "interval": "",
+        }
+    return records
+
+
+def by_size(seed: int = 0, sizes: Sequence[int] = (2, 5, 20, 100)) -> pd.DataFrame:
+    """A linear GloRo model of digits, trained on more and more images per class."""
+    found = {n: found_nearest([compute(_instance(DIGITS, LINEAR, GLORO, n, seed))]) for n in sizes}
+    return pd.DataFrame(
+        [(n, f.member.mean(), f.other.mean(), f.ratio, f.p) for n, f in found.items()],
+        columns=["images per class", "nearest training", "nearest held-out", "ratio", "p"],
+    ).round(3)
+
+
+def example(net: str, method: str, per_class: int, seed: int = 0) -> tuple[Result, InstanceConfig]:
+    """One model of `leakage-instances` on digits, and its configuration."""
+    cell = _instance(DIGITS, net, method, per_class, seed)
+    return compute(cell), cell.config
+
+
+def example_net(config: InstanceConfig) -> nn.Sequential:
+    """The net of such a model, trained once more: it gives the same net."""
+    members, _ = sides(config)
+    shape, classes = tuple(members.x.shape[1:]), int(members.y.max()) + 1
+    body = build(config.net, shape, classes, config.number)
+    return train(body, config.setup, config.method, members, config.number, config.device)
+
+
+TABLE = Table(
+    TableSpec(
+        name="leakage-instances",
+        caption=(
+            "Distance of a class's reconstruction from the nearest training image of the class, "
+            "and from the nearest of as many held-out ones; all brought to mean 0 and norm 1. "
+            "Ratio: the first over the second; p: share of random memberships that do as well."
+        ),
+        chapter="weaknesses/leakage",
+        keys=(
+            DATASET,
+            Column("net", "net", kind="key"),
+            TRAINING,
+            Column("per_class", "images per class", kind="key"),
+        ),
+        columns=(
+            Column("member", "nearest training", format="{:.3f}", drift=0.05),
+            Column("other", "nearest held-out", format="{:.3f}", drift=0.05),
+            Column("ratio", "ratio", format="{:.3f}", drift=0.05),
+            Column("p", "p", format="{:.3f}"),
+            Column("accuracy", "accuracy", "%", drift=3.0),
+            COUNT,
+        ),
+        claims=claims([("LFW", LINEAR, GLORO, str(FEW))], "ratio", SLIDES),
+    ),
+    instance_cells,
+    assemble_instances,
+)

@@ -1,0 +1,173 @@
+"""Table of the chapter weaknesses/membership on defences, and its cells."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thesis_repro import data
+from thesis_repro.data import Split
+from thesis_repro.experiments.membership.arena import (
+    SLICES,
+    Floats,
+    Observation,
+    Parts,
+    observe,
+    parts,
+    probabilities,
+)
+from thesis_repro.experiments.membership.plans import PLAIN, SMOOTH_N, note, rate, targets, victim
+from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.weaknesses.membership import calibration, private, victims, white_box
+from thesis_repro.weaknesses.membership import game as games
+from thesis_repro.weaknesses.membership.victims import Victim
+
+
+@dataclass(frozen=True)
+class Defended:
+    """A target and a shadow that were trained with some defence, and the attack on one layer."""
+
+    victim: Victim
+    targets: tuple[int, ...]
+
+    @property
+    def device(self) -> str:
+        """The device, for the cell's key."""
+        return self.victim.device
+
+
+def defended(config: Defended) -> Result:
+    """Cell: accuracy of the models, of the naive attack, and of the displacement in one layer.
+
+    The adversary trains one shadow by the same recipe, defence included, and takes its threshold
+    from there.
+    """
+    everything = victims.points(config.victim.dataset)
+    part = parts(len(everything), config.victim.n)
+    threshold = calibration.best_accuracy(*_displaced(config.victim, "shadow", 0, part, everything))
+    targets = []
+    for index in config.targets:
+        scores, member = _displaced(config.victim, "target", index, part, everything)
+        right = _logits(config.victim, index, part).argmax(1)
+        right = right == everything.y.numpy()[part.universe]
+        outcome = games.judge(scores > threshold, member)
+        targets.append(
+            {
+                "train": {"k": int(right[member].sum()), "n": int(member.sum())},
+                "test": {"k": int(right[~member].sum()), "n": int((~member).sum())},
+                "naive": {"k": games.judge(right, member).right, "n": len(member)},
+                "accuracy": {"k": outcome.right, "n": len(member)},
+                "auc": games.auc(scores, member),
+            }
+        )
+    return Result({"targets": targets})
+
+
+def _observed(victim: Victim, role: str, index: int) -> Any:
+    one = victims.other(victim, role, index)
+    return compute(Cell(observe, Observation(one), victims.cell(one).data)).arrays
+
+
+def _logits(victim: Victim, index: int, part: Parts) -> Floats:
+    return np.asarray(_observed(victim, "target", index)["logits"][: len(part.universe)], float)
+
+
+def _displaced(
+    victim: Victim, role: str, index: int, part: Parts, everything: Split
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Scores from one net alone: its own probabilities stand for the expected ones."""
+    n = len(part.universe)
+    where = slice(0, n) if role == "target" else slice(n, 2 * n)
+    seen = {k: v[where].astype(float) for k, v in _observed(victim, role, index).items()}
+    labels = everything.y.numpy()[part.all[where]]
+    weights = white_box.expected_margin(labels, probabilities(seen["logits"]))
+    member = victims.members(
+        victims.other(victim, role, index), victims.game(len(everything), victim.n)
+    )
+    return (seen[SLICES[victim.net][0]] * weights).sum(1), member
+
+
+EPSILONS = (1.0, 4.0, 16.0)
+DEFENCES = ("none", "early stopping", "weight decay", *(f"DP-SGD, ε = {e:g}" for e in EPSILONS))
+QUICK_DEFENCES = (*DEFENCES[:3], DEFENCES[-1])
+"""Of the privacy budgets only the largest."""
+
+
+def defence(name: str, profile: Profile) -> Victim | None:
+    """How nets are trained under a defence; None where Opacus is absent."""
+    base = victim(PLAIN, profile)
+    if profile.name == "paper":
+        base = replace(base, n=SMOOTH_N)
+    changed = {
+        "none": base,
+        "early stopping": replace(base, epochs=2),
+        "weight decay": replace(base, weight_decay=0.01),
+    }
+    if name in changed:
+        return changed[name]
+    epsilon = dict(zip(DEFENCES[3:], EPSILONS, strict=True))[name]
+    private_one = replace(base, epsilon=epsilon, batch_size=250, lr=0.3)
+    if profile.name == "paper":
+        private_one = replace(private_one, epochs=10)
+    else:
+        private_one = replace(private_one, epochs=8, width=32)
+    return private_one if private.available() else None
+
+
+def dp_cells(profile: Profile) -> Plan:
+    """The plan of `membership-dp`."""
+    plan: list[tuple[Row, Cell | None]] = []
+    for name in QUICK_DEFENCES if profile.name == "quick" else DEFENCES:
+        trained = defence(name, profile)
+        here = trained is not None and data.available(trained.dataset)
+        chosen = targets(profile)[:1]
+        if trained is None or not here:
+            plan.append(((name,), None))
+            continue
+        plan.append(
+            ((name,), Cell(defended, Defended(trained, chosen), victims.cell(trained).data))
+        )
+    return plan
+
+
+def assemble_dp(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
+    """One record for each defence."""
+    records = {}
+    for row, results in gathered.items():
+        if not results:
+            continue
+        found = results[0].values["targets"]
+        record: dict[str, Any] = {"seeds": len(found), "interval": ""}
+        for name in ("train", "test", "naive", "accuracy"):
+            note(record, name, rate([t[name] for t in found]))
+        record["auc"] = 100 * math.fsum(t["auc"] for t in found) / len(found)
+        records[row] = record
+    return records
+
+
+TABLE = Table(
+    TableSpec(
+        name="membership-dp",
+        caption=(
+            "Defences: accuracy of the model beside that of two attacks. White-box: displacement "
+            "in one layer, threshold from one shadow with the same defence. Digits; δ = 1e-5 for "
+            "DP-SGD (quick: 32 units and 8 epochs there; paper: 12,000 members and 10 epochs)."
+        ),
+        chapter="weaknesses/membership",
+        keys=(Column("defence", "defence", kind="key"),),
+        columns=(
+            Column("train", "train accuracy", "%", drift=2.0),
+            Column("test", "test accuracy", "%", drift=2.0),
+            Column("naive", "naive", "%", drift=1.5),
+            Column("accuracy", "white-box", "%", drift=2.5),
+            Column("auc", "AUC", "%", drift=2.0),
+        ),
+        rows=tuple((d,) for d in DEFENCES),
+    ),
+    dp_cells,
+    assemble_dp,
+)
