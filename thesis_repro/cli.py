@@ -197,6 +197,17 @@ def table(
 
 
 @app.command()
+def where(
+    name: Annotated[str, typer.Argument(help="A name as `thesis-repro tables` lists it.")],
+    row: Annotated[str | None, typer.Argument(help='Its keys: "key / key". Default: all.')] = None,
+) -> None:
+    """Print where a table is specified, the cells that make it, and the science they call."""
+    from thesis_repro.tables import where as lines
+
+    print("\n".join(map(str, lines.places(name, row))))
+
+
+@app.command()
 def model(
     name: Annotated[str, typer.Argument(help="For instance mnist-2c2f-gloro.")],
     device: Device = "cpu",

@@ -24,7 +24,7 @@ FIGURES = {
     "influence-faces": ("lfw",),
     "influence-cars": ("photos", "squeezenet1_1"),
 }
-"""Name to the data that a figure reads; ``a-b`` is drawn by ``b`` in ``experiments/a/figures.py``."""
+"""Name to the data that a figure reads; ``b`` in ``experiments/a/figures.py`` draws ``a-b``."""
 
 
 def script(name: str) -> str:

@@ -166,7 +166,12 @@ def describe(
         "seeds": list(profile.seeds),
         "data": dict(sorted({pair for _, cell in cells for pair in cell.data})),
         "cells": [
-            {"row": list(row), "config": engine.describe(cell.config), "key": cell.key}
+            {
+                "row": list(row),
+                "function": cell.name,
+                "config": engine.describe(cell.config),
+                "key": cell.key,
+            }
             for row, cell in cells
         ],
         "shortened": _shortened(cells, results),
