@@ -22,10 +22,12 @@ _IMPORTS = (ast.Import, ast.ImportFrom)
 MACHINERY = frozenset(
     f"{PACKAGE}.lab.{name}"
     for name in (
+        "cells",
         "cluster",
         "code",
         "engine",
         "memory",
+        "places",
         "profiles",
         "provenance",
         "sealed",
@@ -33,7 +35,7 @@ MACHINERY = frozenset(
         "threads",
     )
 )
-"""Modules that carry results about and decide none; `engine.MEANING` stands for them in a key."""
+"""Modules that carry results about and decide none; `cells.MEANING` stands for them in a key."""
 
 
 @cache

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-ROOT_VARIABLE = "THESIS_REPRO_STORE"
+from thesis_repro.lab import places
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,7 @@ def sweep(path: Path) -> None:
 
 def default_root() -> Path:
     """$THESIS_REPRO_STORE, or a folder in the user's cache."""
-    if ROOT_VARIABLE in os.environ:
-        return Path(os.environ[ROOT_VARIABLE])
-    from platformdirs import user_cache_path
-
-    return user_cache_path("thesis-repro") / "store"
+    return places.named(places.STORE) or places.cache() / "store"
 
 
 class Store:
