@@ -8,7 +8,7 @@ from torch import nn
 
 from thesis_repro import data, nets
 from thesis_repro.data import Split
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import Profile, profile
 from thesis_repro.robustness import GloroNet, certify
 from thesis_repro.robustness.certifiers import bcp, dual, smoothing

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from thesis_repro import data, nets, tables
-from thesis_repro.lab.engine import Result, compute
+from thesis_repro.lab.cells import Result, compute
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.store import Store
 from thesis_repro.robustness import recipes

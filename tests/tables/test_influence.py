@@ -8,7 +8,7 @@ from torch import nn
 from thesis_repro.explanations import axioms
 from thesis_repro.explanations.axioms import Case
 from thesis_repro.lab import profiles
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.tables import influence as tables
 
 

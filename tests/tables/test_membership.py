@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thesis_repro.lab.engine import CellError, Result
+from thesis_repro.lab.cells import CellError, Result
 from thesis_repro.lab.profiles import profile
 from thesis_repro.tables import (
     REGISTRY,

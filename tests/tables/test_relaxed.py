@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from thesis_repro import data, tables
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import profile
 from thesis_repro.robustness import recipes
 from thesis_repro.robustness import relaxed as robust

@@ -10,7 +10,7 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, PINK, REJECTED
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.robustness import REJECT, GloroNet, attacks, certify, plane
 from thesis_repro.tables import gloro_schedule
 from thesis_repro.tables.gloro import vra

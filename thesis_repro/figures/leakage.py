@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.tables.leakage_cells import CLEAN, MARKED, TRAININGS, InstanceConfig, sides
 from thesis_repro.weaknesses import leakage
 

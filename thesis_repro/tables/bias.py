@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from thesis_repro import data
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
 from thesis_repro.tables.bias_cells import (

@@ -9,7 +9,7 @@ import pandas as pd
 
 from thesis_repro import data
 from thesis_repro.lab import profiles
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness.recipes import Training
 from thesis_repro.tables.certifiers_cells import (

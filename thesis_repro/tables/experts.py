@@ -14,7 +14,7 @@ from thesis_repro import data
 from thesis_repro.explanations import subjects
 from thesis_repro.explanations.experts import NEAR, RANKINGS, Detector, halves, keep
 from thesis_repro.explanations.subjects import DIGITS, Subject
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.experts_nets import CIFAR, Net, cifar_nets
 from thesis_repro.tables.measure import summarise

@@ -11,7 +11,7 @@ from torch import Tensor
 from thesis_repro import data
 from thesis_repro.explanations import faithfulness, imagenet, receptive
 from thesis_repro.lab import profiles
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.experts_nets import CIFAR, PAPER, QUICK, Net, cifar_nets, digit_nets
 from thesis_repro.tables.gloro_recipes import TITLES

@@ -8,7 +8,7 @@ import math
 import torch
 
 from thesis_repro import data, nets
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import gloro_cifar
 from thesis_repro.tables.gloro import BCP, BOARD, RERUN, VraConfig

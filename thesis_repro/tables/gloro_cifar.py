@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from thesis_repro import data
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness.recipes import Recipe, Training
 from thesis_repro.tables import gloro

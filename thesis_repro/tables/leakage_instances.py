@@ -11,7 +11,7 @@ import pandas as pd
 from torch import nn
 
 from thesis_repro import data
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.leakage import COUNT, DATASET, SLIDES, TITLES, TRAINING, claims, setups
 from thesis_repro.tables.leakage_cells import (

@@ -2,19 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
 
-from thesis_repro.lab import engine, provenance
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab import engine, places, provenance
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.lab.store import Store
 from thesis_repro.tables import statistics
 from thesis_repro.tables.spec import Frame, Row, Table, TableSpec
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def measure(
@@ -166,12 +163,12 @@ def describe(
         "seeds": list(profile.seeds),
         "data": dict(sorted({pair for _, cell in cells for pair in cell.data})),
         "cells": [
-            {"row": list(row), "config": engine.describe(cell.config), "key": cell.key}
+            {"row": list(row), "config": cell.identity()["config"], "key": cell.key}
             for row, cell in cells
         ],
         "shortened": _shortened(cells, results),
         "wall_seconds": round(math.fsum(seconds.values()), 1),
-        **provenance.collect(profile.device, REPOSITORY),
+        **provenance.collect(profile.device, places.checkout()),
     }
 
 

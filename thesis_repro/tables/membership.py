@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from thesis_repro import data
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
 from thesis_repro.tables.membership_arena import Contest

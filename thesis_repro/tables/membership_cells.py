@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.tables.membership_arena import (
     SLICES,
     Arena,

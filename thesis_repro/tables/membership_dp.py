@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from thesis_repro import data
 from thesis_repro.data import Split
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.membership import PLAIN, SMOOTH_N, note, rate, targets, victim
 from thesis_repro.tables.membership_arena import (

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from thesis_repro import data
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.membership import (
     PLAIN,

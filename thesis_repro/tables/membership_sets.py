@@ -9,7 +9,7 @@ import torch
 from thesis_repro import data
 from thesis_repro.explanations import subjects
 from thesis_repro.explanations.influence import Cut
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
 from thesis_repro.tables.membership import ATTACK, PLAIN, answers, contest_cell, contest_of

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thesis_repro import data
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import plane, recipes, relaxed, set_attack
 from thesis_repro.robustness.gloro import GloroNet

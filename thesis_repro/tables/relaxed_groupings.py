@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import relaxed, statistics
 from thesis_repro.tables.relaxed_sets import (
