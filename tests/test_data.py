@@ -28,7 +28,7 @@ rng = np.random.default_rng(0)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty data folder, and an empty user's cache beside it."""
     monkeypatch.setenv("THESIS_REPRO_DATA", str(tmp_path / "named"))
-    monkeypatch.setattr(files.platformdirs, "user_cache_path", lambda _: tmp_path / "cache")
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: tmp_path / "cache")
     (tmp_path / "named").mkdir()
     return tmp_path / "named"
 
@@ -43,7 +43,9 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content).hexdigest()
 
 
-def publish(monkeypatch: pytest.MonkeyPatch, source: files.Source, folder: Path) -> files.Source:
+def publish(
+    monkeypatch: pytest.MonkeyPatch, source: sources.Source, folder: Path
+) -> sources.Source:
     """Take the made-up files for the published ones."""
     sums = {name: md5((folder / name).read_bytes()) for name in source.md5}
     made_up = replace(source, md5=sums)

@@ -8,19 +8,10 @@ from pathlib import Path
 
 from thesis_repro.data import sets
 from thesis_repro.data.extras import EXTRAS, Photos, photos, weights
-from thesis_repro.data.files import (
-    DataDamaged,
-    DataMissing,
-    Source,
-    check_sums,
-    list_files,
-    place,
-    require,
-    roots,
-)
+from thesis_repro.data.files import check_sums, list_files, place, require, roots
 from thesis_repro.data.files import fingerprint as _fingerprint
 from thesis_repro.data.sets import Dataset, Split, lfw
-from thesis_repro.data.sources import MNIST_5K_SHA256
+from thesis_repro.data.sources import MNIST_5K_SHA256, DataDamaged, DataMissing, Source
 
 NAMES = tuple(sets.LOADERS)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from thesis_repro.data.files import DataDamaged
+from thesis_repro.data.sources import DataDamaged
 
 Bytes = NDArray[np.uint8]
 

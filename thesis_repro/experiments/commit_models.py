@@ -10,12 +10,11 @@ import torch
 from thesis_repro import data
 from thesis_repro.experiments import nets as gloro_recipes
 from thesis_repro.experiments.gloro import cifar10 as cifar
-from thesis_repro.lab import engine, provenance
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab import engine, places, provenance
+from thesis_repro.lab.cells import Cell, Result, describe
 from thesis_repro.lab.profiles import profile
 from thesis_repro.robustness import attacks, boundary, certify, models, recipes
 from thesis_repro.robustness.recipes import Training
-from thesis_repro.tables.measure import REPOSITORY
 
 STEPS, RESTARTS, NEAREST = 100, 10, 3
 ON_A_CPU = {"cifar10": {"steps": 50, "restarts": 1, "nearest": 1}}
@@ -111,11 +110,11 @@ def commit(name: str, device: str = "cpu") -> dict[str, Any]:
         "data_sha256": prints[0][1],
         "augment": training.augment,
         "scores": result.values["scores"],
-        "gate": {**gates["gate"], **engine.describe(config)},
+        "gate": {**gates["gate"], **describe(config)},
         "boundary": gates["boundary"],
         "cell": cell.key,
         "train_seconds": round(sum(epoch["seconds"] for epoch in history), 1),
-        **provenance.collect(device, REPOSITORY),
+        **provenance.collect(device, places.checkout()),
     }
     del card["gate"]["training"]
     models.save(name, net, training.recipe, card)

@@ -29,8 +29,8 @@ def source(
     from docutils import nodes
 
     env = inliner.document.settings.env
-    words, _, target = text.removesuffix(">").rpartition(" <")
-    module, _, name = target.partition(":")
+    words, target = text.removesuffix(">").rsplit(" <", 1)
+    module, name = target.split(":")
     literal = nodes.literal(raw, words)
     if env.app.builder.format != "html":
         return [literal], []

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from thesis_repro import data, nets, training
 from thesis_repro.data import Dataset
-from thesis_repro.lab.engine import Cell, Result, compute, current_workdir
+from thesis_repro.lab.cells import Cell, Result, compute, current_workdir
 from thesis_repro.robustness import attacks, gloro
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.relaxed import Guarantee, RelaxedNet

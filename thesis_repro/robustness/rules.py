@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale
-from thesis_repro.robustness import convolution, proof
+from thesis_repro.robustness import operators, proof
 from thesis_repro.robustness.convolution import Convolution
 from thesis_repro.robustness.walk import Shape, UnknownLayer, convolutions, layers, plain
 
@@ -59,7 +59,7 @@ def _linear(layer: nn.Linear, shape: Shape, method: str, seconds: float) -> Rule
 
 def _conv2d(layer: nn.Conv2d, shape: Shape, method: str, seconds: float) -> Rule:
     groups = convolutions(layer, shape)
-    found = [convolution.norm(group, method, seconds / len(groups)) for group in groups]
+    found = [operators.norm(group, method, seconds / len(groups)) for group in groups]
     return max(found)
 
 
@@ -150,7 +150,7 @@ def _residual(layer: Residual, shape: Shape, method: str, seconds: float) -> Rul
         value, how = proof.matrix_norm(kernel), "dense"
         largest = float(kernel.abs().max())
     else:
-        value, how = convolution.norm(kernel, method, seconds)
+        value, how = operators.norm(kernel, method, seconds)
         largest = float(kernel.weight.abs().max())
     # each diagonal entry of I + W was rounded once
     return proof.up(value + proof.UNIT * largest), f"merged kernel, {how}"
@@ -179,7 +179,7 @@ def merged(branch: nn.Sequential, shape: Shape) -> Tensor | Convolution | None:
 
 def _linear_residual(layer: LinearResidual, shape: Shape, method: str, seconds: float) -> Rule:
     conv, sizes = linear_residual(layer, shape)
-    value, how = convolution.norm(conv, method, seconds)
+    value, how = operators.norm(conv, method, seconds)
     # I + s g W was rounded three times; the norm is at most the sum over the taps of Frobenius's
     lost = proof.gamma(3) * float(sizes.weight.flatten(2).norm(dim=(0, 1)).sum())
     return proof.up(value + lost, sizes.weight.numel()), f"merged kernel, {how}"

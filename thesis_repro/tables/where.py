@@ -31,7 +31,8 @@ class Place:
     @property
     def file(self) -> str:
         """The module's file, from the folder that holds the package."""
-        return f"{self.module.replace('.', '/')}{'/__init__' if _is_package(self.module) else ''}.py"
+        end = "/__init__" if _is_package(self.module) else ""
+        return f"{self.module.replace('.', '/')}{end}.py"
 
     def __str__(self) -> str:
         return f"{self.what:8} {self.file}:{self.line}  {self.name}"
@@ -73,7 +74,14 @@ def cells(table: Table, row: str | None = None) -> list[Callable[..., Any]]:
     wanted: Row | None = None if row is None else rows[row]
     # a row of an assembly may have more keys than the cell that it comes from
     made = [c for r, c in plan if c is not None and (wanted is None or wanted[: len(r)] == r)]
-    return list(dict.fromkeys(cell.function for cell in made))
+    return list(dict.fromkeys(cell.function for cell in made)) or _defined(table.spec.name)
+
+
+def _defined(name: str) -> list[Callable[..., Any]]:
+    """The cells that a table's file defines: for rows whose data is not here, and have no plan."""
+    module = sys.modules[find.module_of(name)]
+    functions = inspect.getmembers(module, inspect.isfunction)
+    return [f for _, f in functions if (f.__doc__ or "").startswith("Cell:")]
 
 
 def _sizes() -> Iterator[Profile]:

@@ -10,7 +10,7 @@ from thesis_repro import data, nets, tables
 from thesis_repro.data import Split
 from thesis_repro.experiments.certifiers import cells, plans
 from thesis_repro.experiments.certifiers.cells import BCP, GLORO, KW, METHODS, RS, Method
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import Profile, profile
 from thesis_repro.robustness import GloroNet, certify
 from thesis_repro.robustness.certifiers import bcp, dual, smoothing

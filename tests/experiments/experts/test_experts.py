@@ -13,8 +13,8 @@ from thesis_repro.experiments.experts import faithfulness as experts_faithfulnes
 from thesis_repro.experiments.experts import nets as experts_nets
 from thesis_repro.experiments.experts.compression import WHOLE
 from thesis_repro.explanations import faithfulness
-from thesis_repro.lab import profiles
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab import places, profiles
+from thesis_repro.lab.cells import Result
 from thesis_repro.robustness import models, recipes
 from thesis_repro.tables.measure import tabulate
 from thesis_repro.tables.spec import Frame
@@ -130,7 +130,7 @@ def test_both_nets_of_a_pair_are_of_one_architecture(name: str, cifar: int, all_
 def test_the_first_net_on_a_cpu_is_the_committed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, all_data: None
 ) -> None:
-    monkeypatch.setenv(models.ROOT_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(places.RESULTS, str(tmp_path))
     paper = profiles.Profile("paper", "cpu", (0,))
     (_, plain), (_, trained) = experts_nets.digit_nets(paper)
     assert (plain.model, trained.model) == ("", "")

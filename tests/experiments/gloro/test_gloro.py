@@ -13,7 +13,7 @@ from thesis_repro.experiments.gloro import frontier
 from thesis_repro.experiments.gloro import schedule as gloro_schedule
 from thesis_repro.experiments.gloro import training as gloro_training
 from thesis_repro.experiments.gloro import vra as gloro
-from thesis_repro.lab.engine import Result, compute
+from thesis_repro.lab.cells import Result, compute
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.store import Store
 from thesis_repro.robustness import recipes

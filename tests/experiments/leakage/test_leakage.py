@@ -11,9 +11,9 @@ from thesis_repro import data, tables
 from thesis_repro.experiments.leakage import cells, instances, plans
 from thesis_repro.experiments.leakage import hypothesis as verdicts
 from thesis_repro.experiments.leakage.hypothesis import WEAK
-from thesis_repro.lab import engine
-from thesis_repro.lab.engine import Cell, CellError, Result, compute
+from thesis_repro.lab.cells import Cell, CellError, Result, compute
 from thesis_repro.lab.profiles import profile
+from thesis_repro.lab.store import Store
 from thesis_repro.tables.measure import tabulate
 from thesis_repro.weaknesses import leakage
 
@@ -40,7 +40,7 @@ def run(wanted):
 
 def test_a_model_is_deterministic_and_gives_every_adversary_its_features():
     first = run(config()).arrays
-    engine.Store().drop(Cell(cells.model, config()).key)
+    Store().drop(Cell(cells.model, config()).key)
     second = run(config()).arrays
     assert set(first) == {*plans.STRONG.values(), "images"}
     for name, values in first.items():

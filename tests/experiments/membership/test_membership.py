@@ -10,7 +10,7 @@ from thesis_repro.experiments.membership import cells, plans
 from thesis_repro.experiments.membership import dp as membership_dp
 from thesis_repro.experiments.membership import search as membership_search
 from thesis_repro.experiments.membership import sets as membership_sets
-from thesis_repro.lab.engine import CellError, Result
+from thesis_repro.lab.cells import CellError, Result
 from thesis_repro.lab.profiles import profile
 from thesis_repro.weaknesses.membership import victims
 

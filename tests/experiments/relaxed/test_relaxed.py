@@ -13,7 +13,7 @@ from thesis_repro.experiments.relaxed import conditions as relaxed_conditions
 from thesis_repro.experiments.relaxed import groupings as relaxed_groupings
 from thesis_repro.experiments.relaxed import rejection as relaxed
 from thesis_repro.experiments.relaxed.settings import SETTINGS
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import profile
 from thesis_repro.robustness import recipes
 from thesis_repro.robustness import relaxed as robust

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from thesis_repro import data, nets, training
 from thesis_repro.data import Split
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.weaknesses import bias
 
 Floats = NDArray[np.float64]

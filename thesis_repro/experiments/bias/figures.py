@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from thesis_repro.experiments.bias.cells import EXPERTS, FULL, L1, PARITY, SHIFT
 from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PALETTE, PINK, SKY
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.tables.spec import Frame
 from thesis_repro.weaknesses import bias
 

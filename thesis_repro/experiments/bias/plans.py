@@ -36,7 +36,7 @@ from thesis_repro.experiments.bias.conditions import (
     remedy_conditions,
     synthetic_conditions,
 )
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
 from thesis_repro.tables.spec import (

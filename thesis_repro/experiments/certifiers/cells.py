@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from thesis_repro import data
 from thesis_repro.lab import timing
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.robustness import GloroNet, certify, recipes
 from thesis_repro.robustness.certifiers import bcp, dual, smoothing
 from thesis_repro.robustness.recipes import Training

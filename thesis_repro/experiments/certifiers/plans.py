@@ -24,7 +24,7 @@ from thesis_repro.experiments.certifiers.cells import (
 )
 from thesis_repro.experiments.nets import TITLES, paper_training, quick_training
 from thesis_repro.lab import profiles
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness.recipes import Training
 from thesis_repro.tables.measure import summarise

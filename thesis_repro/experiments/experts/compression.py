@@ -15,7 +15,7 @@ from thesis_repro.experiments.experts.nets import CIFAR, Net, cifar_nets
 from thesis_repro.explanations import subjects
 from thesis_repro.explanations.experts import NEAR, RANKINGS, Detector, halves, keep
 from thesis_repro.explanations.subjects import DIGITS, Subject
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Claim, Column, Frame, Gathered, Plan, Row, Table, TableSpec

@@ -13,7 +13,7 @@ from thesis_repro.experiments.experts.nets import CIFAR, PAPER, QUICK, Net, cifa
 from thesis_repro.experiments.nets import TITLES
 from thesis_repro.explanations import faithfulness, imagenet, receptive
 from thesis_repro.lab import profiles
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Column, Frame, Gathered, Plan, Row, Table, TableSpec

@@ -74,7 +74,7 @@ def _pairs(
     found = []
     for seed in profile.seeds[: 1 if on_cpu else None]:
         name = COMMITTED[radius]
-        committed = on_cpu and seed == 0 and name in models.names()
+        committed = on_cpu and seed == 0 and models.committed(name)
         training = paper_training(radius, seed, profile.device, long=committed)
         robust = Net(training)
         if committed:

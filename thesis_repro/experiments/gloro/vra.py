@@ -15,7 +15,7 @@ from thesis_repro.experiments.nets import (
     quick_training,
 )
 from thesis_repro.lab import profiles
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import attacks, certify, recipes
 from thesis_repro.robustness.recipes import Training

@@ -14,7 +14,7 @@ from thesis_repro.explanations import axioms, imagenet, influence, subjects
 from thesis_repro.explanations.axioms import Case
 from thesis_repro.explanations.influence import internal_influence, line
 from thesis_repro.explanations.subjects import DIGITS
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Row, Table, TableSpec

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from thesis_repro import data, nets, training
 from thesis_repro.data import Split
-from thesis_repro.lab.engine import Result, current_workdir
+from thesis_repro.lab.cells import Result, current_workdir
 from thesis_repro.robustness import attacks, gloro
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.weaknesses import leakage

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thesis_repro.experiments.leakage.cells import CLEAN, MARKED, TRAININGS, InstanceConfig, sides
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.weaknesses import leakage
 
 Models = Mapping[tuple[str, str], Sequence[Result]]

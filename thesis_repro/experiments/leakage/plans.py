@@ -29,7 +29,7 @@ from thesis_repro.experiments.leakage.hypothesis import (
     WEAK,
     supported,
 )
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
 from thesis_repro.tables.measure import summarise

@@ -13,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
 
 from thesis_repro import data
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.robustness import (
     GloroNet,
     certificate,

@@ -18,7 +18,7 @@ from thesis_repro.experiments.lipschitz.cells import (
     tightness,
 )
 from thesis_repro.experiments.nets import TITLES, paper_training, quick_training
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import models
 from thesis_repro.robustness.faults import FAULTS
@@ -47,7 +47,7 @@ def subjects(profile: Profile, seed: int) -> dict[str, Subject]:
     if data.available("cifar10"):
         found["GloRo 6C2F"] = Subject(paper_training("36/255", 0, profile.device))
     for name in sorted(found.keys() & COMMITTED.keys()):
-        if COMMITTED[name] in models.names():
+        if models.committed(COMMITTED[name]):
             sha256 = models.card(COMMITTED[name])["sha256"]
             found[name] = replace(found[name], model=COMMITTED[name], sha256=sha256)
     return found

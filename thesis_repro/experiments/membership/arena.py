@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from thesis_repro.explanations.influence import Cut
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.weaknesses.membership import black_box, victims, white_box, yardsticks
 from thesis_repro.weaknesses.membership import game as games
 from thesis_repro.weaknesses.membership.victims import Victim

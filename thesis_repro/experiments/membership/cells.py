@@ -17,7 +17,7 @@ from thesis_repro.experiments.membership.arena import (
     own_probability,
     probabilities,
 )
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.weaknesses.membership import black_box, calibration, white_box, yardsticks
 from thesis_repro.weaknesses.membership import game as games
 

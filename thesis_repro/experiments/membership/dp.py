@@ -19,7 +19,7 @@ from thesis_repro.experiments.membership.arena import (
     probabilities,
 )
 from thesis_repro.experiments.membership.plans import PLAIN, SMOOTH_N, note, rate, targets, victim
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership import calibration, private, victims, white_box

@@ -17,7 +17,7 @@ from thesis_repro.experiments.membership.cells import (
     SHADOW,
     contest,
 )
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
 from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Row, Table, TableSpec

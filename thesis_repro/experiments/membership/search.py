@@ -29,7 +29,7 @@ from thesis_repro.experiments.membership.plans import (
     targets,
     victim,
 )
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership import calibration, victims, white_box

@@ -18,7 +18,7 @@ from thesis_repro.experiments.membership.plans import (
 )
 from thesis_repro.explanations import subjects
 from thesis_repro.explanations.influence import Cut
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
