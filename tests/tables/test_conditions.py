@@ -13,7 +13,10 @@ def check(rows: pd.DataFrame) -> list[Condition]:
     return [Condition(f"row {x}", "above 0", f"{x}", bool(x > 0)) for x in rows["x"]]
 
 
-def frame(name: str, values: list[float], trend: Every | None = Every(check)) -> Frame:
+TREND = Every(check)
+
+
+def frame(name: str, values: list[float], trend: Every | None = TREND) -> Frame:
     """A frame of these values and of a row that was not run."""
     keys, columns = (Column("row", "row", kind="key"),), (Column("x", "x"),)
     spec = TableSpec(name, "", keys, columns, "part/sample", trend=trend)
@@ -32,10 +35,6 @@ def test_a_trend_holds_where_all_conditions_do_and_there_are_some() -> None:
 
 def test_the_conditions_of_several_tables_are_one_numbered_table() -> None:
     text = conditions.show(frame("sample-one", [1.0]), frame("sample-two", [2.0, -3.0])).data
-    first, rule = (
-        "| what has to hold | needed | measured | verdict |",
-        "| :--- | :--- | :--- | :--- |",
-    )
     assert text.splitlines() == [
         "::::{table} What the paper claims in words, as conditions of ours, and whether they "
         "hold: run quick.",

@@ -142,7 +142,7 @@ def test_the_first_net_on_a_cpu_is_the_committed_one(
     assert committed.sha256 == models.card("mnist-2c2f-gloro")["sha256"]
     assert committed.epochs() == {"epochs_run": 7, "epochs_paper": recipe.epochs_paper}
     x = torch.rand(3, 1, 28, 28)
-    assert torch.equal(committed.load()(x), net.body(x))
+    assert torch.equal(committed.load().body(x), net.body(x))
     for other in (profiles.Profile("paper", "cpu", (1,)), profiles.Profile("paper", "cuda", (0,))):
         assert not any(net.model for _, net in experts_nets.digit_nets(other))
 
