@@ -213,9 +213,9 @@ def model(
     device: Device = "cpu",
 ) -> None:
     """Train a model, attack every point it certifies, and commit it under results/models/."""
-    from thesis_repro.experiments import commit_models as gate
+    from thesis_repro.experiments import commit_models
 
-    card = gate.commit(name, device)
+    card = commit_models.commit(name, device)
     print(f"{name}: {card['scores']}, attacked {card['gate']}")
 
 

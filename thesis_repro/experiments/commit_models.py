@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from thesis_repro import data
-from thesis_repro.experiments import nets as gloro_recipes
 from thesis_repro.experiments.gloro import cifar10 as cifar
+from thesis_repro.experiments.nets import paper_training
 from thesis_repro.lab import engine, places, provenance
 from thesis_repro.lab.cells import Cell, Result, describe
 from thesis_repro.lab.profiles import profile
@@ -25,9 +25,9 @@ the smallest margins in full."""
 def trainings(device: str = "cpu") -> dict[str, Training]:
     """The models that chapters use, by the name under which they are committed."""
     return {
-        "mnist-2c2f-gloro": gloro_recipes.paper_training("0.3", 0, device),
-        "mnist-4c3f-gloro": gloro_recipes.paper_training("1.58", 0, device),
-        "cifar10-6c2f-gloro": gloro_recipes.paper_training("36/255", 0, device, long=True),
+        "mnist-2c2f-gloro": paper_training("0.3", 0, device),
+        "mnist-4c3f-gloro": paper_training("1.58", 0, device),
+        "cifar10-6c2f-gloro": paper_training("36/255", 0, device, long=True),
         "cifar10-6c2f-relu-gloro": cifar.cifar_training(cifar.RELU_GLORO, 0, device),
         "cifar10-6c2f-noise": cifar.cifar_training(cifar.NOISE, 0, device),
         "cifar10-liresnet-gloro": cifar.liresnet_training(0, device),

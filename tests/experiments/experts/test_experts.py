@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
+from thesis_repro.experiments import nets as experts_nets
 from thesis_repro.experiments.experts import compression as experts
 from thesis_repro.experiments.experts import faithfulness as experts_faithfulness
-from thesis_repro.experiments.experts import nets as experts_nets
 from thesis_repro.experiments.experts.compression import WHOLE
 from thesis_repro.explanations import faithfulness
 from thesis_repro.lab import places, profiles
@@ -142,7 +142,7 @@ def test_the_first_net_on_a_cpu_is_the_committed_one(
     assert committed.sha256 == models.card("mnist-2c2f-gloro")["sha256"]
     assert committed.epochs() == {"epochs_run": 7, "epochs_paper": recipe.epochs_paper}
     x = torch.rand(3, 1, 28, 28)
-    assert torch.equal(committed.load()(x), net.body(x))
+    assert torch.equal(committed.load().body(x), net.body(x))
     for other in (profiles.Profile("paper", "cpu", (1,)), profiles.Profile("paper", "cuda", (0,))):
         assert not any(net.model for _, net in experts_nets.digit_nets(other))
 
@@ -162,7 +162,7 @@ def test_regions_and_shares_by_hand() -> None:
 def shares(plain: float, certified: float) -> Frame:
     """A measured table in which each explanation has these shares on the object."""
     gathered = {}
-    for title, share in zip(experts_nets.QUICK, (plain, certified), strict=True):
+    for title, share in zip(experts_nets.QUICK_PAIR, (plain, certified), strict=True):
         for method in faithfulness.METHODS:
             each = share + np.array([-1.0, 0.0, 1.0] * 10)
             arrays = {f"each_{name}": each for name in experts_faithfulness.MEASURES}
@@ -187,7 +187,7 @@ def test_best_of_each_net() -> None:
     at = (found.data["method"] == "saliency").idxmax()
     found.data.loc[at, ["deletion", "insertion"]] = (0.0, 99.0)
     rows = experts_faithfulness.best(found)
-    assert rows.iloc[0].tolist() == ["MNIST-5k", experts_nets.QUICK[0], "saliency", "saliency"]
+    assert rows.iloc[0].tolist() == ["MNIST-5k", experts_nets.QUICK_PAIR[0], "saliency", "saliency"]
     assert len(rows) == 2
 
 
