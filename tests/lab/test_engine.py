@@ -57,7 +57,7 @@ def test_the_key_covers_torch_dtype_and_code(monkeypatch: pytest.MonkeyPatch, wh
         elif what == "dtype":
             patched.setattr(torch, "get_default_dtype", lambda: torch.float64)
         elif what == "code":
-            patched.setattr("thesis_repro.lab.cells.code_version", lambda function: "other")
+            patched.setattr("thesis_repro.lab.cells.code_version", lambda *parts: "other")
         else:
             patched.setattr("thesis_repro.lab.cells.MEANING", 0)
         assert cell.key != before

@@ -91,7 +91,7 @@ def test_code_that_was_edited_meanwhile_is_refused(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = [Cell(sample.square, Config(i)) for i in (1, 2)]
-    monkeypatch.setattr("thesis_repro.lab.cells.code_version", lambda function: "another")
+    monkeypatch.setattr("thesis_repro.lab.cells.code_version", lambda *parts: "another")
     with pytest.raises(CellError, match="the code was edited while it ran"):
         run(cells, jobs=2)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from thesis_repro.lab import memory, threads
-from thesis_repro.lab.code import code_version
+from thesis_repro.lab.code import classes_of, code_version
 from thesis_repro.lab.store import Result, Store
 
 __all__ = ["Cell", "CellError", "Result", "compute", "current_workdir", "describe"]
@@ -67,7 +67,7 @@ class Cell:
             "meaning": MEANING,
             "function": self.name,
             "config": describe(self.config),
-            "code": code_version(self.function),
+            "code": code_version(self.function, *classes_of(self.config)),
             "data": sorted(list(pair) for pair in self.data),
             "device": self.device,
             "dtype": str(torch.get_default_dtype()),

@@ -29,8 +29,25 @@ def apply(name: str, layer: nn.Module, shape: Shape, method: str, seconds: float
     UnknownLayer, ValueError
         As `lipschitz.upper_bound`.
     """
+    return _apply(RULES, name, layer, shape, method, seconds)
+
+
+def fixed(name: str, layer: nn.Module, shape: Shape) -> float:
+    """The bound of a layer without weights to train.
+
+    Raises
+    ------
+    UnknownLayer, ValueError
+        As `lipschitz.upper_bound`; for a layer with weights too.
+    """
+    return _apply(FIXED, name, layer, shape, "fast", 0.0)[0]
+
+
+def _apply(
+    rules: "Rules", name: str, layer: nn.Module, shape: Shape, method: str, seconds: float
+) -> "Rule":
     kind = type(layer).__name__
-    rule = RULES.get(type(layer))
+    rule = rules.get(type(layer))
     if rule is None:
         raise UnknownLayer(
             f"layer {name!r} ({kind}): no Lipschitz constant is known for this layer"
@@ -212,15 +229,22 @@ def _sequence(layer: nn.Sequential, shape: Shape, method: str, seconds: float) -
     return value, "product"
 
 
-RULES: dict[type[nn.Module], Callable[[Any, Shape, str, float], Rule]] = {
+Rules = dict[type[nn.Module], Callable[[Any, Shape, str, float], Rule]]
+
+FIXED: Rules = {
     **dict.fromkeys(SELECTING, _one),
-    nn.Linear: _linear,
-    nn.Conv2d: _conv2d,
     nn.MaxPool2d: _max_pool,
     nn.AvgPool2d: _avg_pool,
+    Scale: _scale,
+}
+"""Layers without weights to train: their bound stays as it is."""
+
+RULES: Rules = {
+    **FIXED,
+    nn.Linear: _linear,
+    nn.Conv2d: _conv2d,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
-    Scale: _scale,
     Residual: _residual,
     LinearResidual: _linear_residual,
     nn.Sequential: _sequence,
