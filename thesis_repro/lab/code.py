@@ -23,6 +23,7 @@ MACHINERY = frozenset(
         "engine",
         "memory",
         "places",
+        "places",
         "profiles",
         "provenance",
         "reach",
@@ -49,7 +50,7 @@ def code_version(function: Callable[..., Any], *classes: type) -> str:
     for module in {function.__module__, *(part.__module__ for part in classes)}:
         if module.partition(".")[0] != PACKAGE and (path := _origin(module)) is not None:
             beside[module] = path.read_text("utf-8")
-    package = Package(beside=beside, skip=MACHINERY)
+    package = Package(beside=beside, skip=MACHINERY) if beside else _package()
     module, name = function.__module__, function.__qualname__
     if not package.defines(module, name):
         raise ValueError(
@@ -58,6 +59,11 @@ def code_version(function: Callable[..., Any], *classes: type) -> str:
         )
     starts = [(module, name), *((part.__module__, part.__qualname__) for part in classes)]
     return package.reach(starts).version
+
+
+@cache
+def _package() -> Package:
+    return Package(skip=MACHINERY)
 
 
 def _origin(module: str) -> Path | None:

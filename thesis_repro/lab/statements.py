@@ -72,7 +72,7 @@ class Statement:
     def lines(self) -> int:
         """How many lines it has in the file."""
         decorators: list[ast.expr] = getattr(self.node, "decorator_list", [])
-        first = min(node.lineno for node in (self.node, *decorators))
+        first = min([self.node.lineno, *(part.lineno for part in decorators)])
         return (self.node.end_lineno or first) - first + 1
 
 
