@@ -23,7 +23,6 @@ MACHINERY = frozenset(
         "engine",
         "memory",
         "places",
-        "places",
         "profiles",
         "provenance",
         "reach",

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 Chain = tuple[str, ...]
 """A name with the attributes that are read from it: ("nets", "MinMax") for ``nets.MinMax``."""
@@ -23,26 +24,39 @@ def scope(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
             pending += ast.iter_child_nodes(node)
 
 
-def bound(nodes: Iterable[ast.AST]) -> set[str]:
-    """Names bound in a scope by assignment, definition, loop or pattern; imports apart."""
-    names: set[str] = set()
+@dataclass
+class Names:
+    """Names of one scope.
+
+    bound : by assignment, definition, loop or pattern
+    imported : by import statements
+    shared : declared as those of the file
+    """
+
+    bound: set[str] = field(default_factory=set)
+    imported: set[str] = field(default_factory=set)
+    shared: set[str] = field(default_factory=set)
+
+
+def names_of(nodes: Iterable[ast.AST]) -> Names:
+    """The names of a scope, from its statements."""
+    found = Names()
     for node in scope(nodes):
         match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                names.add(node.name)
             case ast.Name(id=str(name), ctx=ast.Store() | ast.Del()):
-                names.add(name)
+                found.bound.add(name)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                found.bound.add(node.name)
             case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
-                names.add(name)
+                found.bound.add(name)
             case ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
-                names.add(name)
-    return names
-
-
-def imported(nodes: Iterable[ast.AST]) -> set[str]:
-    """Names that import statements bind in a scope."""
-    found = (node for node in scope(nodes) if isinstance(node, ast.Import | ast.ImportFrom))
-    return {part.asname or part.name.partition(".")[0] for node in found for part in node.names}
+                found.bound.add(name)
+            case ast.Import() | ast.ImportFrom():
+                named = (part.asname or part.name.partition(".")[0] for part in node.names)
+                found.imported.update(named)
+            case ast.Global():
+                found.shared.update(node.names)
+    return found
 
 
 def chain_of(node: ast.AST) -> Chain:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
-from thesis_repro.lab.scopes import Chain, bound, chain_of, imported, object_of, scope
+from thesis_repro.lab.scopes import Chain, chain_of, names_of, object_of
 
 Target = tuple[str, Chain]
 """What an import binds: a module, and the name in it; none for the module itself."""
@@ -121,7 +121,7 @@ def read(source: str, module: str, is_package: bool) -> File:
     names: dict[str, list[int]] = {}
     for number, statement in enumerate(found):
         changed = {chain[0] for chain in statement.importing.changed} - foreign
-        for name in (*(bound([statement.node]) | changed), f"#{number}"):
+        for name in (*(names_of([statement.node]).bound | changed), f"#{number}"):
             names.setdefault(name, []).append(number)
     return File(tuple(found), names, imports)
 
@@ -213,12 +213,12 @@ class _Reader(ast.NodeVisitor):
         for default in (*arguments.defaults, *filter(None, arguments.kw_defaults)):
             self.visit(default)
         given = {part.arg for part in ast.walk(arguments) if isinstance(part, ast.arg)}
-        shared = {n for part in scope(body) if isinstance(part, ast.Global) for n in part.names}
+        names = names_of(body)
         before = self.local, self.given, self.now
-        self.local = (self.local | given | bound(body)) - shared - imported(body)
+        self.local = (self.local | given | names.bound) - names.shared - names.imported
         self.given |= given
         self.now = self.statement.running
-        for name in shared:
+        for name in names.shared:
             self._change((name,))
         for part in body:
             self.visit(part)
@@ -244,7 +244,7 @@ class _Reader(ast.NodeVisitor):
         first, *rest = node.generators  # type: ignore[attr-defined]
         self.visit(first.iter)  # which is evaluated outside
         before = self.local
-        self.local |= bound(part.target for part in (first, *rest))
+        self.local |= names_of(part.target for part in (first, *rest)).bound
         elements = (getattr(node, name, None) for name in ("elt", "key", "value"))
         for part in (first.target, *first.ifs, *rest, *filter(None, elements)):
             self.visit(part)

@@ -62,17 +62,19 @@ def reached(root: Path, text: str) -> Reached:
     A table is found by its name when the code runs; so a string that is the name of a table, or
     the beginning of one up to a dash, leads to the module that the name stands for.
     """
-    experiments = root / PACKAGE / "experiments"
-    tables = {
-        f"{path.parent.name}-{path.stem.replace('_', '-')}": path.parent.name + "." + path.stem
-        for path in sorted(experiments.glob("*/*.py"))
+    modules = {
+        f"{path.parent.name}-{path.stem.replace('_', '-')}": f"{path.parent.name}.{path.stem}"
+        for path in sorted((root / PACKAGE / "experiments").glob("*/*.py"))
     }
-    package = Package(root, beside={PAGE: code_of(text)})
+    keys = frozenset({f"{PACKAGE}.lab.code"})  # decides what is computed again, no result
+    package = Package(root, beside={PAGE: code_of(text)}, skip=keys)
 
     def lead(text: str) -> list[Node]:
-        names = [n for n in tables if n == text or (text.endswith("-") and n.startswith(text))]
-        modules = [f"{PACKAGE}.experiments.{tables[name]}" for name in names]
-        return [(module, TABLE) for module in modules if package.defines(module, TABLE)]
+        begun = (name for name in modules if text.endswith("-") and name.startswith(text))
+        found = [
+            f"{PACKAGE}.experiments.{modules[name]}" for name in {text, *begun} & modules.keys()
+        ]
+        return [(module, TABLE) for module in found if package.defines(module, TABLE)]
 
     found = package.reach([(PAGE, WHOLE)], lead)
     found.statements.pop(PAGE, None)
