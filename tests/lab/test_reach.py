@@ -69,6 +69,11 @@ def inside(x):
     return pack.front.inner.wide()
 
 
+def hidden(words):
+    from pack.front import inner as words
+    return words.wide()
+
+
 def relative(x):
     return near.spoken(x)
 
@@ -146,6 +151,7 @@ counter = itertools.count()
         ("exported", "front/__init__.py", "depth as deep, wide", "wide as deep, depth", True),
         ("inside", "front/inner.py", "return 2", "return 3", True),
         ("inside", "front/inner.py", "return 1", "return 3", False),
+        ("hidden", "front/inner.py", "return 2", "return 3", True),
         ("relative", "words.py", "LIMIT = 3", "LIMIT = 1", True),
         ("relative", "words.py", "OTHER = 4", "OTHER = 1", False),
         ("relative", "words.py", '"""Words."""', "# words", False),
