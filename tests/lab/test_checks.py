@@ -10,7 +10,7 @@ from thesis_repro.lab import checks
 @pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
 def test_the_first_row_that_is_not_finite_is_named(kind):
     values = kind([[0.0, 1.0], [2.0, float("nan")], [float("inf"), 3.0]])
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match="scores") as caught:
         checks.finite("scores", values)
     assert str(caught.value) == (
         "scores: got nan in row 1 (at [1, 1]), finite numbers are needed; 2 of 6 are not"
