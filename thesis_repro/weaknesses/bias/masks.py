@@ -146,7 +146,7 @@ def search_experts(
         found = scores(masks)
         if found.shape != (len(masks), len(y)):
             raise ValueError(f"scores needs to give ({len(masks)}, {len(y)}), got {found.shape}")
-        finite("what scores gives", found)
+        finite("the scores of the points, by mask", found.T)
         ones = found > 0
         errors = (ones != y).sum(1)
         biases = np.abs(ones.sum(1) - y.sum())

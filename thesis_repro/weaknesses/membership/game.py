@@ -162,7 +162,7 @@ def at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> tuple[Outcome, b
     """
     values, truth = scored(scores, member)
     if not 0 < fpr < 1:
-        raise ValueError(f"a false-positive rate needs to lie in (0, 1), got {fpr}")
+        raise ValueError(f"fpr, a false-positive rate, needs to lie in (0, 1), got {fpr}")
     alarms = np.sort(values[~truth])[::-1]
     allowed = math.floor(fpr * len(alarms) + 1e-9)
     # claiming what lies above the first alarm that is one too many
