@@ -1,6 +1,6 @@
 """Quantities of interest: the behaviour of a net that is explained, as one number per input."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import index as whole
 from typing import SupportsIndex
@@ -125,9 +125,10 @@ def unit(
 
 
 def _indices(given: SupportsIndex | Sequence[SupportsIndex]) -> list[int]:
-    several = hasattr(given, "__len__") and getattr(given, "ndim", 1) > 0  # not a scalar array
+    several = isinstance(given, Iterable) and getattr(given, "ndim", 1) > 0  # not a scalar tensor
+    parts: Iterable[SupportsIndex] = given if several else [given]  # type: ignore[assignment, list-item]
     try:
-        return [whole(i) for i in (given if several else [given])]  # type: ignore[union-attr]
+        return [whole(i) for i in parts]
     except TypeError:
         raise ValueError(f"an index needs to be a whole number, got {given!r}") from None
 
