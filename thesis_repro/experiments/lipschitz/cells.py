@@ -63,7 +63,7 @@ class TightnessConfig:
 def tightness(config: TightnessConfig) -> Result:
     """Cell: bounds by method, and the slopes that were found."""
     net, recipe = config.subject.load(), config.subject.training.recipe
-    x = data.load(config.subject.training.dataset).test.x[: config.points]
+    x = data.held_out(config.subject.training.dataset).x[: config.points]
     began = time.process_time()
     fast = gloro.bound(net.body, net.input_shape, "fast")
     between = time.process_time()
@@ -200,7 +200,7 @@ class CheckerConfig:
 def checking(config: CheckerConfig) -> Result:
     """Cell: what the independent checker says of the points of a certificate file."""
     net = config.subject.load()
-    x = data.load(config.subject.training.dataset).test.x[: config.points or None]
+    x = data.held_out(config.subject.training.dataset).x[: config.points or None]
     with tempfile.TemporaryDirectory() as folder:
         file, weights = Path(folder) / "certificate.json", Path(folder) / "net.safetensors"
         certificate.write(file, net, certify(net, x), x)
