@@ -233,7 +233,7 @@ def certify(
     from thesis_repro.robustness import certify as certify_all
 
     net = models.load(model)
-    x = sets.load(data).test.x[:points]
+    x = sets.held_out(data).x[:points]
     found = certify_all(net, x, epsilon)
     certificate.write(out, net, found, x, epsilon=epsilon, model=model, data=data)
     print(f"{out}: {int(found.certified.sum()):,} of {len(x):,} points certified")
@@ -249,7 +249,7 @@ def verify(
     from thesis_repro import data as sets
     from thesis_repro.robustness import checker, models
 
-    images = sets.load(data).test.x.numpy()
+    images = sets.held_out(data).x.numpy()
     weights = models.weights_file(model)
     report = checker.check(file, weights, images[: len(checker.read(file)["images"])])
     for note in report.notes:

@@ -251,3 +251,6 @@ LOADERS: dict[str, tuple[Source, Callable[[], Dataset]]] = {
     "lfw": (LFW, lfw),
     "eurosat": (EUROSAT, eurosat),
 }
+
+DEALT = frozenset({"mnist-5k", "lfw", "eurosat"})
+"""Sets without an official test part, which :func:`~thesis_repro.data.readers.stratified` deals."""

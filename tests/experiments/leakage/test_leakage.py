@@ -124,7 +124,7 @@ def test_a_diverging_reconstruction_names_the_cell(monkeypatch):
         return body
 
     monkeypatch.setattr(cells, "build", broken)
-    monkeypatch.setattr(cells, "train", lambda body, *_: body.requires_grad_(False))
+    monkeypatch.setattr(cells, "train", lambda body, *_: body.eval().requires_grad_(False))
     with pytest.raises(CellError, match=r"model\(.*class 0 diverged at step 0"):
         run(config())
 

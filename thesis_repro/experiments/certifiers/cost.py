@@ -80,7 +80,7 @@ def cost(config: CostConfig) -> Result:
     """Cell: seconds for the test set, memory per instance, and what was certified."""
     recipe, method = config.training.recipe, config.method
     body = recipes.trained(config.training)[0].body
-    test = data.load(config.training.dataset).test
+    test = data.held_out(config.training.dataset)
     total = len(test.y)
     chosen = torch.arange(total)
     if method.points:

@@ -62,7 +62,7 @@ def faithful(config: FaithfulConfig) -> Result:
         training = config.net.training
         net, layer = config.net.load().body, LAYERS[training.recipe.net]
         values = config.net.epochs()
-        x = data.load(training.dataset).test.x[: config.images]
+        x = data.held_out(training.dataset).x[: config.images]
         region = ink(x) if x.shape[1] == 1 else middle(x)
     net, x = net.to(config.device), x.to(config.device)
     generator = torch.Generator().manual_seed(config.seed)

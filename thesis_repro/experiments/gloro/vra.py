@@ -50,7 +50,7 @@ def evaluate(config: VraConfig) -> Result:
     """Cell: clean accuracy, accuracy under PGD, VRA, rejection rate, broken certificates."""
     recipe = config.training.recipe
     net, history = recipes.trained(config.training)
-    test = data.load(config.training.dataset).test
+    test = data.held_out(config.training.dataset)
     x, y = test.x.to(recipe.device), test.y.to(recipe.device)
     if config.double:
         net, x = net.double(), x.double()

@@ -47,7 +47,7 @@ def case(config: AxiomConfig) -> Case:
         x = found.inputs(data.photos().x[: config.images])
     else:
         net = subjects.trained(replace(DIGITS, seed=config.seed))
-        x = data.load("mnist-5k").test.x[: config.images]
+        x = data.held_out("mnist-5k").x[: config.images]
     net, x = net.to(config.device), x.to(config.device)
     with torch.no_grad():
         labels = torch.cat([net(part).argmax(1) for part in x.split(32)])

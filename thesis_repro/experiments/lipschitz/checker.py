@@ -32,7 +32,7 @@ class CheckerConfig:
 def checking(config: CheckerConfig) -> Result:
     """Cell: what the independent checker says of the points of a certificate file."""
     net = config.subject.load()
-    x = data.load(config.subject.training.dataset).test.x[: config.points or None]
+    x = data.held_out(config.subject.training.dataset).x[: config.points or None]
     with tempfile.TemporaryDirectory() as folder:
         file, weights = Path(folder) / "certificate.json", Path(folder) / "net.safetensors"
         certificate.write(file, net, certify(net, x), x)

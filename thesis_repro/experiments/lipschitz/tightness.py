@@ -40,7 +40,7 @@ class TightnessConfig:
 def tightness(config: TightnessConfig) -> Result:
     """Cell: bounds by method, and the slopes that were found."""
     net, recipe = config.subject.load(), config.subject.training.recipe
-    x = data.load(config.subject.training.dataset).test.x[: config.points]
+    x = data.held_out(config.subject.training.dataset).x[: config.points]
     began = time.process_time()
     fast = gloro.bound(net.body, net.input_shape, "fast")
     between = time.process_time()
