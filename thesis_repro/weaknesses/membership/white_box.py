@@ -19,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, Stand
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from thesis_repro.explanations.influence import Cut
+from thesis_repro.explanations.cuts import Cut, suffix
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -153,7 +153,7 @@ def displacement(
     Parameters
     ----------
     model : nn.Sequential, in eval mode
-    slice : name of the layer whose output is h; "" for the input
+    slice : name of the layer whose output is h, dotted in nested sequences; "" for the input
     x, labels : (n, ...) and (n,)
     whitening : fitted on the same slice of the same model, on the adversary's points
 
@@ -173,7 +173,9 @@ def displacement(
     if not isinstance(model, nn.Sequential):
         raise ValueError(f"displacement needs an nn.Sequential, got {type(model).__name__}")
     cut = Cut(model, slice)
-    after = model[int(slice) + 1 :] if slice else model
+    after = suffix(model, slice)
+    if after is None:
+        raise ValueError(f"slice {slice!r} needs to lie in nested nn.Sequential only")
     found = []
     with torch.no_grad(), warnings.catch_warnings():
         # the first use of forward mode compiles with a function that torch itself deprecates
