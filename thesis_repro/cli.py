@@ -210,7 +210,9 @@ def model(
 
 @app.command()
 def certify(
-    model: Annotated[str, typer.Argument(help="A committed model, or a .safetensors path.")],
+    model: Annotated[
+        str, typer.Argument(help="A committed model, or a .safetensors file with its card beside.")
+    ],
     data: DataSet,
     out: Annotated[Path, typer.Option(help="Where the certificate file goes.")],
     epsilon: Annotated[float | None, typer.Option(help="L2 radius; default: the net's.")] = None,

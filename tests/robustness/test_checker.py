@@ -325,6 +325,13 @@ def test_a_larger_radius_is_not_confirmed_where_it_is_not_proved(made):
     assert checker.check(file, weights, x.numpy()).count("confirmed") == 0
 
 
+def test_a_name_that_comes_twice_is_refused(made):
+    _, x, _, file, weights = made
+    file.write_text(file.read_text().replace('"epsilon":', '"epsilon": 9, "epsilon":'))
+    with pytest.raises(ValueError, match="is not a sealed certificate"):
+        checker.check(file, weights, x.numpy())
+
+
 def test_paths_may_be_text(made, tmp_path):
     net, x, found, _, _ = made
     file, weights = str(tmp_path / "text.json"), str(tmp_path / "text.safetensors")

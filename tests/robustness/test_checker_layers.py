@@ -9,10 +9,12 @@ from torch import nn
 
 from thesis_repro import nets
 from thesis_repro.robustness import GloroNet, certificate, certify, checker, lipschitz, rules
+from thesis_repro.robustness.certifying import Bound, Certificate
 from thesis_repro.robustness.checker import bounds
 from thesis_repro.robustness.checker import nets as known
 from thesis_repro.robustness.checker.layers import Weights
 from thesis_repro.robustness.checker.passes import State, advance
+from thesis_repro.robustness.lipschitz import LayerBound
 
 
 def test_norms_from_both_sides():
@@ -142,6 +144,7 @@ def test_what_does_not_fit_is_one_line():
         (nn.Conv2d(3, 2, 3), (1, 5, 5), r"layer '0' \(Conv2d\): takes 3 channels, got 1"),
         (nn.Conv2d(1, 2, 9), (1, 5, 5), "larger than the padded image"),
         (nn.Conv2d(1, 2, 3, padding=5000), (1, 5, 5), "the checker takes up to"),
+        (nn.Conv2d(1, 2, 3, 5000, padding=5000), (1, 5, 5), "the checker takes up to"),
         (nets.MinMax(), (3, 5, 5), "even number of channels"),
         (nn.MaxPool2d(2), (5,), "needs images"),
         (nn.PixelUnshuffle(2), (1, 5, 4), "sides divisible by 2"),
@@ -230,3 +233,52 @@ def test_every_claim_of_an_honest_file_is_confirmed(build, dtype, tmp_path):
     assert near <= 2
     assert report.count("contradicted") == 0
     assert report.count("confirmed") >= sum(claimed) - near
+
+
+def unfounded(net, x, epsilon, file, share=1.0):
+    """A file that claims x to be certified, with bounds of 1 and margins of almost nothing.
+
+    share : of the true K_ij
+    """
+    layers = [LayerBound(n, type(m).__name__, 1.0, "") for n, m in net.body.named_children()][:-1]
+    weight = net.head.weight.detach().double()
+    scale = weight.abs().max()
+    apart = scale * torch.stack([((weight - row) / scale).norm(dim=1) for row in weight])
+    bound = Bound(1.0, share * apart, tuple(layers))
+    n, tiny = len(x), torch.full((len(x),), 5e-324, dtype=torch.float64)
+    with torch.no_grad():
+        labels = net.body(x).argmax(1)
+    claimed = Certificate(labels, tiny, torch.ones(n, dtype=torch.bool), tiny, bound, tiny)
+    certificate.write(file, net, claimed, x, epsilon=epsilon)
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e-155, 1e-30, 1.0, 1e30, 1e160])
+def test_weights_of_any_size_prove_no_more_than_others(scale, tmp_path):
+    """A point 0.1414 from the boundary, with squares of its weights that under- or overflow."""
+    body = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False)).double()
+    with torch.no_grad():
+        body[1].weight.copy_(scale * torch.eye(2, dtype=torch.float64))
+    net = GloroNet(body, 0.1, (1, 1, 2)).eval()
+    x = torch.tensor([[[[0.6, 0.4]]]], dtype=torch.float64)
+    certificate.write_net(tmp_path / "w.safetensors", net)
+    verdicts = []
+    for epsilon, share in ((0.14, 1.0), (0.142, 1.0), (0.142, 0.0), (0.5, 0.0)):
+        unfounded(net, x, epsilon, tmp_path / "c.json", share)
+        report = checker.check(tmp_path / "c.json", tmp_path / "w.safetensors", x.numpy())
+        verdicts += report.verdicts
+    assert "confirmed" not in verdicts[1:]
+    if 1e-150 < scale < 1e150:
+        assert verdicts == ["confirmed", "contradicted", "contradicted", "contradicted"]
+
+
+def test_weights_that_float32_flushes_or_overflows_are_not_confirmed(tmp_path):
+    for scale in (1e-38, 1e-44, 1e38):
+        body = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
+        with torch.no_grad():
+            body[1].weight.copy_(scale * torch.eye(2))
+        net = GloroNet(body, 0.1, (1, 1, 2)).eval()
+        x = torch.tensor([[[[0.6, 0.4]]]])
+        unfounded(net, x, 0.01, tmp_path / "c.json")
+        certificate.write_net(tmp_path / "w.safetensors", net)
+        report = checker.check(tmp_path / "c.json", tmp_path / "w.safetensors", x.numpy())
+        assert report.count("confirmed") == 0

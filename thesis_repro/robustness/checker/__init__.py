@@ -63,6 +63,7 @@ class Report:
         return len(self.verdicts) - self.count(NO_CLAIM)
 
 
+@np.errstate(all="ignore")  # what overflows is infinite, and then proves nothing
 def check(
     file: Path | str,
     weights: Path | str,
@@ -111,8 +112,7 @@ def check(
     for start in range(0, len(images), batch):
         part = slice(start, start + batch)
         some = {name: values[part] for name, values in claims.items()}
-        with np.errstate(all="ignore"):
-            verdicts += _judge(layers, head, images[part].astype(np.float64), about, some)
+        verdicts += _judge(layers, head, images[part].astype(np.float64), about, some)
     if wrong:
         verdicts = [CONTRADICTED] * len(images)
     return Report(verdicts, notes + wrong, bound)
@@ -158,20 +158,24 @@ def _net(about: Mapping[str, Any], tensors: dict[str, Array]) -> tuple[list[Laye
     if not isinstance(head, Linear):
         raise ValueError(f"the last layer needs to be Linear or UnitLinear, got {head.kind!r}")
     shape = tuple(about["input_shape"])
-    with np.errstate(all="ignore"):
-        for layer in [*layers, head]:
-            shape = layer.measure(shape)
+    for layer in [*layers, head]:
+        shape = layer.measure(shape)
     if shape != (len(about["k_ij"]),):
         raise ValueError(f"k_ij is of {len(about['k_ij'])} classes, the net has {shape[0]}")
     return layers, head
 
 
 def _apart(head: Linear) -> tuple[Array, float]:
-    """||w_i - w_j|| (classes, classes), and how far each may be off."""
-    rows = head.weight
+    """||w_i - w_j|| (classes, classes), and how far each may be off.
+
+    Scaled by a power of two, so that no square overflows; what underflows is within 1e-150.
+    """
+    exponent = int(np.frexp(np.abs(head.weight).max())[1])
+    rows = np.ldexp(head.weight, -exponent)
     apart = np.stack([np.linalg.norm(rows - row, axis=1) for row in rows])
     slack = 2 * gamma(head.lost + 1) * float(np.linalg.norm(rows, axis=1).max())
-    return np.asarray(apart), slack if head.lost else 0.0
+    slack = 1e-150 + (slack if head.lost else 0.0)
+    return np.ldexp(apart, exponent), float(np.ldexp(slack, exponent))
 
 
 def _refuted(about: Mapping[str, Any], layers: Sequence[Layer], head: Linear) -> list[str]:
@@ -207,7 +211,7 @@ def _judge(
     each, top = np.arange(len(x)), logits.argmax(1)
     far, uncertain = _apart(head)
     apart = far[top] * (1 + 1e-12) + uncertain
-    rows, bias = np.linalg.norm(head.weight, axis=1) * (1 + 1e-12), np.abs(head.bias)
+    rows, bias = np.linalg.norm(head.weight, axis=1) * (1 + 1e-12) + 1e-150, np.abs(head.bias)
     pair, biases = rows[top][:, None] + rows, bias[top][:, None] + bias
     last, exact = gamma(head.roundings, unit), gamma(head.roundings)
     slack = apart * state.own[:, None] + exact * (pair * size[:, None] + biases)

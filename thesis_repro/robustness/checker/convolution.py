@@ -135,7 +135,7 @@ class Convolution(Layer):
         return len(self.weight), *(outputs_along(*about) for about in self._axes(tuple(size)))
 
     def bound(self, shape: Shape, after: Shape) -> None:
-        self.shift = float(np.linalg.norm(self.bias)) * prod(after[1:]) ** 0.5 * (1 + 1e-9)
+        self.shift = float(np.linalg.norm(self.bias)) * prod(after[1:]) ** 0.5 * (1 + 1e-9) + 1e-150
         self.largest = float(self.sizes.max())
         if prod(shape) * prod(after) <= DENSE:
             self.upper = norm_above(self.matrix(self.weight, shape, after))

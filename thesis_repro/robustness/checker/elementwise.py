@@ -130,7 +130,7 @@ class Scaling(Layer):
         largest = float(np.abs(self.factor).max())
         self.upper = self.absolute = self.largest = largest * (1 + 1e-12)
         self.lower = largest * (1 - 1e-12)
-        self.shift = float(np.linalg.norm(np.broadcast_to(self.moved, shape))) * (1 + 1e-9)
+        self.shift = float(np.linalg.norm(np.broadcast_to(self.moved, shape))) * (1 + 1e-9) + 1e-150
         self.roundings = 16
 
 

@@ -154,7 +154,7 @@ class Linear(Layer):
         self.upper = norm_above(self.weight) + slack
         self.lower = max(matrix_below(self.weight) - slack, 0.0)
         self.absolute = norm_above(np.abs(self.weight), 0.1) + slack
-        self.shift = float(np.linalg.norm(self.bias)) * (1 + 1e-9)
+        self.shift = float(np.linalg.norm(self.bias)) * (1 + 1e-9) + 1e-150
         self.largest = float(np.abs(self.weight).max())
 
 
