@@ -186,7 +186,7 @@ def find(model: nn.Module, name: str) -> nn.Module:
     ValueError
         If there is none; names that come close are listed.
     """
-    modules = dict(model.named_modules(remove_duplicate=False))
+    modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
     if name in modules:
         return modules[name]
     known = [n for n in modules if n]
