@@ -1,6 +1,8 @@
 """Internal influence: its axioms, its special cases, its oracle, and what it refuses."""
 
+import copy
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -439,3 +441,23 @@ def test_internal_influence_equals_captum(captum: object, layer: int) -> None:
     theirs = method.attribute(x, baselines=0.0, target=2, n_steps=50)
     ours = internal_influence(net, x, str(layer), influence.class_score(2), line(0.0, 50, "input"))
     assert (ours - theirs).abs().max() < 1e-5
+
+
+def test_a_module_used_twice_is_cut_at_its_place() -> None:
+    act = nn.Tanh()
+    layers = [nn.Linear(4, 5), act, nn.Sequential(nn.Linear(5, 5), act), nn.Linear(5, 3)]
+    net = nn.Sequential(OrderedDict(zip(("in", "a", "inner", "out"), layers, strict=True))).eval()
+    twin = copy.deepcopy(net)
+    twin.a, twin.inner[1] = nn.Tanh().eval(), nn.Tanh().eval()
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    d = influence.line(points=5)
+    for name in ("a", "inner.1", "inner", "in"):
+        cut, other = influence.Cut(net, name), influence.Cut(twin, name)
+        z = other.activations(x)
+        assert torch.equal(cut.activations(x), z)
+        assert torch.equal(cut.output(2 * z, x), other.output(2 * z, x))
+        q = influence.class_score(1)
+        found = influence.internal_influence(net, x, name, q, d)
+        assert torch.equal(found, influence.internal_influence(twin, x, name, q, d))
+    with pytest.raises(ValueError, match="'a' stands in the net more than once"):
+        influence.internal_influence(net, x, "in", influence.unit("a", 0), d)

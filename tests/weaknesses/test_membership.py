@@ -262,6 +262,31 @@ def test_displacement_is_influence_times_whitened_deviation():
             torch.testing.assert_close(found[:, c], expected, atol=1e-9, rtol=1e-9)
 
 
+def test_displacement_in_named_and_nested_layers_and_ones_used_twice():
+    torch.manual_seed(4)
+    act = nn.ReLU()
+    flat = (
+        nn.Sequential(nn.Linear(6, 8), act, nn.Linear(8, 8), act, nn.Linear(8, 3)).double().eval()
+    )
+    first, _, second, _, last = flat
+    inner = nn.Sequential(OrderedDict(one=second, two=act))
+    nested = nn.Sequential(OrderedDict(start=first, act=act, inner=inner, last=last)).eval()
+    x, y = torch.randn(8, 6, dtype=torch.float64), torch.arange(8) % 3
+    for name, place in (("start", 0), ("act", 1), ("inner.one", 2), ("inner.two", 3), ("inner", 3)):
+        h = flat[: place + 1](x).detach()
+        whitening = membership.Whitening(0.2).fit(h, y, 3)
+        found = membership.displacement(nested, name, x, y, whitening, batch_size=3)
+        moved = whitening.transform(h, y)
+        after = flat[place + 1 :]
+        expected = torch.func.jvp(after, (h,), (moved,))[1]
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+    wrapped = nn.Sequential(OrderedDict(net=nets.Residual(first, nn.Linear(8, 6).double()))).eval()
+    with pytest.raises(ValueError, match=r"'net\.branch\.0' lies in another module"):
+        membership.displacement(wrapped, "net.branch.0", x, y, whitening)
+    with pytest.raises(ValueError, match="no module is called '7'"):
+        membership.displacement(flat, "7", x, y, whitening)
+
+
 def test_whitening_is_numpy_s_inverse_of_the_pooled_covariance():
     rng = np.random.default_rng(3)
     h, y = rng.standard_normal((50, 4)) @ rng.standard_normal((4, 4)), np.arange(50) % 2

@@ -43,8 +43,12 @@ class Cut:
         self._parts = [part for part in parts if isinstance(part, nn.Module)]
         self._check()
         self._module = find(model, slice) if isinstance(slice, str) and slice else None
-        self.after = _suffix(model, slice) if isinstance(slice, str) else None
+        self.after = suffix(model, slice) if isinstance(slice, str) else None
         """What runs after the slice, where the way there is sequential; else None."""
+        if self.after is not None and _places(model, self._module) > 1:
+            # hooks cannot tell one use of a module from another; its place can
+            self.slice = (_prefix(model, str(slice)), self.after)
+            self._module = None
 
     def _check(self) -> None:
         for part in self._parts:
@@ -119,7 +123,7 @@ class Cut:
                 begin = _leaf(start)
                 leaf.append(begin)
             if quantity.module:
-                hooks.append((find(self.model, quantity.module), _reader(read)))
+                hooks.append((self._single(quantity.module), _reader(read)))
             with hooked(hooks):
                 out = self._run(root, begin)
             z = self._only(leaf)
@@ -168,6 +172,16 @@ class Cut:
             )
         return seen[0]
 
+    def _single(self, name: str) -> nn.Module:
+        """The module of a quantity, if its name says which use of it is meant."""
+        module = find(self.model, name)
+        if _places(self.model, module) > 1:
+            raise ValueError(
+                f"module {name!r} stands in the net more than once; a quantity needs one that "
+                f"stands there once"
+            )
+        return module
+
     def _unrelated(self, quantity: Quantity) -> ValueError:
         return ValueError(
             f"{quantity.name} does not depend on slice {self.slice!r}: there is no gradient"
@@ -197,7 +211,7 @@ def find(model: nn.Module, name: str) -> nn.Module:
     ValueError
         If there is none; names that come close are listed.
     """
-    modules: dict[str, nn.Module] = dict(model.named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
     if name in modules:
         return modules[name]
     known = [n for n in modules if n]
@@ -258,21 +272,48 @@ def _sequential(module: nn.Module) -> bool:
     return type(module).forward is nn.Sequential.forward and len(module._modules) > 0
 
 
-def _suffix(model: nn.Module, name: str) -> nn.Module | None:
-    """What runs after a module as a net of its own, where the way there is sequential."""
+def _places(model: nn.Module, module: nn.Module | None) -> int:
+    """How often a module stands in a model, under any name."""
+    found = [inner for _, inner in model.named_modules(remove_duplicate=False)]
+    return sum(inner is module for inner in found)
+
+
+def suffix(model: nn.Module, name: str) -> nn.Module | None:
+    """What runs after a module as a net of its own; None where the way there is not sequential."""
     if not name:
         return model
+    parts = _split(model, name)
+    return None if parts is None else _sequence(parts[1])
+
+
+def _prefix(model: nn.Module, name: str) -> nn.Module:
+    """What runs up to a module, and the module."""
+    parts = _split(model, name)
+    assert parts is not None
+    return _sequence(parts[0])
+
+
+def _sequence(modules: list[nn.Module]) -> nn.Sequential:
+    found = nn.Sequential(*modules)
+    found.training = False  # eval() would reach into the model
+    return found
+
+
+def _split(model: nn.Module, name: str) -> tuple[list[nn.Module], list[nn.Module]] | None:
+    """The modules up to one of them, and those after it, if all the way there is sequential."""
+    before: list[nn.Module] = []
     after: list[nn.Module] = []
     for part in name.split("."):
         if not _sequential(model) or part not in model._modules:
             return None
-        children = list(model._modules)
-        inner = [m for c in children[children.index(part) + 1 :] if (m := model._modules[c])]
-        after = [*inner, *after]
-        model = model.get_submodule(part)
-    found = nn.Sequential(*after)
-    found.training = False  # eval() would reach into the model
-    return found
+        children = [
+            (child, module) for child, module in model._modules.items() if module is not None
+        ]
+        place = [child for child, _ in children].index(part)
+        before += [module for _, module in children[:place]]
+        after = [*(module for _, module in children[place + 1 :]), *after]
+        model = children[place][1]
+    return [*before, model], after
 
 
 def _leaf(value: Tensor) -> Tensor:

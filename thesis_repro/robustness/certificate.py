@@ -1,38 +1,56 @@
 """Certificates as files: what is claimed of each point, and all that is needed to check it.
 
-A file is JSON with a seal over its own content, hashes of every weight and of every image. The
-module `checker` reads it without any code of this package.
+A file is JSON with a seal over its own content, hashes of every weight and of every image, and
+the architecture: every layer in its place, with what decides its map beside the weights. The
+weights go into a file of their own, which states the architecture as well (`write_net`).
+`checker` reads both without the code that wrote them.
 """
 
 import hashlib
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save as pack
 from torch import Tensor, nn
 
 from thesis_repro.lab import sealed
+from thesis_repro.lab.store import write_atomic
+from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale, UnitLinear
+from thesis_repro.robustness import rules, walk
 from thesis_repro.robustness.gloro import Certificate, GloroNet
 
-FORMAT = "thesis-repro certificate 1"
+FORMAT = "thesis-repro certificate 2"
 
-GEOMETRY = (
-    "in_features",
-    "out_features",
-    "in_channels",
-    "out_channels",
-    "kernel_size",
-    "stride",
-    "padding",
-    "dilation",
-    "groups",
-)
+WINDOWS = ("kernel_size", "stride", "padding")
+GEOMETRY: dict[type[nn.Module], tuple[str, ...]] = {
+    MinMax: (),
+    nn.ReLU: (),
+    nn.Identity: (),
+    nn.Flatten: ("start_dim", "end_dim"),
+    nn.PixelUnshuffle: ("downscale_factor",),
+    nn.Linear: ("in_features", "out_features"),
+    UnitLinear: ("in_features", "out_features"),
+    nn.Conv2d: (*WINDOWS, "dilation", "in_channels", "out_channels", "groups"),
+    LinearResidual: ("padding",),
+    nn.MaxPool2d: (*WINDOWS, "dilation", "ceil_mode"),
+    nn.AvgPool2d: (*WINDOWS, "ceil_mode", "count_include_pad", "divisor_override"),
+    nn.BatchNorm1d: ("num_features", "eps"),
+    nn.BatchNorm2d: ("num_features", "eps"),
+    Scale: (),
+    nn.Sequential: (),
+    Residual: (),
+}
+"""What decides the map of a layer beside its weights, by its exact type."""
+
+PAIRS = (*WINDOWS, "dilation")
 
 
 def write(
-    path: Path,
+    path: Path | str,
     net: GloroNet,
     certificate: Certificate,
     x: Tensor,
@@ -41,7 +59,7 @@ def write(
     model: str = "",
     data: str = "",
 ) -> Path:
-    """Write the certificate of the images x.
+    """Write the certificate of the images x; it claims label and verdict of each at `epsilon`.
 
     Parameters
     ----------
@@ -55,49 +73,101 @@ def write(
     Raises
     ------
     ValueError
-        If the certificate is not about as many points as there are images.
+        If the certificate is of another number of points or of another net, if its bound is not
+        finite, or if a layer cannot be described in a file.
     """
     if len(x) != len(certificate.labels):
         raise ValueError(f"got {len(x)} images and a certificate of {len(certificate.labels)}")
-    layers = dict(net.body.named_children())
-    bounds = {part.name: part for part in certificate.bound.layers}
+    about, bounds = architecture(net), certificate.bound.layers
+    names = [entry["name"] for entry in about["layers"][:-1]]
+    if names != [part.name for part in bounds]:
+        raise ValueError(
+            f"the certificate bounds layers {', '.join(part.name for part in bounds)}; the net "
+            f"has {', '.join(names)} before its last"
+        )
+    if not (math.isfinite(certificate.bound.k_sub) and certificate.bound.k_ij.isfinite().all()):
+        raise ValueError("the bound of the net is not finite: there is no certificate to write")
+    for entry, part in zip(about["layers"], bounds, strict=False):
+        entry |= {"bound": part.value, "method": part.method}
     content = {
         "format": FORMAT,
         "model": model,
         "data": data,
         "epsilon": net.epsilon if epsilon is None else epsilon,
-        "arithmetic": str(x.dtype).removeprefix("torch."),
-        "input_shape": list(net.input_shape),
+        "arithmetic": str(next(net.body.parameters()).dtype).removeprefix("torch."),
         "weights": {name: _hash(value) for name, value in net.body.state_dict().items()},
-        "images": [_hash(image)[:16] for image in x],
-        "layers": [
-            {
-                "name": name,
-                "type": type(layer).__name__,
-                **_geometry(layer),
-                **(
-                    {"bound": bounds[name].value, "method": bounds[name].method}
-                    if name in bounds
-                    else {}
-                ),
-            }
-            for name, layer in layers.items()
-        ],
+        "images": [_hash(image)[:16] for image in x.to(next(net.body.parameters()).dtype)],
+        **about,
         "k_sub": certificate.bound.k_sub,
         "k_ij": certificate.bound.k_ij.tolist(),
         "points": {
             "label": certificate.labels.tolist(),
             "certified": certificate.certified.tolist(),
             "margin": _finite(certificate.margin.tolist()),
-            "budget": _finite(certificate.budget.tolist()),
-            "radius": _finite(certificate.radius.tolist()),
         },
     }
-    sealed.write(path, content)
-    return path
+    sealed.write(Path(path), content)
+    return Path(path)
 
 
-def read(path: Path) -> dict[str, Any]:
+def architecture(net: GloroNet) -> dict[str, Any]:
+    """The input shape and the layers of a net, each in its place, as JSON can hold them.
+
+    Raises
+    ------
+    ValueError
+        If a layer has another type than those of `GEOMETRY`; the message names it.
+    """
+    return {"input_shape": list(net.input_shape), "layers": _described(net.body, "")}
+
+
+def _described(body: nn.Sequential, prefix: str) -> list[dict[str, Any]]:
+    """As `walk.layers`, a module that stands in the net twice comes twice."""
+    found = []
+    for name, layer in body._modules.items():
+        if layer is None or type(layer) not in GEOMETRY:
+            raise ValueError(
+                f"layer {prefix + name!r} ({type(layer).__name__}) cannot be described in a file"
+            )
+        entry = {"name": prefix + name, "type": type(layer).__name__, **_geometry(layer)}
+        if isinstance(layer, nn.Sequential):
+            entry["layers"] = _described(layer, f"{prefix}{name}.")
+        elif isinstance(layer, Residual):
+            entry["layers"] = _described(layer.branch, f"{prefix}{name}.branch.")
+        found.append(entry)
+    return found
+
+
+def _geometry(layer: nn.Module) -> dict[str, Any]:
+    about = {key: getattr(layer, key) for key in GEOMETRY[type(layer)]}
+    if isinstance(layer, nn.Conv2d):
+        about["padding"] = walk.padding_of(walk.checked(layer))
+    return {k: list(rules.pair(v)) if k in PAIRS else v for k, v in about.items()}
+
+
+def packed(net: GloroNet) -> bytes:
+    """The net as a safetensors file that states its architecture."""
+    weights = {k: v.detach().cpu().clone().contiguous() for k, v in net.state_dict().items()}
+    return pack(weights, {"architecture": _canonical(architecture(net))})
+
+
+def write_net(path: Path | str, net: GloroNet) -> Path:
+    """Write the weights as a safetensors file that states the architecture.
+
+    Raises
+    ------
+    ValueError
+        If a layer cannot be described in a file.
+    """
+    write_atomic(Path(path), packed(net))
+    return Path(path)
+
+
+def _canonical(about: dict[str, Any]) -> str:
+    return json.dumps(about, sort_keys=True, separators=(",", ":"))
+
+
+def read(path: Path | str) -> dict[str, Any]:
     """Read a certificate file.
 
     Raises
@@ -107,14 +177,11 @@ def read(path: Path) -> dict[str, Any]:
     ValueError
         If the file is something else.
     """
+    path = Path(path)
     content = sealed.read(path)
     if content.get("format") != FORMAT:
         raise ValueError(f"{path.name} is no certificate: its format is {content.get('format')!r}")
     return content
-
-
-def _geometry(layer: nn.Module) -> dict[str, Any]:
-    return {name: getattr(layer, name) for name in GEOMETRY if hasattr(layer, name)}
 
 
 def _hash(value: Tensor) -> str:

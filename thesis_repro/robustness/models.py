@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load as unpack
-from safetensors.torch import save as pack
 
 from thesis_repro.lab import places, sealed
 from thesis_repro.lab.store import write_atomic
-from thesis_repro.robustness import recipes
+from thesis_repro.robustness import certificate, recipes
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.recipes import Recipe
 
@@ -55,8 +54,7 @@ def save(name: str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> P
         If the file would exceed 10 MB.
     """
     path = root() / f"{name}.safetensors"
-    weights = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
-    content = pack(weights)
+    content = certificate.packed(net)
     if len(content) > LARGEST:
         raise ValueError(f"{name} has {len(content):,} bytes; a committed model has at most 10 MB")
     write_atomic(path, content)
@@ -71,7 +69,7 @@ def save(name: str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> P
     return path
 
 
-def weights_file(name: str) -> Path:
+def weights_file(name: str | Path) -> Path:
     """The weights of a committed model, or of a safetensors path that has its card beside it.
 
     Raises
@@ -79,16 +77,17 @@ def weights_file(name: str) -> Path:
     ValueError
         On an unknown name (the message lists the names) or a path without a card.
     """
-    if name.endswith(".safetensors"):
-        if not Path(name).with_suffix(".json").is_file():
-            raise ValueError(f"{name} needs its card {Path(name).with_suffix('.json').name} beside")
-        return Path(name)
+    if str(name).endswith(".safetensors"):
+        path = Path(name).expanduser()
+        if not path.with_suffix(".json").is_file():
+            raise ValueError(f"{name} needs its card {path.with_suffix('.json').name} beside")
+        return path
     if name not in names():
         raise ValueError(f"no model is called {name!r}; there are {', '.join(names()) or 'none'}")
     return root() / f"{name}.safetensors"
 
 
-def card(name: str) -> dict[str, Any]:
+def card(name: str | Path) -> dict[str, Any]:
     """The card of a model; names as in `weights_file`.
 
     Raises
@@ -99,7 +98,7 @@ def card(name: str) -> dict[str, Any]:
     return sealed.read(weights_file(name).with_suffix(".json"))
 
 
-def load(name: str) -> GloroNet:
+def load(name: str | Path) -> GloroNet:
     """Load a model in eval mode, on the CPU; its hash is checked. Names as in `weights_file`.
 
     Raises
@@ -109,9 +108,7 @@ def load(name: str) -> GloroNet:
     """
     about = card(name)
     content = sealed.check_bytes(weights_file(name), about["sha256"])
-    fields = about["recipe"] | {"device": "cpu", "trades": tuple(about["recipe"]["trades"])}
-    channels, height, width = about["input_shape"]
-    net = recipes.build(Recipe(**fields), (channels, height, width), about["classes"])
+    net = _built(about)
     try:
         net.load_state_dict(unpack(content))
     except RuntimeError as error:
@@ -120,3 +117,39 @@ def load(name: str) -> GloroNet:
             f"{str(error).splitlines()[-1].strip()}"
         ) from None
     return net.eval()
+
+
+def architecture(name: str | Path) -> dict[str, Any]:
+    """Input shape and layers of the net that a model's card names, as `certificate.architecture`.
+
+    Raises
+    ------
+    ValueError
+        On an unknown name, or weights that are not those of the card.
+    """
+    about = card(name)
+    sealed.check_bytes(weights_file(name), about["sha256"])
+    return certificate.architecture(_built(about))
+
+
+def to_verify(name: str | Path) -> tuple[Path, dict[str, Any] | None]:
+    """The weights to check a certificate with, and the architecture by the card.
+
+    None where a safetensors path has no card: then the file itself has to state it.
+
+    Raises
+    ------
+    ValueError
+        As :func:`architecture`.
+    """
+    path = Path(name).expanduser()
+    if path.suffix == ".safetensors" and not path.with_suffix(".json").is_file():
+        return path, None
+    return weights_file(name), architecture(name)
+
+
+def _built(about: Mapping[str, Any]) -> GloroNet:
+    """The net of a card before its weights are loaded."""
+    fields = about["recipe"] | {"device": "cpu", "trades": tuple(about["recipe"]["trades"])}
+    channels, height, width = about["input_shape"]
+    return recipes.build(Recipe(**fields), (channels, height, width), about["classes"])

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from safetensors.torch import save_file
 
 from thesis_repro import data
 from thesis_repro.experiments.nets import GLORO_2C2F, TITLES, Net, bounded_nets
@@ -36,7 +35,7 @@ def checking(config: CheckerConfig) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         file, weights = Path(folder) / "certificate.json", Path(folder) / "net.safetensors"
         certificate.write(file, net, certify(net, x), x)
-        save_file({k: v.contiguous() for k, v in net.state_dict().items()}, weights)
+        certificate.write_net(weights, net)
         began = time.process_time()
         report = checker.check(file, weights, x.numpy())
         seconds = time.process_time() - began

@@ -1,0 +1,78 @@
+"""One pass through a net in float64, with what its own and the certified arithmetic may be off.
+
+A layer z = W a + b of n terms, computed in an arithmetic with unit of rounding u, errs by
+gamma(n) (|| |W| || ||a|| + ||b||), and hands on ||W|| times the error that reached it. What counts
+as zero below the normal numbers comes on top. Source: Higham 2002, section 3.5.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thesis_repro.robustness.checker.bounds import LARGEST, TINY, Array, U, gamma
+from thesis_repro.robustness.checker.layers import Layer
+from thesis_repro.robustness.checker.nets import Residual, Sequence
+
+
+@dataclass(frozen=True)
+class State:
+    """Activations x of n images in float64, and what is known of the true ones.
+
+    own : how far x may be from the activations of exact arithmetic
+    here, ball : how far the named arithmetic may be from them, at the image and within epsilon
+    k : how far they move per unit of input
+    over : where the named arithmetic might overflow
+    """
+
+    x: Array
+    own: Array
+    here: Array
+    ball: Array
+    k: float
+    over: NDArray[np.bool_]
+
+    def sizes(self, epsilon: float) -> tuple[Array, Array]:
+        """At least the norm of the true activations; of computed ones within epsilon."""
+        flat = self.x.reshape(len(self.x), -1)
+        size = np.linalg.norm(flat, axis=1) * (1 + gamma(flat.shape[1] + 2)) + 1e-150 + self.own
+        return size, size + self.here + self.ball + self.k * epsilon
+
+
+def advance(state: State, layer: Layer, epsilon: float, unit: float) -> State:
+    """What a layer makes of it, in an arithmetic with this unit of rounding."""
+    if isinstance(layer, Sequence):
+        after = state
+        for part in layer.layers:
+            after = advance(after, part, epsilon, unit)
+        return _sum(state, after, epsilon, unit) if isinstance(layer, Residual) else after
+    size, wide = state.sizes(epsilon)
+
+    def lost(unit: float, size: Array) -> Array:
+        """By rounding, and where numbers below the normal ones count as zero."""
+        tiny = TINY[unit] * 2 * (layer.roundings + 1) * layer.outputs**0.5
+        passed = layer.absolute * size + layer.shift
+        return np.asarray(gamma(layer.roundings, unit) * passed + tiny * (1 + layer.largest + size))
+
+    highest = np.maximum(layer.absolute * wide + layer.shift, wide) + layer.largest * 2.0**26
+    return State(
+        layer(state.x),
+        layer.upper * state.own + lost(U, size),
+        layer.upper * state.here + lost(unit, size + state.here),
+        layer.upper * state.ball + lost(unit, wide),
+        state.k * layer.upper,
+        state.over | ~(highest < LARGEST[unit]),
+    )
+
+
+def _sum(state: State, branch: State, epsilon: float, unit: float) -> State:
+    """The activations and what a branch made of them, added."""
+    (size, wide), (more, wider) = state.sizes(epsilon), branch.sizes(epsilon)
+    return State(
+        state.x + branch.x,
+        state.own + branch.own + 2 * U * (size + more),
+        state.here + branch.here + 2 * unit * (size + more + state.here + branch.here),
+        state.ball + branch.ball + 2 * unit * (wide + wider),
+        state.k + branch.k,
+        state.over | branch.over | ~(wide + wider < LARGEST[unit]),
+    )
