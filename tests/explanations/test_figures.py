@@ -83,7 +83,8 @@ def test_a_figure_is_recorded_where_results_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(places.RESULTS, str(tmp_path))
-    monkeypatch.setitem(recorded.FIGURES, "blank", ("matplotlib.figure:Figure", ()))
-    path = recorded.record("blank")
-    assert path == tmp_path / "figures" / "blank.png"
+    monkeypatch.setitem(recorded.FIGURES, "sample-blank", ())
+    monkeypatch.setattr(recorded, "script", lambda name: "matplotlib.figure:Figure")
+    path = recorded.record("sample-blank")
+    assert path == tmp_path / "figures" / "sample-blank.png"
     sealed.check_bytes(path, sealed.read(path.with_suffix(".json"))["sha256"])

@@ -404,9 +404,7 @@ def test_the_command_line_writes_and_verifies(tmp_path, monkeypatch, capsys):
 def test_verify_succeeds_only_when_every_claim_is_confirmed(monkeypatch, verdicts, bound, code):
     monkeypatch.setattr(checker, "read", lambda file: {"images": verdicts})
     monkeypatch.setattr(models, "to_verify", lambda model: (Path("w.safetensors"), None))
-    monkeypatch.setattr(
-        data, "load", lambda name: SimpleNamespace(test=SimpleNamespace(x=torch.zeros(3, 1)))
-    )
+    monkeypatch.setattr(data, "held_out", lambda name: SimpleNamespace(x=torch.zeros(3, 1)))
     report = checker.Report(verdicts, [], bound)
     monkeypatch.setattr(checker, "check", lambda *_, **__: report)
     model = ["--model", "mnist-2c2f-gloro", "--data", "mnist-5k"]

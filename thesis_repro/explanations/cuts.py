@@ -43,7 +43,7 @@ class Cut:
         self._parts = [part for part in parts if isinstance(part, nn.Module)]
         self._check()
         self._module = find(model, slice) if isinstance(slice, str) and slice else None
-        self.after = suffix(model, slice) if isinstance(slice, str) else None
+        self.after = _suffix(model, slice) if isinstance(slice, str) else None
         """What runs after the slice, where the way there is sequential; else None."""
         if self.after is not None and _places(model, self._module) > 1:
             # hooks cannot tell one use of a module from another; its place can
@@ -278,7 +278,7 @@ def _places(model: nn.Module, module: nn.Module | None) -> int:
     return sum(inner is module for inner in found)
 
 
-def suffix(model: nn.Module, name: str) -> nn.Module | None:
+def _suffix(model: nn.Module, name: str) -> nn.Module | None:
     """What runs after a module as a net of its own; None where the way there is not sequential."""
     if not name:
         return model
