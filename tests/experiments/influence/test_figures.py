@@ -1,22 +1,15 @@
-"""The figures of part I draw what they are given; recorded ones are as their cards say."""
-
-from pathlib import Path
+"""The figures of the chapter influence draw what they are given."""
 
 import matplotlib
 
 matplotlib.use("Agg")
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from thesis_repro import nets
-from thesis_repro.experiments.experts import figures as experts
 from thesis_repro.experiments.influence import figures
-from thesis_repro.figures import recorded
-from thesis_repro.lab import sealed
-from thesis_repro.lab.engine import Result
 
 
 @pytest.fixture
@@ -50,30 +43,7 @@ def test_the_sum_of_a_map_stands_above_it() -> None:
     assert [float(text.rpartition(",")[2]) for text in says] == pytest.approx(gain, abs=0.06)
 
 
-def test_gains_and_curves() -> None:
+def test_pink_gains() -> None:
     gains = {"with pink": torch.tensor([4.0, 5, 6]), "without pink": torch.zeros(3)}
     (axis,) = figures.pink_gains(gains, {"with pink": 0.5, "without pink": 0.0}).axes
     assert "50% called" in axis.get_yticklabels()[0].get_text()
-    drawn = experts.compression((1, 2), {"influence": np.array([0.6, 0.9])}, 0.95)
-    assert drawn.axes[0].lines[0].get_ydata().tolist() == [60, 90]
-
-
-def test_deletion_curves() -> None:
-    curve = np.array([0.9, 0.1])
-    result = Result({}, {"curve_deletion": curve, "curve_insertion": curve[::-1]})
-    left, right = experts.deletion({"saliency": result, "random": result}).axes
-    assert [line.get_ydata().tolist() for line in left.lines] == [[0.9, 0.1]] * 2
-    assert right.lines[1].get_ydata().tolist() == [0.1, 0.9]
-    assert [t.get_text() for t in right.get_legend().get_texts()] == ["saliency", "random"]
-
-
-def test_recorded_figures_are_as_their_cards_say(root: Path) -> None:
-    folder = root / "results" / "figures"
-    for name, sources in recorded.FIGURES.items():
-        card = sealed.read(folder / f"{name}.json")
-        # the card keeps the place that the script had when the figure was recorded
-        assert card["script"].rpartition(":")[2] == recorded.script(name).rpartition(":")[2]
-        assert set(card["data"]) == set(card["terms"]) == set(sources)
-        sealed.check_bytes(folder / f"{name}.png", card["sha256"])
-    with pytest.raises(ValueError, match="no recorded figure"):
-        recorded.record("unheard-of")
