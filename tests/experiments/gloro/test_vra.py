@@ -14,10 +14,16 @@ from thesis_repro.robustness import recipes
 from thesis_repro.tables.measure import measure
 
 
+@pytest.fixture(scope="module")
+def brief_nets(tmp_path_factory):
+    """The folder that keeps the nets of one epoch."""
+    return str(tmp_path_factory.mktemp("store"))
+
+
 @pytest.fixture
-def short(monkeypatch, tmp_path):
-    """The quick table with one epoch per net, in a store of its own."""
-    monkeypatch.setenv("THESIS_REPRO_STORE", str(tmp_path))
+def short(brief_nets, monkeypatch):
+    """The quick table with one epoch per net."""
+    monkeypatch.setenv("THESIS_REPRO_STORE", brief_nets)
     brief = {k: dataclasses.replace(r, epochs=1) for k, r in gloro_recipes.QUICK.items()}
     monkeypatch.setattr(gloro_recipes, "QUICK", brief)
     return tables.live("gloro-vra")

@@ -1,6 +1,6 @@
 """What the tables of the chapter weaknesses/membership share: contests of nets, as cells."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -71,7 +71,7 @@ def observe(config: Observation) -> Result:
     return Result({}, shown(config.victim, everything, config.ridge))
 
 
-def observed(victim: Victim, ridge: float = RIDGE) -> dict[str, NDArray[Any]]:
+def observed(victim: Victim, ridge: float = RIDGE) -> Mapping[str, NDArray[Any]]:
     """What the net of a victim shows, from the store or computed now."""
     cell = Cell(observe, Observation(victim, ridge), victims.cell(victim).data)
     return compute(cell).arrays
