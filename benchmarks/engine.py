@@ -14,8 +14,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from thesis_repro.lab.engine import Cell, Result, run
-from thesis_repro.lab.store import ROOT_VARIABLE, Store
+from thesis_repro.lab.cells import Cell, Result
+from thesis_repro.lab.engine import run
+from thesis_repro.lab.places import STORE
+from thesis_repro.lab.store import Store
 
 CELLS = 200
 SLEEP = 0.05
@@ -63,7 +65,7 @@ def rate(folder: Path, workers: int) -> float:
     worker = ["worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]
     environment = {
         **os.environ,
-        ROOT_VARIABLE: str(folder / f"workers-{workers}"),
+        STORE: str(folder / f"workers-{workers}"),
         "PYTHONPATH": str(Path(__file__).parent),
     }
     with ExitStack() as stack:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 
 from thesis_repro import nets
-from thesis_repro.experiments.lipschitz.cells import converged
 from thesis_repro.robustness import GloroNet, certify, gloro
+from thesis_repro.robustness.lanczos import converged
 
 NETS = {"2c2f": 1.0, "4c3f": 1.0, "6c2f": 5.0}
 TIGHT = 180.0

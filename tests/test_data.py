@@ -17,6 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.stats import chisquare
 
 from thesis_repro import data
 from thesis_repro.data import download, extras, files, readers, sets, sources
@@ -28,7 +29,7 @@ rng = np.random.default_rng(0)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty data folder, and an empty user's cache beside it."""
     monkeypatch.setenv("THESIS_REPRO_DATA", str(tmp_path / "named"))
-    monkeypatch.setattr(files.platformdirs, "user_cache_path", lambda _: tmp_path / "cache")
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: tmp_path / "cache")
     (tmp_path / "named").mkdir()
     return tmp_path / "named"
 
@@ -43,7 +44,9 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content).hexdigest()
 
 
-def publish(monkeypatch: pytest.MonkeyPatch, source: files.Source, folder: Path) -> files.Source:
+def publish(
+    monkeypatch: pytest.MonkeyPatch, source: sources.Source, folder: Path
+) -> sources.Source:
     """Take the made-up files for the published ones."""
     sums = {name: md5((folder / name).read_bytes()) for name in source.md5}
     made_up = replace(source, md5=sums)
@@ -428,6 +431,37 @@ def test_stratified_split(labels: list[int], share: float) -> None:
     # the order of the input does not matter, only the names do
     turned = readers.stratified(labels[::-1], names[::-1], share)[0]
     assert [names[i] for i in train] == [names[::-1][i] for i in turned]
+
+
+def test_any_beginning_of_the_held_out_digits_is_a_random_sample() -> None:
+    loaded, held = data.load("mnist-5k"), data.held_out("mnist-5k")
+    # what was dealt to whom, and the order that trainings see, are those of ever
+    both = (loaded.train, loaded.test)
+    found = [hashlib.sha256(part.x.numpy().tobytes()).hexdigest()[:16] for part in both]
+    assert found == ["88d15fa663c3a6ee", "569d0e0921546a07"]
+    order = readers.spread(len(held))
+    assert sorted(order) == list(range(len(held)))
+    assert torch.equal(held.x, loaded.test.x[order]) and torch.equal(held.y, loaded.test.y[order])
+
+    def unlikely(y: torch.Tensor) -> bool:
+        counts = np.bincount(y.numpy(), minlength=10)
+        return bool(chisquare(counts).pvalue < 1e-3)
+
+    sizes = (10, 20, 50, 100, 200, 500)
+    assert not any(unlikely(held.y[:n]) for n in sizes)
+    assert sum(unlikely(loaded.test.y[:n]) for n in sizes) >= 3  # the order in which they are dealt
+
+
+@given(st.integers(0, 300))
+def test_spread_is_an_order_that_does_not_move(n: int) -> None:
+    found = readers.spread(n)
+    assert sorted(found) == list(range(n))
+    assert readers.spread(5).tolist() == [4, 3, 0, 2, 1]
+
+
+def test_a_set_with_its_own_test_part_keeps_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(data.sets.LOADERS, "mnist", data.sets.LOADERS["mnist-5k"])
+    assert torch.equal(data.held_out("mnist").x, data.load("mnist-5k").test.x)
 
 
 # --- fetching --------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from thesis_repro.figures import recorded
-from thesis_repro.lab import sealed
+from thesis_repro.lab import places, sealed
 
 
 def test_recorded_figures_are_as_their_cards_say(root: Path) -> None:
@@ -18,3 +18,14 @@ def test_recorded_figures_are_as_their_cards_say(root: Path) -> None:
         sealed.check_bytes(folder / f"{name}.png", card["sha256"])
     with pytest.raises(ValueError, match="no recorded figure"):
         recorded.record("unheard-of")
+
+
+def test_a_figure_is_recorded_where_results_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(places.RESULTS, str(tmp_path))
+    monkeypatch.setitem(recorded.FIGURES, "blank", ())
+    monkeypatch.setattr(recorded, "script", lambda name: "matplotlib.figure:Figure")
+    path = recorded.record("blank")
+    assert path == tmp_path / "figures" / "blank.png"
+    sealed.check_bytes(path, sealed.read(path.with_suffix(".json"))["sha256"])

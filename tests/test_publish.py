@@ -68,17 +68,25 @@ def test_the_root_is_found_from_below_and_its_absence_is_said(
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A package with a registry of two tables, and a page that shows one of them."""
+    """A package with four tables, and a page that shows one of them."""
     files = {
         "thesis_repro/__init__.py": "",
         "thesis_repro/tables/__init__.py": (
-            'NAMES = {"a-b": "thesis_repro.tables.a:T", "c-d": "thesis_repro.tables.c:T"}\n'
-            "from .draw import show\n"
+            "import importlib\n\nfrom .draw import show\n\n\n"
+            "def get(name):\n    return importlib.import_module(name)\n"
         ),
         "thesis_repro/tables/draw.py": '"""Words."""\n\n\ndef show(x):\n    return x\n',
-        "thesis_repro/tables/a.py": "def f():\n    from thesis_repro import nets\n",
-        "thesis_repro/tables/c.py": "T = 1\n",
-        "thesis_repro/nets.py": "N = 1\n",
+        "thesis_repro/experiments/__init__.py": "",
+        "thesis_repro/experiments/a/__init__.py": "",
+        "thesis_repro/experiments/a/b.py": (
+            "def f():\n    from thesis_repro import nets\n    return nets.N\n\n\nTABLE = f\n\n\n"
+            "def g():\n    return 1\n"
+        ),
+        "thesis_repro/experiments/c/d.py": "TABLE = 1\n",
+        "thesis_repro/experiments/e/one.py": "TABLE = 1\n",
+        "thesis_repro/experiments/e/two_b.py": "TABLE = 2\n",
+        "thesis_repro/experiments/e/shared.py": "OTHER = 3\n",
+        "thesis_repro/nets.py": "N = 1\nM = 2\n",
         "thesis_repro/other.py": "O = 1\n",
         "results/a-b/quick.csv": "1\n",
         "results/c-d/quick.csv": "1\n",
@@ -94,12 +102,20 @@ def package(tmp_path: Path) -> Path:
 
 
 def test_imports_and_named_tables_are_reached(package: Path) -> None:
-    assert list(fingerprint.reachable(package, PAGE)) == [
-        "thesis_repro",
+    assert list(fingerprint.reached(package, PAGE).code) == [
+        "page",
+        "thesis_repro.experiments.a.b",
         "thesis_repro.nets",
         "thesis_repro.tables",
-        "thesis_repro.tables.a",
         "thesis_repro.tables.draw",
+    ]
+
+
+def test_tables_whose_names_are_put_together_are_reached(package: Path) -> None:
+    page = "```{code-cell}\nfor name in ('one', 'two-b'):\n    print(f'e-{name}')\n```\n"
+    assert list(fingerprint.reached(package, page).statements) == [
+        "thesis_repro.experiments.e.one",
+        "thesis_repro.experiments.e.two_b",
     ]
 
 
@@ -107,12 +123,13 @@ def test_imports_and_named_tables_are_reached(package: Path) -> None:
     ("name", "text", "again"),
     [
         ("book/page.md", PAGE + "\nA word.\n", True),
-        ("thesis_repro/nets.py", "N = 2\n", True),
-        ("thesis_repro/tables/a.py", "def f():\n    from thesis_repro import other\n", True),
+        ("thesis_repro/nets.py", "N = 2\nM = 2\n", True),
+        ("thesis_repro/experiments/a/b.py", "TABLE = 1\n", True),
         ("results/a-b/quick.csv", "2\n", True),
-        ("thesis_repro/nets.py", "N = 1  # a comment\n", False),
+        ("thesis_repro/nets.py", "N = 1  # a comment\nM = 2\n", False),
+        ("thesis_repro/nets.py", "N = 1\nM = 3\n", False),
         ("thesis_repro/tables/draw.py", '"""Other."""\n\n\ndef show(x):\n    return x\n', False),
-        ("thesis_repro/tables/c.py", "T = 2\n", False),
+        ("thesis_repro/experiments/c/d.py", "TABLE = 2\n", False),
         ("thesis_repro/other.py", "O = 2\n", False),
         ("results/c-d/quick.csv", "2\n", False),
         ("results/models/net-a.json", "2\n", False),

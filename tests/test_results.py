@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from thesis_repro import tables
+from thesis_repro.lab import places
 from thesis_repro.lab.sealed import Altered
 from thesis_repro.robustness import models
 from thesis_repro.tables import records
@@ -39,7 +40,7 @@ def test_a_changed_byte_in_any_file_is_caught(
     """Changes the first, a middle and the last byte of a copy."""
     folder = Path(name).parts[0]
     shutil.copytree(RESULTS / folder, tmp_path / folder)
-    monkeypatch.setenv(records.ROOT_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(places.RESULTS, str(tmp_path))
     path = tmp_path / name
     content = path.read_bytes()
     for place in (0, len(content) // 2, len(content) - 1):

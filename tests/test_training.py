@@ -114,6 +114,11 @@ def test_bad_data_and_divergence_are_one_clear_line():
         (Split(good.x * 2, good.y), r"\[0, 1\], got values from .* to 2"),
         (Split(good.x[:3], good.y), r"got x \(3, 1, 28, 28\) and y \(8,\)"),
         (Split(good.x * math.nan, good.y), "nan"),
+        (Split(good.x.numpy(), good.y.numpy()), "needs tensors, got x of ndarray and y of ndarray"),
+        (Split(good.x, good.y.int()), "int64 y, got torch.float32 and torch.int32"),
+        (Split((good.x * 255).byte(), good.y), "floating x and int64 y, got torch.uint8"),
+        (Split(good.x, good.y - 10), "labels need to be >= 0, got -"),
+        (Split(good.x, good.y + 10), r"labels need to lie in \[0, classes\) .*out of bounds"),
     ]
     for split, message in bad:
         with pytest.raises(ValueError, match=message):

@@ -197,14 +197,25 @@ def table(
 
 
 @app.command()
+def where(
+    name: Annotated[str, typer.Argument(help="A name as `thesis-repro tables` lists it.")],
+    row: Annotated[str | None, typer.Argument(help='Its keys: "key / key". Default: all.')] = None,
+) -> None:
+    """Print where a table is specified, the cells that make it, and the science they call."""
+    from thesis_repro.tables import where as lines
+
+    print("\n".join(map(str, lines.places(name, row))))
+
+
+@app.command()
 def model(
     name: Annotated[str, typer.Argument(help="For instance mnist-2c2f-gloro.")],
     device: Device = "cpu",
 ) -> None:
     """Train a model, attack every point it certifies, and commit it under results/models/."""
-    from thesis_repro.experiments import commit_models as gate
+    from thesis_repro.experiments import commit_models
 
-    card = gate.commit(name, device)
+    card = commit_models.commit(name, device)
     print(f"{name}: {card['scores']}, attacked {card['gate']}")
 
 
@@ -222,7 +233,7 @@ def certify(
     from thesis_repro.robustness import certify as certify_all
 
     net = models.load(model)
-    x = sets.load(data).test.x[:points]
+    x = sets.held_out(data).x[:points]
     found = certify_all(net, x, epsilon)
     certificate.write(out, net, found, x, epsilon=epsilon, model=model, data=data)
     print(f"{out}: {int(found.certified.sum()):,} of {len(x):,} points certified")
@@ -238,7 +249,7 @@ def verify(
     from thesis_repro import data as sets
     from thesis_repro.robustness import checker, models
 
-    images = sets.load(data).test.x.numpy()
+    images = sets.held_out(data).x.numpy()
     weights = models.weights_file(model)
     report = checker.check(file, weights, images[: len(checker.read(file)["images"])])
     for note in report.notes:

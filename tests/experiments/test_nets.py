@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from thesis_repro.experiments.experts import nets as experts_nets
-from thesis_repro.lab import profiles
+from thesis_repro.experiments import nets as experts_nets
+from thesis_repro.lab import places, profiles
 from thesis_repro.robustness import models, recipes
 
 
@@ -36,7 +36,7 @@ def test_both_nets_of_a_pair_are_of_one_architecture(name: str, cifar: int, all_
 def test_the_first_net_on_a_cpu_is_the_committed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, all_data: None
 ) -> None:
-    monkeypatch.setenv(models.ROOT_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(places.RESULTS, str(tmp_path))
     paper = profiles.Profile("paper", "cpu", (0,))
     (_, plain), (_, trained) = experts_nets.digit_nets(paper)
     assert (plain.model, trained.model) == ("", "")
@@ -48,6 +48,6 @@ def test_the_first_net_on_a_cpu_is_the_committed_one(
     assert committed.sha256 == models.card("mnist-2c2f-gloro")["sha256"]
     assert committed.epochs() == {"epochs_run": 7, "epochs_paper": recipe.epochs_paper}
     x = torch.rand(3, 1, 28, 28)
-    assert torch.equal(committed.load()(x), net.body(x))
+    assert torch.equal(committed.load().body(x), net.body(x))
     for other in (profiles.Profile("paper", "cpu", (1,)), profiles.Profile("paper", "cuda", (0,))):
         assert not any(net.model for _, net in experts_nets.digit_nets(other))

@@ -84,6 +84,16 @@ def test_refusals(x: Tensor) -> None:
         faithfulness.curves(net, x, x[:, 0], steps=0)
     with pytest.raises(ValueError, match="shaped"):
         faithfulness.curves(net, x, x, steps=3)
+    with pytest.raises(ValueError, match="n >= 1"):
+        faithfulness.curves(net, x[:0], x[:0, 0], steps=3)
+    with pytest.raises(ValueError, match="steps >= 1"):
+        faithfulness.area(torch.zeros(2, 1))
+    with pytest.raises(ValueError, match=r"quantile needs to lie in \[0, 1\]"):
+        receptive.mask(x, quantile=1.5)
+    with pytest.raises(ValueError, match="attribution needs shape"):
+        receptive.heat(x[:0], 1.0)
+    with pytest.raises(ValueError, match="region needs shape"):
+        receptive.share_on(x, torch.ones(2, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match="3 top units"):
         receptive.top_units(net, x, "conv", influence.class_score(1), 3)
     with pytest.raises(ValueError, match="unknown kind"):

@@ -1,7 +1,10 @@
 """Internal influence: its axioms, its special cases, its oracle, and what it refuses."""
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -343,6 +346,34 @@ def test_refusals() -> None:
     ):
         with pytest.raises(ValueError, match=r"zero|unknown|needs"):
             build()
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.uint8, torch.tensor])
+def test_whole_numbers_of_any_type_are_indices(kind: Callable[[int], Any]) -> None:
+    output = torch.tensor([[1.0, 5.0, 2.0]])
+    assert influence.class_score(kind(1))(output).item() == 5
+    assert influence.comparative(kind(1), [kind(0), kind(2)])(output).item() == 3.5
+    assert influence.unit("m", kind(2))(output).item() == 2
+    for build in (
+        lambda: influence.class_score(1.0),  # type: ignore[arg-type]
+        lambda: influence.comparative(0, [0.5]),  # type: ignore[list-item]
+        lambda: influence.unit("m", "1"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValueError, match="needs to be a whole number, got"):
+            build()
+
+
+def test_a_baseline_that_is_trained_gets_no_gradient() -> None:
+    net, x = digit_net(), images()
+    baseline = torch.full(x.shape[1:], 0.2, requires_grad=True)
+    found = internal_influence(
+        net, x, "", influence.class_score(0), line(baseline, 3, "input"), multiply=True
+    )
+    assert not found.requires_grad
+    plain = line(baseline.detach(), 3, "input")
+    assert torch.equal(
+        found, internal_influence(net, x, "", influence.class_score(0), plain, multiply=True)
+    )
 
 
 class Overwriting(nn.Module):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from thesis_repro.lab.store import ROOT_VARIABLE, Store
+from thesis_repro.lab.places import STORE
+from thesis_repro.lab.store import Store
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -21,7 +22,7 @@ settings.load_profile("busy machine")
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store, which is the default one too."""
-    monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path / "store"))
+    monkeypatch.setenv(STORE, str(tmp_path / "store"))
     return Store()
 
 

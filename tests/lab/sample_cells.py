@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_info
 
-from thesis_repro.lab.engine import Cell, Result, compute, current_workdir
+from thesis_repro.lab.cells import Cell, Result, compute, current_workdir
 
 
 @dataclass(frozen=True)

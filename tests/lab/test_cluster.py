@@ -17,9 +17,11 @@ import sample_cells as sample
 from sample_cells import Config
 
 from thesis_repro.lab import cluster
-from thesis_repro.lab.engine import Cell, CellError, run
+from thesis_repro.lab.cells import Cell, CellError
+from thesis_repro.lab.engine import run
+from thesis_repro.lab.places import STORE
 from thesis_repro.lab.profiles import profile
-from thesis_repro.lab.store import ROOT_VARIABLE, Store
+from thesis_repro.lab.store import Store
 from thesis_repro.tables.measure import measure
 from thesis_repro.tables.records import to_csv
 from thesis_repro.tables.spec import Column, Table, TableSpec
@@ -42,9 +44,11 @@ class Loopback:
         """Start `dask ...`; workers keep a store of their own."""
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([*filter(None, [path]), str(HERE)]),
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, [path, str(HERE), os.environ.get("PYTHONPATH")])
+            ),
             "OMP_NUM_THREADS": "1",
-            ROOT_VARIABLE: str(self.folder / "workers"),
+            STORE: str(self.folder / "workers"),
             "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "10",
         }
         log = (self.folder / f"{arguments[0]}-{len(self.processes)}.log").open("wb")
@@ -122,7 +126,7 @@ def csv(cells: list[Cell], scheduler: str | None = None) -> bytes:
 def csv_alone(cells: list[Cell], folder: Path) -> bytes:
     """The same in this process, with a store of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(ROOT_VARIABLE, str(folder))
+        patch.setenv(STORE, str(folder))
         return csv(cells)
 
 

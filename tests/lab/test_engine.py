@@ -11,8 +11,9 @@ import sample_cells as sample
 import torch
 from sample_cells import Config
 
-from thesis_repro.lab import engine, provenance, threads
-from thesis_repro.lab.engine import Cell, CellError, compute, current_workdir, run
+from thesis_repro.lab import provenance, threads
+from thesis_repro.lab.cells import Cell, CellError, compute, current_workdir
+from thesis_repro.lab.engine import run
 from thesis_repro.lab.store import Store
 
 from .conftest import Fork
@@ -56,9 +57,9 @@ def test_the_key_covers_torch_dtype_and_code(monkeypatch: pytest.MonkeyPatch, wh
         elif what == "dtype":
             patched.setattr(torch, "get_default_dtype", lambda: torch.float64)
         elif what == "code":
-            patched.setattr(engine, "code_version", lambda function: "other")
+            patched.setattr("thesis_repro.lab.cells.code_version", lambda *parts: "other")
         else:
-            patched.setattr(engine, "MEANING", 0)
+            patched.setattr("thesis_repro.lab.cells.MEANING", 0)
         assert cell.key != before
     assert cell.key == before
 

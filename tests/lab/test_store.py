@@ -31,7 +31,8 @@ some_arrays = arrays.arrays(
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.rglob("*") if p.is_file())
+    """Names of the files in a folder, but for the one that says the store's layout."""
+    return sorted(p.name for p in folder.rglob("*") if p.is_file() and p.name != "layout")
 
 
 @settings(max_examples=40)
@@ -196,3 +197,25 @@ def test_any_changed_byte_of_a_sealed_file_is_noticed(tmp_path: Path) -> None:
         path.write_bytes(other)
         with pytest.raises(Altered, match="was altered"):
             sealed.read(path)
+
+
+def test_entries_of_an_older_layout_are_named_once(tmp_path: Path) -> None:
+    older = [tmp_path / name[:2] / f"{name}.cell" for name in ("cd" * 32, "ce" * 32)]
+    for path in older:
+        path.parent.mkdir()
+        path.write_bytes(b"whatever it was")
+    store = Store(tmp_path)
+    with pytest.warns(UserWarning, match="2 entries of an older layout in .* are not used"):
+        store.put(KEY, RESULT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store.put("ac" * 32, RESULT)
+        Store(tmp_path).put("ad" * 32, RESULT)
+    assert all(path.read_bytes() == b"whatever it was" for path in older)
+    assert store.get(KEY) is not None
+
+
+def test_a_new_store_says_nothing(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Store(tmp_path / "new").put(KEY, RESULT)

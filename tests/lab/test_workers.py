@@ -10,7 +10,8 @@ from sample_cells import Config
 
 from thesis_repro import tables
 from thesis_repro.lab import engine, workers
-from thesis_repro.lab.engine import Cell, CellError, run
+from thesis_repro.lab.cells import Cell, CellError, Result
+from thesis_repro.lab.engine import run
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.store import Store
 from thesis_repro.tables.measure import measure
@@ -90,7 +91,7 @@ def test_code_that_was_edited_meanwhile_is_refused(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = [Cell(sample.square, Config(i)) for i in (1, 2)]
-    monkeypatch.setattr(engine, "code_version", lambda function: "another")
+    monkeypatch.setattr("thesis_repro.lab.cells.code_version", lambda *parts: "another")
     with pytest.raises(CellError, match="the code was edited while it ran"):
         run(cells, jobs=2)
 
@@ -102,7 +103,7 @@ def test_a_table_that_takes_the_time_takes_one_process(
     asked: list[int] = []
     whole = engine.run
 
-    def watched(cells: list[Cell], **options: object) -> list[engine.Result]:
+    def watched(cells: list[Cell], **options: object) -> list[Result]:
         asked.append(int(str(options["jobs"])))
         return whole(cells)
 

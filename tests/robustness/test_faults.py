@@ -14,14 +14,14 @@ from torch import nn
 
 from thesis_repro import nets, training
 from thesis_repro.data import Dataset, Split
-from thesis_repro.lab import engine
-from thesis_repro.lab.engine import Cell, CellError, Result
+from thesis_repro.lab import cells
+from thesis_repro.lab.cells import Cell, CellError, Result, compute
 from thesis_repro.lab.store import Store
 from thesis_repro.robustness import (
     certify,
     certifying,
-    convolution,
     lipschitz,
+    operators,
     recipes,
     rounding,
     rules,
@@ -103,8 +103,8 @@ def swallowing(cell, running):
 PLANTS = {
     "ties": (certifying, "_from_logits", masked_by_value),
     "normalisation": (lipschitz, "_unit", with_constant),
-    "power iteration": (convolution, "norm", lambda conv, *_: (iterated(conv, 10), "fast")),
-    "stop rule": (convolution, "norm", lambda conv, *_: (iterated(conv, 500, 1e-5), "fast")),
+    "power iteration": (operators, "norm", lambda conv, *_: (iterated(conv, 10), "fast")),
+    "stop rule": (operators, "norm", lambda conv, *_: (iterated(conv, 500, 1e-5), "fast")),
     "unknown layer": (rules, "RULES", Lenient(rules.RULES)),
     "max-pooling": (rules, "RULES", {**rules.RULES, nn.MaxPool2d: rules._one}),
     "residual sum": (
@@ -113,7 +113,7 @@ PLANTS = {
         {**rules.RULES, nets.Residual: lambda layer, *rest: rules._sequence(layer.branch, *rest)},
     ),
     "reshaped kernel": (
-        convolution,
+        operators,
         "norm",
         lambda conv, *_: (torch.linalg.matrix_norm(conv.weight.flatten(1), 2).item(), "fast"),
     ),
@@ -123,7 +123,7 @@ PLANTS = {
     "input scaling": (rules, "RULES", {**rules.RULES, nets.Scale: rules._one}),
     "second logit": (certifying, "_from_logits", second_logit_alone),
     "NaN": (certifying, "_from_logits", comparison_alone),
-    "crash": (engine, "_call", swallowing),
+    "crash": (cells, "_call", swallowing),
     "checkpoint": (recipes, "train", best_on_test),
     "shuffling": (torch, "randperm", lambda n, generator=None: torch.arange(n)),
     "schedule": (
@@ -145,7 +145,7 @@ def broken_cell(config: Nothing) -> Result:
 
 def check_that_a_crash_is_an_error(tmp_path):
     with pytest.raises(CellError, match="ZeroDivisionError: a crash"):
-        engine.compute(Cell(broken_cell, Nothing()), Store(tmp_path))
+        compute(Cell(broken_cell, Nothing()), Store(tmp_path))
 
 
 class Trap:

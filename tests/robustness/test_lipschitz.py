@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import itertools
 import math
 
@@ -11,7 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from thesis_repro import nets
-from thesis_repro.robustness import banded, convolution, lipschitz, proof, symbol
+from thesis_repro.robustness import banded, lipschitz, proof, symbol
 from thesis_repro.robustness.lipschitz import UnknownLayer, upper_bound
 from thesis_repro.robustness.walk import convolutions
 
@@ -180,7 +181,7 @@ def test_riesz_supremum_is_never_below_the_torus(layer, points):
     layer, shape = layer
     if isinstance(layer, nn.Conv2d):
         for conv in convolutions(layer, shape):
-            conv = convolution.replace(conv, weight=proof.normalised(conv.weight)[0])
+            conv = dataclasses.replace(conv, weight=proof.normalised(conv.weight)[0])
             if conv.weight.any():
                 assert symbol.supremum(conv, points) >= symbol.norm(conv) * BELOW
 

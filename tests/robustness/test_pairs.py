@@ -1,14 +1,9 @@
-import math
-
 import pytest
 import torch
 from torch import nn
 
 from thesis_repro import nets
-from thesis_repro.experiments.lipschitz import cells
-from thesis_repro.experiments.lipschitz import plans as tables
-from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import GloroNet, gloro, lipschitz, models, pairs
+from thesis_repro.robustness import GloroNet, gloro, pairs
 
 
 def test_on_a_linear_net_the_bound_is_reached():
@@ -44,49 +39,3 @@ def test_slopes_are_compared_with_the_constants_that_are_given():
     assert pairs.steepest(net, x, steps=20, k_ij=k_ij) == own
     twice = pairs.steepest(net, x, steps=20, k_ij=2 * k_ij)
     assert (twice.steepest, twice.share) == pytest.approx((own.steepest, own.share / 2))
-
-
-def test_power_iteration_is_below_the_proven_bound():
-    body = nets.cnn_2c2f(generator=torch.Generator().manual_seed(0))
-    net = GloroNet(body, 0.1, (1, 28, 28)).eval()
-    proven = net.bound().k_sub
-    assert cells.from_below(net, 10) < cells.converged(net) <= proven
-    assert proven < 1.001 * cells.converged(net)
-
-
-def test_lanczos_iteration_is_the_norm_of_the_matrix():
-    torch.manual_seed(0)
-    for layer, shape in ((nn.Conv2d(3, 4, 3, 2, 1), (3, 9, 8)), (nn.Linear(30, 50), (30,))):
-        unit = torch.eye(math.prod(shape), dtype=torch.float64).view(-1, *shape)
-        matrix = lipschitz.linear_map(layer, unit).flatten(1)
-        true = torch.linalg.matrix_norm(matrix, 2).item()
-        assert cells.operator_norm(layer, shape) == pytest.approx(true, rel=1e-8)
-
-
-@pytest.mark.parametrize("name", models.names())
-def test_the_fast_bound_of_a_trained_net_is_at_most_4_percent_above_its_layers(name):
-    net = models.load(name)
-    fast = gloro.bound(net.body, net.input_shape, "fast").k_sub
-    assert 1 - 1e-7 <= fast / cells.converged(net) <= 1.04
-
-
-def test_a_cpu_climbs_fewer_pairs_of_the_large_net(monkeypatch):
-    monkeypatch.setattr(tables.data, "available", lambda name: True)
-    monkeypatch.setattr(tables.data, "fingerprint", lambda name: name)
-
-    def efforts(profile, device):
-        plan = tables.tightness_cells(Profile(profile, device, (0,)))
-        return {row[1]: (cell.config.points, cell.config.steps) for row, cell in plan}
-
-    small = dict.fromkeys(("GloRo 2C2F", "standard 2C2F"), (50, 500))
-    assert efforts("paper", "cpu") == small | {"GloRo 6C2F": (10, 300)}
-    assert set(efforts("paper", "cuda").values()) == {(100, 1000)}
-    assert set(efforts("quick", "cpu").values()) == {(20, 150)}
-
-
-def test_the_table_of_faults_names_tests_that_exist(root):
-    faults = tables.known_faults()
-    sources = "".join(path.read_text() for path in (root / "tests").rglob("test_*.py"))
-    assert len(faults) == 18
-    for check in faults["caught by"]:
-        assert f"def {check}(" in sources

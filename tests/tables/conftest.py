@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from thesis_repro.lab.store import ROOT_VARIABLE as STORE
-from thesis_repro.tables import find, records
+from thesis_repro.lab import places
+from thesis_repro.lab.places import STORE
+from thesis_repro.tables import find
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 settings.register_profile("busy machine", deadline=None)
@@ -18,7 +19,7 @@ settings.load_profile("busy machine")
 def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the sample tables are there; store and results are empty folders."""
     monkeypatch.setenv(STORE, str(tmp_path / "store"))
-    monkeypatch.setenv(records.ROOT_VARIABLE, str(tmp_path / "results"))
+    monkeypatch.setenv(places.RESULTS, str(tmp_path / "results"))
     monkeypatch.setenv("TQDM_DISABLE", "1")
     monkeypatch.setattr(find, "EXPERIMENTS", "sample_experiments")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from thesis_repro.lab.engine import Cell, Result, compute, current_workdir
+from thesis_repro.lab.cells import Cell, Result, compute, current_workdir
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.lab.store import write_atomic
 from thesis_repro.tables.spec import Claim, Column, Plan, Quoted, Table, TableSpec

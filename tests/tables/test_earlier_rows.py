@@ -12,7 +12,7 @@ from sample_table import RATES, Config
 
 from thesis_repro import tables
 from thesis_repro.lab import provenance
-from thesis_repro.lab.engine import Cell
+from thesis_repro.lab.cells import Cell
 from thesis_repro.lab.profiles import Profile, profile
 from thesis_repro.lab.sealed import Altered
 from thesis_repro.tables import earlier_rows as kept

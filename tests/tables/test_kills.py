@@ -14,11 +14,11 @@ import sample_table
 import torch
 
 from thesis_repro import data, tables, training
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab import places
+from thesis_repro.lab.cells import Cell, Result
+from thesis_repro.lab.places import STORE
 from thesis_repro.lab.profiles import profile
-from thesis_repro.lab.store import ROOT_VARIABLE as STORE
 from thesis_repro.robustness import certify, recipes
-from thesis_repro.tables import records
 from thesis_repro.tables.spec import Column, Table, TableSpec
 
 NAME = "sample-rates"
@@ -31,7 +31,7 @@ def start(folder: Path, name: str) -> multiprocessing.Process:
 
     def work() -> None:
         os.environ[STORE] = str(folder / "store")
-        os.environ[records.ROOT_VARIABLE] = str(folder / "results")
+        os.environ[places.RESULTS] = str(folder / "results")
         tables.record(name, profile("paper" if name == NAME else "quick"), progress=False)
 
     child = FORK.Process(target=work)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thesis_repro import cli, tables
-from thesis_repro.lab import engine, sealed
+from thesis_repro.lab import engine, places, sealed
 from thesis_repro.lab.profiles import Profile, profile
 from thesis_repro.lab.sealed import Altered
 from thesis_repro.lab.store import Store
@@ -178,7 +178,7 @@ def test_csv_keeps_every_digit_and_text(
     line |= {"status": "run", "seeds": 3, "interval": "", "note": text}
     frame = Frame(spec, "quick", pd.DataFrame([line]), {"spec_version": 1})
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv(records.ROOT_VARIABLE, str(tmp_path_factory.mktemp("results")))
+        patched.setenv(places.RESULTS, str(tmp_path_factory.mktemp("results")))
         records.write(frame)
         back = records.read(spec, "quick")
     assert records.to_csv(back) == records.to_csv(frame)

@@ -27,8 +27,10 @@ def paper() -> Frame:
 
 
 def test_an_unknown_table_lists_the_known() -> None:
-    with pytest.raises(ValueError, match="'other'; there are sample-rates, sample-empty"):
+    with pytest.raises(ValueError, match="'other'; there are sample-empty, sample-rates"):
         tables.get("other")
+    with pytest.raises(ValueError, match="'sample-rate'; did you mean sample-rates"):
+        tables.get("sample-rate")
 
 
 def test_a_live_frame_says_what_ran(live: Frame) -> None:

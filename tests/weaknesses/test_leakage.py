@@ -19,7 +19,7 @@ def linear(classes=2, shape=(1, 3, 4), seed=0):
     layer = nn.Linear(int(np.prod(shape)), classes)
     with torch.no_grad():
         layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator(seed)))
-    return nn.Sequential(nn.Flatten(), layer).double().requires_grad_(False)
+    return nn.Sequential(nn.Flatten(), layer).double().requires_grad_(False).eval()
 
 
 # reconstruction
@@ -133,7 +133,7 @@ class Breaks(nn.Module):
 
 def test_a_reconstruction_that_diverges_names_class_and_step():
     with pytest.raises(ValueError, match=r"class 1 diverged at step \d+: its score is nan"):
-        leakage.reconstruct(Breaks(), [1], torch.full((1, 2, 2), 0.5), steps=30, step=0.05)
+        leakage.reconstruct(Breaks().eval(), [1], torch.full((1, 2, 2), 0.5), steps=30, step=0.05)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,9 @@ def test_a_reconstruction_that_diverges_names_class_and_step():
         ({"step": 0.0}, "step > 0"),
         ({"radius": -1.0}, "radius > 0"),
         ({"smoothness": float("nan")}, "smoothness >= 0"),
-        ({"classes": [0, 7]}, r"classes need to be in \[0, 2\), got \[0, 7\]"),
+        ({"classes": [0, 7]}, r"classes need to lie in \[0, 2\), got 7 in row 1"),
+        ({"classes": []}, "classes need shape"),
+        ({"step": float("inf")}, "step > 0"),
         ({"start": torch.full((1, 3, 4), 1.5).double()}, r"pixels in \[0, 1\]"),
         ({"start": torch.zeros(3, 1, 3, 4).double()}, "of 2 classes needs as many start images"),
     ],

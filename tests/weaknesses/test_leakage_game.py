@@ -132,8 +132,9 @@ def test_a_flat_image_has_no_trace():
         (lambda: leakage.mark(digits(), Watermark(scale=3), 0.0, 0), "is too small"),
         (lambda: leakage.trace(torch.zeros(1, 1, 9, 9), Watermark()), "is too small"),
         (lambda: leakage.mark(digits(), Watermark(), 1.2, 0), r"in \[0, 1\], got 1.2"),
-        (lambda: leakage.choose(torch.zeros(3), -0.1, 0), r"in \[0, 1\], got -0.1"),
-        (lambda: leakage.choose(torch.zeros(3), float("nan"), 0), "got nan"),
+        (lambda: leakage.choose(torch.arange(3), -0.1, 0), r"in \[0, 1\], got -0.1"),
+        (lambda: leakage.choose(torch.arange(3), float("nan"), 0), "got nan"),
+        (lambda: leakage.choose(torch.zeros(3), 0.1, 0), "whole numbers, got float32"),
         (lambda: Watermark("SECRÈT"), "letters C, E, R, S, T, got 'SECRÈT'"),
         (lambda: Watermark(""), "letters"),
         (lambda: Watermark(opacity=1.5), "opacity in"),
@@ -230,7 +231,7 @@ def renumbered(body):
 def test_weight_features_do_not_depend_on_the_numbering_of_units():
     torch.manual_seed(0)
     body = nn.Sequential(nn.Flatten(), nn.Linear(64, 100), nets.MinMax(), nn.Linear(100, 3))
-    body.requires_grad_(False)
+    body.requires_grad_(False).eval()
     x = torch.rand(5, 1, 8, 8)
     before, says = leakage.weight_features(body, (1, 8, 8)), body(x)
     renumbered(body)
@@ -242,7 +243,7 @@ def test_weight_features_do_not_depend_on_the_numbering_of_units():
 
 
 def test_weight_features_know_where_a_dense_layer_looks():
-    body = nets.cnn_2c2f(in_shape=(1, 16, 16), classes=3).requires_grad_(False)
+    body = nets.cnn_2c2f(in_shape=(1, 16, 16), classes=3).requires_grad_(False).eval()
     before = leakage.weight_features(body, (1, 16, 16))
     dense = body[5]
     dense.weight.view(100, 32, 4, 4)[:, :, 3, 0] *= 10  # the lower left of the picture
@@ -266,9 +267,9 @@ def test_probes_see_a_model_that_looks_at_the_word_and_none_that_does_not():
             seen = (x * self.at).sum((1, 2, 3))
             return torch.stack([seen, -seen], 1)
 
-    looks = leakage.probe_features(Looks(mask), images, word)
-    blind = leakage.probe_features(Looks(1 - mask), images, word)
+    looks = leakage.probe_features(Looks(mask).eval(), images, word)
+    blind = leakage.probe_features(Looks(1 - mask).eval(), images, word)
     assert looks.shape == (7,) and looks[0] > 0.5 and looks[1] < -0.5
     assert blind[:-1].abs().max() == 0 and blind[-1] == 1
-    still = leakage.probe_features(Looks(mask), images, Watermark(opacity=0))
+    still = leakage.probe_features(Looks(mask).eval(), images, Watermark(opacity=0))
     assert still[:-1].abs().max() == 0

@@ -1,4 +1,5 @@
 import math
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 from torch import nn
 
+from thesis_repro import nets
 from thesis_repro.explanations.influence import Cut, class_score, internal_influence, point
 from thesis_repro.weaknesses import membership
 from thesis_repro.weaknesses.membership import calibration, gaussian, victims, yardsticks
@@ -56,7 +58,7 @@ def test_a_fair_split_passes():
 def test_an_unbalanced_game_is_refused():
     with pytest.raises(ValueError, match="2 members among 3"):
         membership.judge([True, True, True], [True, True, False])
-    with pytest.raises(ValueError, match="one finite score"):
+    with pytest.raises(ValueError, match="scores: got nan in row 1"):
         membership.auc([0.0, math.nan], [True, False])
 
 
@@ -314,6 +316,66 @@ def test_a_net_in_training_mode_is_refused():
         membership.displacement(nn.Linear(6, 3), "", x, y, whitening)
 
 
+def test_displacement_of_named_and_nested_layers_is_that_of_numbers():
+    plain = tiny()
+    parts = dict(zip(("flat", "first", "act", "last"), plain, strict=True))
+    named = nn.Sequential(OrderedDict(parts)).eval()
+    nested = nn.Sequential(plain[0], nn.Sequential(plain[1], plain[2]), plain[3]).eval()
+    x = torch.randn(8, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    y = torch.arange(8) % 3
+    whitening = membership.Whitening(0.2).fit(Cut(plain, "1").activations(x), y, 3)
+    wanted = membership.displacement(plain, "1", x, y, whitening)
+    for net, name in ((named, "first"), (nested, "1.0")):
+        assert torch.equal(membership.displacement(net, name, x, y, whitening), wanted)
+    hidden = nn.Sequential(nets.Residual(nn.Linear(6, 6)), nn.Linear(6, 3)).double().eval()
+    with pytest.raises(ValueError, match=r"through nn.Sequential alone; '0.branch' lies in"):
+        membership.displacement(hidden, "0.branch", x, y, whitening)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda z, y: membership.naive(z, y),
+        lambda z, y: membership.losses(z, y),
+        lambda z, y: membership.scaled(z, y),
+        lambda z, y: membership.expected_margin(y, z),
+        lambda z, y: membership.expected_residual(y, z),
+        lambda z, y: membership.bayes_wb(z[:3], y[:3], z[:3], y[:3], z, y),
+        lambda z, y: membership.ShadowAttack().fit(z, y == 0, y),
+        lambda z, y: membership.Whitening().fit(torch.from_numpy(z), torch.from_numpy(y), 3),
+    ],
+)
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([0, 1, -1, 2], r"labels need to lie in \[0, 3\), got -1 in row 2"),
+        ([0, 1, 2, 3], r"labels need to lie in \[0, 3\), got 3 in row 3"),
+        ([0.0, 1.0, 2.0, 0.5], "labels need to be whole numbers, got float64"),
+    ],
+)
+def test_what_is_no_label_is_refused(call, labels, words):
+    with pytest.raises(ValueError, match=words):
+        call(np.random.default_rng(0).standard_normal((4, 3)), np.array(labels))
+
+
+def test_nothing_is_one_clear_line():
+    none, no_labels = np.zeros((0, 3)), np.zeros(0, int)
+    cases = (
+        (lambda: membership.naive(none, no_labels), "n >= 1, got"),
+        (lambda: membership.scaled(none, no_labels), "labels need shape"),
+        (lambda: membership.scaled(np.zeros((2, 1)), [0, 0]), "classes >= 2"),
+        (lambda: membership.lira([], np.zeros((4, 0)), np.zeros((4, 0))), "k and n >= 1"),
+        (lambda: membership.rmia([], none, none, [1.0], np.ones((0, 1))), "k and n >= 1"),
+        (lambda: membership.auc([], []), "as many members as non-members"),
+        (lambda: membership.GeneralWB().fit(none, []), "got 0 and 0"),
+        (lambda: membership.Whitening().transform(torch.zeros(1, 2), torch.zeros(1).long()), "fit"),
+    )
+    for call, words in cases:
+        with pytest.raises(ValueError, match=words) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
 def test_expected_questions_by_hand():
     p = np.array([[0.7, 0.2, 0.1]])
     np.testing.assert_allclose(membership.expected_margin([0], p), [[1, -2 / 3, -1 / 3]])
@@ -335,7 +397,7 @@ def test_general_wb_learns_a_product_and_refuses_bad_evidence():
     assert model.score(x[1000:], member[1000:]) > 0.6
     with pytest.raises(ValueError, match="learns from members and non-members, got 0 and 5"):
         membership.GeneralWB().fit(x[:5], np.zeros(5, bool))
-    with pytest.raises(ValueError, match="finite evidence"):
+    with pytest.raises(ValueError, match="X: got nan in row 0"):
         membership.GeneralWB().fit(np.full((4, 2), np.nan), [True, False, True, False])
 
 

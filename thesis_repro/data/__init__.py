@@ -8,19 +8,11 @@ from pathlib import Path
 
 from thesis_repro.data import sets
 from thesis_repro.data.extras import EXTRAS, Photos, photos, weights
-from thesis_repro.data.files import (
-    DataDamaged,
-    DataMissing,
-    Source,
-    check_sums,
-    list_files,
-    place,
-    require,
-    roots,
-)
+from thesis_repro.data.files import check_sums, list_files, place, require, roots
 from thesis_repro.data.files import fingerprint as _fingerprint
+from thesis_repro.data.readers import spread
 from thesis_repro.data.sets import Dataset, Split, lfw
-from thesis_repro.data.sources import MNIST_5K_SHA256
+from thesis_repro.data.sources import MNIST_5K_SHA256, DataDamaged, DataMissing, Source
 
 NAMES = tuple(sets.LOADERS)
 
@@ -36,6 +28,7 @@ __all__ = [
     "check",
     "fetch",
     "fingerprint",
+    "held_out",
     "how_to_get",
     "lfw",
     "load",
@@ -92,6 +85,26 @@ def load(name: str) -> Dataset:
     if name not in sets.LOADERS:
         raise ValueError(f"no data set is called {name!r}; there are {', '.join(NAMES)}")
     return sets.LOADERS[name][1]()
+
+
+def held_out(name: str) -> Split:
+    """Load a set's test part in an order of which every beginning is a random sample of it.
+
+    What is judged on the first so many test points reads them here. ``load`` keeps the order in
+    which the set was dealt, which trainings on all points rely on. A set that came with its own
+    test part keeps that order.
+
+    Raises
+    ------
+    ValueError, DataMissing, DataDamaged
+        As for :func:`load`.
+    """
+    test = load(name).test
+    if name not in sets.DEALT:
+        return test
+    order = spread(len(test))
+    names = tuple(test.names[i] for i in order) if test.names else ()
+    return Split(test.x[order], test.y[order], names)
 
 
 def location(name: str) -> Path | None:

@@ -7,16 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from thesis_repro.data.files import (
-    SUMS,
-    DataMissing,
-    Source,
-    fingerprint,
-    list_files,
-    roots,
-    sha256_of,
-)
+from thesis_repro.data.files import SUMS, fingerprint, list_files, roots, sha256_of
 from thesis_repro.data.readers import read_image
+from thesis_repro.data.sources import DataMissing, Source
 
 TINY_IMAGENET_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from thesis_repro.data.files import DataDamaged, Source, check_sums, require
+from thesis_repro.data.files import check_sums, require
 from thesis_repro.data.readers import integers, read_image, unit
+from thesis_repro.data.sources import DataDamaged, Source
 
 PHOTOS = Source(
     name="photos",

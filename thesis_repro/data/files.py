@@ -5,59 +5,20 @@ compared with the published hashes before anything is read out of them. Nothing 
 """
 
 import hashlib
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 
-import platformdirs
+from thesis_repro.data.readers import read_image
+from thesis_repro.data.sources import DataDamaged, DataMissing, Source
+from thesis_repro.lab import places
 
 SUMS = "SHA256SUMS"  # written beside a set when it is fetched: "hash  path", one line a file
 
 
-class DataMissing(ValueError):
-    """The set is not on this machine; the message says how to get it."""
-
-
-class DataDamaged(ValueError):
-    """A file of the set is not the expected one; the message names it."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is known about a set before any of it is read.
-
-    Attributes
-    ----------
-    name : the name that ``data.load`` takes
-    title : the set's full name
-    folder : the folder or file, under a root, where the set lies
-    get : one line that says how to get it
-    licence : licence or terms, as far as they are stated
-    md5 : published MD5 of each file by its path inside ``folder``; empty if none was published
-    pattern : for a set without published hashes, the glob of the files that count
-    lossless : hash pixels instead of bytes: the same picture may be packed in several ways
-    known : fingerprints of copies that we have used, each with what it is
-    """
-
-    name: str
-    title: str
-    folder: str
-    get: str
-    licence: str
-    md5: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    pattern: str = ""
-    lossless: bool = False
-    known: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-
-
 def roots() -> list[Path]:
     """Return the folders that are searched, first choice first."""
-    cache = platformdirs.user_cache_path("thesis-repro") / "data"
-    named = os.environ.get("THESIS_REPRO_DATA")
-    return [Path(named).expanduser(), cache] if named else [cache]
+    named, cache = places.named(places.DATA), places.cache() / "data"
+    return [named, cache] if named else [cache]
 
 
 def place(source: Source) -> Path | None:
@@ -185,7 +146,5 @@ def _check_md5(path: Path, changed: int, md5: str) -> None:
 
 @cache
 def _pixels(path: Path, size: int, changed: int) -> str:
-    from thesis_repro.data.readers import read_image
-
     image = read_image(path)
     return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from thesis_repro.data.files import DataDamaged
+from thesis_repro.data.sources import DataDamaged
 
 Bytes = NDArray[np.uint8]
 
@@ -164,7 +164,9 @@ def stratified(
 
     Returns
     -------
-    indices of the training and of the test items, each in shuffled order
+    indices of the training and of the test items, in the order of their digests. The training
+    items are shuffled. The test items are what is left when a class is full, so their beginning is
+    rich in the classes that fill up first: :func:`spread` orders them anew.
     """
     left = {label: int(share * n + 0.5) for label, n in Counter(labels).items()}
     train: list[int] = []
@@ -174,3 +176,16 @@ def stratified(
         (train if left[labels[i]] > 0 else test).append(i)
         left[labels[i]] -= 1
     return np.array(train, np.int64), np.array(test, np.int64)
+
+
+def spread(n: int) -> NDArray[np.int64]:
+    """An order of n items of which every beginning is a random sample, the same for ever.
+
+    The order of the SHA-256 of their numbers: independent of what put them in the order they have.
+
+    Returns
+    -------
+    (n,) a permutation of range(n)
+    """
+    digests = [hashlib.sha256(f"thesis-repro/test/{i}".encode()).digest() for i in range(n)]
+    return np.array(sorted(range(n), key=digests.__getitem__), np.int64)

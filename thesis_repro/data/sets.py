@@ -16,15 +16,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from thesis_repro.data.files import (
-    DataDamaged,
-    DataMissing,
-    Source,
-    check_sums,
-    list_files,
-    read_checked,
-    require,
-)
+from thesis_repro.data.files import check_sums, list_files, read_checked, require
 from thesis_repro.data.readers import (
     integers,
     read_idx,
@@ -42,6 +34,9 @@ from thesis_repro.data.sources import (
     MNIST_5K,
     MNIST_5K_SHA256,
     TINY_IMAGENET,
+    DataDamaged,
+    DataMissing,
+    Source,
 )
 
 
@@ -256,3 +251,6 @@ LOADERS: dict[str, tuple[Source, Callable[[], Dataset]]] = {
     "lfw": (LFW, lfw),
     "eurosat": (EUROSAT, eurosat),
 }
+
+DEALT = frozenset({"mnist-5k", "lfw", "eurosat"})
+"""Sets without an official test part, which :func:`~thesis_repro.data.readers.stratified` deals."""

@@ -1,6 +1,45 @@
 """Where each data set comes from, its licence, and the hashes that were published for it."""
 
-from thesis_repro.data.files import Source
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+class DataMissing(ValueError):
+    """The set is not on this machine; the message says how to get it."""
+
+
+class DataDamaged(ValueError):
+    """A file of the set is not the expected one; the message names it."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known about a set before any of it is read.
+
+    Attributes
+    ----------
+    name : the name that ``data.load`` takes
+    title : the set's full name
+    folder : the folder or file, under a root, where the set lies
+    get : one line that says how to get it
+    licence : licence or terms, as far as they are stated
+    md5 : published MD5 of each file by its path inside ``folder``; empty if none was published
+    pattern : for a set without published hashes, the glob of the files that count
+    lossless : hash pixels instead of bytes: the same picture may be packed in several ways
+    known : fingerprints of copies that we have used, each with what it is
+    """
+
+    name: str
+    title: str
+    folder: str
+    get: str
+    licence: str
+    md5: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    pattern: str = ""
+    lossless: bool = False
+    known: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
 
 MNIST_5K = Source(
     name="mnist-5k",

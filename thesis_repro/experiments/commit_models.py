@@ -8,14 +8,13 @@ from typing import Any
 import torch
 
 from thesis_repro import data
-from thesis_repro.experiments import nets as gloro_recipes
 from thesis_repro.experiments.gloro import cifar10 as cifar
-from thesis_repro.lab import engine, provenance
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.experiments.nets import paper_training
+from thesis_repro.lab import engine, places, provenance
+from thesis_repro.lab.cells import Cell, Result, describe
 from thesis_repro.lab.profiles import profile
 from thesis_repro.robustness import attacks, boundary, certify, models, recipes
 from thesis_repro.robustness.recipes import Training
-from thesis_repro.tables.measure import REPOSITORY
 
 STEPS, RESTARTS, NEAREST = 100, 10, 3
 ON_A_CPU = {"cifar10": {"steps": 50, "restarts": 1, "nearest": 1}}
@@ -26,9 +25,9 @@ the smallest margins in full."""
 def trainings(device: str = "cpu") -> dict[str, Training]:
     """The models that chapters use, by the name under which they are committed."""
     return {
-        "mnist-2c2f-gloro": gloro_recipes.paper_training("0.3", 0, device),
-        "mnist-4c3f-gloro": gloro_recipes.paper_training("1.58", 0, device),
-        "cifar10-6c2f-gloro": gloro_recipes.paper_training("36/255", 0, device, long=True),
+        "mnist-2c2f-gloro": paper_training("0.3", 0, device),
+        "mnist-4c3f-gloro": paper_training("1.58", 0, device),
+        "cifar10-6c2f-gloro": paper_training("36/255", 0, device, long=True),
         "cifar10-6c2f-relu-gloro": cifar.cifar_training(cifar.RELU_GLORO, 0, device),
         "cifar10-6c2f-noise": cifar.cifar_training(cifar.NOISE, 0, device),
         "cifar10-liresnet-gloro": cifar.liresnet_training(0, device),
@@ -111,11 +110,11 @@ def commit(name: str, device: str = "cpu") -> dict[str, Any]:
         "data_sha256": prints[0][1],
         "augment": training.augment,
         "scores": result.values["scores"],
-        "gate": {**gates["gate"], **engine.describe(config)},
+        "gate": {**gates["gate"], **describe(config)},
         "boundary": gates["boundary"],
         "cell": cell.key,
         "train_seconds": round(sum(epoch["seconds"] for epoch in history), 1),
-        **provenance.collect(device, REPOSITORY),
+        **provenance.collect(device, places.checkout()),
     }
     del card["gate"]["training"]
     models.save(name, net, training.recipe, card)

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro.explanations import distributions, influence
+from thesis_repro.explanations.cuts import evaluating
 from thesis_repro.explanations.influence import internal_influence, line, point
+from thesis_repro.lab.checks import finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +27,9 @@ class Case:
     points: int = 50
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        evaluating(self.net)
+
 
 def per_class(x: Tensor, labels: Tensor, explain: Callable[[Tensor, int], Tensor]) -> Tensor:
     """Run explain(images, class) for the images of each class; rows in their order."""
@@ -37,7 +42,15 @@ def per_class(x: Tensor, labels: Tensor, explain: Callable[[Tensor, int], Tensor
 
 
 def difference(a: Tensor, b: Tensor) -> Tensor:
-    """Largest absolute difference per row, relative to the largest value of b if that is > 1."""
+    """Largest absolute difference per row, relative to the largest value of b if that is > 1.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite.
+    """
+    finite("a", a)
+    finite("b", b)
     return (a - b).flatten(1).abs().amax(1) / b.flatten(1).abs().amax(1).clamp(min=1)
 
 
@@ -83,7 +96,8 @@ class Altered(nn.Module):
 def marginality(case: Case) -> Tensor:
     """Change of the influence when the net is altered off the support of the distribution."""
     net, x, labels = case.net, case.x, case.labels
-    altered = Altered(net, float(x.max()) + 0.5).eval()
+    altered = Altered(net, float(x.max()) + 0.5)
+    altered.training = False  # eval() would reach into the net
 
     def run(model: nn.Module, part: Tensor, c: int) -> Tensor:
         d = line(0.0, case.points, "input")

@@ -33,21 +33,27 @@ class Cut:
     Raises
     ------
     ValueError
-        If the module is unknown (close names are listed), in training mode, or works in place.
+        If the module is unknown (close names are listed), in training mode, or works in place;
+        also later, when the net is run.
     """
 
     def __init__(self, model: nn.Module, slice: Slice) -> None:
         self.model, self.slice = model, slice
         parts = [model] if isinstance(slice, str) else [model, *slice]
-        for part in parts:
-            if isinstance(part, nn.Module):
-                _check(part)
+        self._parts = [part for part in parts if isinstance(part, nn.Module)]
+        self._check()
         self._module = find(model, slice) if isinstance(slice, str) and slice else None
-        self._after = _suffix(model, slice) if isinstance(slice, str) else None
-        self._frozen: dict[nn.Module, dict[str, Tensor]] = {}
+        self.after = _suffix(model, slice) if isinstance(slice, str) else None
+        """What runs after the slice, where the way there is sequential; else None."""
+
+    def _check(self) -> None:
+        for part in self._parts:
+            evaluating(part)
+            _overwriting(part)
 
     def activations(self, x: Tensor, batch_size: int = 256) -> Tensor:
         """h(x), computed in batches, without a graph."""
+        self._check()
         with torch.no_grad():
             return torch.cat([self._activations(part) for part in x.split(batch_size)])
 
@@ -67,6 +73,7 @@ class Cut:
 
     def output(self, z: Tensor, x: Tensor, batch_size: int = 256) -> Tensor:
         """The model's output when z stands in the place of h(x), without a graph."""
+        self._check()
         parts = zip(z.split(batch_size), x.split(batch_size), strict=True)
         with torch.no_grad():
             return torch.cat([self._output(*part) for part in parts])
@@ -74,8 +81,8 @@ class Cut:
     def _output(self, z: Tensor, x: Tensor) -> Tensor:
         if not isinstance(self.slice, str):
             return self.slice[1](z)
-        if self._after is not None:
-            return as_tensor(self._after(z))
+        if self.after is not None:
+            return as_tensor(self.after(z))
         seen: list[Tensor] = []
         with hooked([(self._module, _replacer(seen, z))]):
             out = self.model(x)
@@ -92,14 +99,15 @@ class Cut:
         """The gradient at any z, put in the place of h(x); x matters where paths pass by z."""
         if not isinstance(self.slice, str):
             return self._differentiate(self.slice[1], z, quantity, None)
-        if self._after is not None:
-            return self._differentiate(self._after, z, quantity, None)
+        if self.after is not None:
+            return self._differentiate(self.after, z, quantity, None)
         return self._differentiate(self.model, x, quantity, z)
 
     def _differentiate(
         self, root: Part, start: Tensor, quantity: Quantity, at: Tensor | None
     ) -> Tensor:
         """Run `root` from `start`; the leaf is `at`, the slice's output, or `start` itself."""
+        self._check()
         leaf: list[Tensor] = []
         read: list[Tensor] = []
         hooks: list[tuple[nn.Module | None, Hook]] = []
@@ -122,6 +130,12 @@ class Cut:
             score = quantity(read[-1] if quantity.module else as_tensor(out))
             if not score.requires_grad:
                 raise self._unrelated(quantity)
+            if not score.isfinite().all():
+                bad = int((~score.isfinite()).sum())
+                raise ValueError(
+                    f"{quantity.name} is not finite at {bad} of {len(score)} inputs: nothing "
+                    f"explains it there"
+                )
             (gradient,) = torch.autograd.grad(score.sum(), z, allow_unused=True)
         if gradient is None:
             raise self._unrelated(quantity)
@@ -131,7 +145,8 @@ class Cut:
         if not isinstance(root, nn.Module):
             return root(begin)
         try:
-            out: Tensor = functional_call(root, self._detached(root), (begin,))
+            frozen = {name: p.detach() for name, p in root.named_parameters()}
+            out: Tensor = functional_call(root, frozen, (begin,))
         except RuntimeError as error:
             if "in-place" not in str(error):
                 raise
@@ -143,11 +158,6 @@ class Cut:
             f"what follows slice {self.slice!r} overwrites it in place (such as F.relu_ or "
             f"inplace=True); write to a new tensor there"
         )
-
-    def _detached(self, root: nn.Module) -> dict[str, Tensor]:
-        if root not in self._frozen:
-            self._frozen[root] = {n: p.detach() for n, p in root.named_parameters()}
-        return self._frozen[root]
 
     def _only(self, seen: list[Tensor]) -> Tensor:
         if len(seen) != 1:
@@ -162,6 +172,21 @@ class Cut:
         return ValueError(
             f"{quantity.name} does not depend on slice {self.slice!r}: there is no gradient"
         )
+
+
+def along(h: Part, x: Tensor, step: Tensor) -> Tensor:
+    """The derivative of h at x along `step`, shaped like h(x).
+
+    The gradient of <h(x), v> with respect to x is linear in v; the derivative of its product with
+    `step` with respect to v is what we want: two backward passes for all units at once.
+    """
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        z = h(leaf)
+        v = torch.zeros_like(z, requires_grad=True)
+        (pulled,) = torch.autograd.grad(z, leaf, v, create_graph=True)
+        (pushed,) = torch.autograd.grad(pulled, v, step)
+    return pushed.detach()
 
 
 def find(model: nn.Module, name: str) -> nn.Module:
@@ -201,16 +226,32 @@ def as_tensor(output: Any) -> Tensor:
     return output
 
 
-def _check(model: nn.Module) -> None:
+def evaluating(model: object) -> None:
+    """Refuse a net in training mode: it answers at random, and its statistics would move.
+
+    Raises
+    ------
+    ValueError
+        Naming the first module in training mode. A callable that is no nn.Module passes.
+    """
+    if not isinstance(model, nn.Module):
+        return
     for name, module in model.named_modules():
-        where = f"module {name!r}" if name else "the model"
         if module.training and not _sequential(module):  # the flag of a plain sequence is moot
-            raise ValueError(f"{where} is in training mode; call model.eval() first")
+            raise ValueError(f"{_where(name)} is in training mode; call model.eval() first")
+
+
+def _overwriting(model: nn.Module) -> None:
+    for name, module in model.named_modules():
         if getattr(module, "inplace", False):
             raise ValueError(
-                f"{where} ({type(module).__name__}) works in place and would overwrite the "
+                f"{_where(name)} ({type(module).__name__}) works in place and would overwrite the "
                 f"activations; set its inplace to False"
             )
+
+
+def _where(name: str) -> str:
+    return f"module {name!r}" if name else "the model"
 
 
 def _sequential(module: nn.Module) -> bool:
@@ -229,7 +270,9 @@ def _suffix(model: nn.Module, name: str) -> nn.Module | None:
         inner = [m for c in children[children.index(part) + 1 :] if (m := model._modules[c])]
         after = [*inner, *after]
         model = model.get_submodule(part)
-    return nn.Sequential(*after).eval()
+    found = nn.Sequential(*after)
+    found.training = False  # eval() would reach into the model
+    return found
 
 
 def _leaf(value: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thesis_repro.lab.checks import finite
+
 Space = Literal["slice", "input"]
 RULES = ("gausslegendre", "middle", "right", "trapezoid")
 
@@ -41,7 +43,7 @@ class Line:
 
     def start(self, origin: Tensor) -> Tensor:
         """The baseline, shaped like the origin."""
-        start = torch.as_tensor(self.baseline, dtype=origin.dtype, device=origin.device)
+        start = torch.as_tensor(self.baseline, dtype=origin.dtype, device=origin.device).detach()
         try:
             return start.expand_as(origin)
         except RuntimeError:
@@ -102,8 +104,9 @@ def line(
     Raises
     ------
     ValueError
-        On fewer than one point, an unknown rule or space.
+        On fewer than one point, an unknown rule or space, a baseline that is not finite.
     """
+    finite("baseline", baseline)
     if points < 1:
         raise ValueError(f"a line of {points} points is a distribution of size zero; need >= 1")
     if space not in ("slice", "input"):
@@ -127,11 +130,12 @@ def gaussian(sigma: float, samples: int, generator: torch.Generator | None = Non
     Raises
     ------
     ValueError
-        On fewer than one sample or a negative sigma.
+        On fewer than one sample, or a sigma that is negative or not finite.
     """
     if samples < 1:
         raise ValueError(f"{samples} samples are a distribution of size zero; need >= 1")
-    if not sigma >= 0:
+    finite("sigma", sigma)
+    if sigma < 0:
         raise ValueError(f"sigma needs to be >= 0, got {sigma}")
     return Gaussian(sigma, samples, generator)
 

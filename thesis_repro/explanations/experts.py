@@ -9,13 +9,13 @@ References
 Leino, Sen, Datta, Fredrikson and Li 2018, section on the essence of a class.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.explanations.cuts import Cut, find, hooked
+from thesis_repro.explanations.cuts import Cut, along, evaluating, find, hooked
 from thesis_repro.explanations.influence import (
     Distribution,
     Quantity,
@@ -24,6 +24,8 @@ from thesis_repro.explanations.influence import (
     per_unit,
     point,
 )
+from thesis_repro.lab.checks import finite
+from thesis_repro.lab.checks import labels as check_labels
 
 RANKINGS = ("influence", "activation", "gradient at the input", "random")
 NEAR = 0.05
@@ -91,15 +93,19 @@ class Experts:
     Raises
     ------
     ValueError
-        As for ``internal_influence``, or if x and y differ in length.
+        As for ``internal_influence``, if x and y differ in length, y has no whole numbers >= 0, or
+        x or the activations are not finite.
     """
 
     def __init__(self, model: nn.Module, slice: str, x: Tensor, y: Tensor) -> None:
         if len(x) != len(y) or not len(x):
             raise ValueError(f"need as many labels as images, got {len(y)} and {len(x)}")
+        finite("x", x)
+        check_labels("y", y)
         self.model, self.slice, self.x, self.y = model, slice, x, y
         self.cut = Cut(model, slice)
         self.z = self.cut.activations(x)
+        finite(f"the activations of {slice!r}", self.z)
 
     @property
     def units(self) -> int:
@@ -120,8 +126,16 @@ class Experts:
         return Detector(found, positives, int(called.sum()) - found, len(truth) - positives)
 
     def labels(self, keep: Tensor | None = None) -> Tensor:
-        """Predicted labels (n,) with the units of `keep` alone."""
-        return self.cut.output(self.z if keep is None else masked(self.z, keep), self.x).argmax(1)
+        """Predicted labels (n,) with the units of `keep` alone.
+
+        Raises
+        ------
+        ValueError
+            As for :meth:`detect`, or if a logit is not finite.
+        """
+        logits = self.cut.output(self.z if keep is None else masked(self.z, keep), self.x)
+        finite("the model's logits", logits)
+        return logits.argmax(1)
 
     def influence(
         self,
@@ -153,7 +167,7 @@ class Experts:
         step = saliency / saliency.flatten(1).norm(dim=1).clamp(min=1e-12).view(
             -1, *[1] * (x.ndim - 1)
         )
-        return per_unit(_along(self._layer, x, step), over).mean(0)
+        return per_unit(along(self._layer, x, step), over).mean(0)
 
     def ranking(self, name: str, c: int, generator: torch.Generator | None = None) -> Tensor:
         """Scores (units,) by one of RANKINGS; "random" draws from the generator.
@@ -193,8 +207,13 @@ class Experts:
         Raises
         ------
         ValueError
-            If the budget is below 1 or above the number of units.
+            If the budget is below 1 or above the number of units, there is no image of class c,
+            a score is not finite, step < 1 or near is outside [0, 1].
         """
+        self._of(c)
+        finite("scores", scores)
+        if step < 1 or not 0 <= near <= 1:
+            raise ValueError(f"need step >= 1 and near in [0, 1], got {step} and near={near}")
         if not 1 <= budget <= self.units:
             raise ValueError(f"a budget of {budget} units does not fit a layer of {self.units}")
         sides = range(0, budget + 1, step)
@@ -212,6 +231,7 @@ class Experts:
     def _layer(self, x: Tensor) -> Tensor:
         seen: list[Tensor] = []
         module = find(self.model, self.slice)
+        evaluating(self.model)
         with hooked([(module, lambda module, inputs, output: seen.append(output))]):
             self.model(x)
         return seen[0]
@@ -250,8 +270,10 @@ def keep(scores: Tensor, choice: Choice) -> Tensor:
     Raises
     ------
     ValueError
-        If alpha or beta is negative, or both together exceed the number of units.
+        If alpha or beta is negative, both together exceed the number of units, or the score of a
+        unit is not finite.
     """
+    finite("scores", scores)
     if min(choice.alpha, choice.beta) < 0 or choice.units > len(scores):
         raise ValueError(f"{choice} does not fit a layer of {len(scores)} units")
     order = scores.argsort(descending=True, stable=True)
@@ -273,18 +295,3 @@ def masked(z: Tensor, kept: Tensor) -> Tensor:
         raise ValueError(f"a mask of shape {tuple(kept.shape)} does not fit {z.shape[1]} units")
     shape = [1, -1, *[1] * (z.ndim - 2)]
     return z * kept.to(z).view(shape)
-
-
-def _along(h: Callable[[Tensor], Tensor], x: Tensor, step: Tensor) -> Tensor:
-    """The derivative of h at x along `step`, shaped like h(x).
-
-    The gradient of <h(x), v> with respect to x is linear in v; the derivative of its product with
-    `step` with respect to v is what we want: two backward passes for all units at once.
-    """
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_()
-        z = h(leaf)
-        v = torch.zeros_like(z, requires_grad=True)
-        (pulled,) = torch.autograd.grad(z, leaf, v, create_graph=True)
-        (pushed,) = torch.autograd.grad(pulled, v, step)
-    return pushed.detach()

@@ -11,9 +11,11 @@ Petsiuk, Das and Saenko 2018 (deletion and insertion).
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.explanations.cuts import evaluating
 from thesis_repro.explanations.distributions import line, point
 from thesis_repro.explanations.influence import class_score, internal_influence
 from thesis_repro.explanations.receptive import receptive, top_units
+from thesis_repro.lab.checks import finite
 
 METHODS = ("expert units", "integrated gradients", "saliency", "random")
 
@@ -43,14 +45,16 @@ def attribution(
     Raises
     ------
     ValueError
-        On an unknown method.
+        On an unknown method, no images, images that are not finite, or as for
+        ``internal_influence``.
     """
+    _images(x)
     if method == "random":
         return torch.rand(x[:, 0].shape, generator=generator).to(x)
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
-    with torch.no_grad():
-        labels = torch.cat([model(part).argmax(1) for part in x.split(256)])
+    evaluating(model)
+    labels = _logits(model, x, 256).argmax(1)
     worth = torch.empty_like(x)
     for c in labels.unique().tolist():
         rows = (labels == c).nonzero()[:, 0]
@@ -84,28 +88,54 @@ def curves(
     Returns
     -------
     deletion, insertion : (n, steps + 1) each
+
+    Raises
+    ------
+    ValueError
+        On fewer than one step, no images, a worth of another shape, a model in training mode, or
+        images, worth or logits that are not finite.
     """
+    _images(x)
     if steps < 1 or worth.shape != x[:, 0].shape:
         raise ValueError(
             f"need steps >= 1 and a worth shaped {tuple(x[:, 0].shape)}, got {steps} and "
             f"{tuple(worth.shape)}"
         )
+    finite("worth", worth)
+    evaluating(model)
     rank = worth.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(1).view_as(worth)
-    with torch.no_grad():
-        labels = torch.cat([model(part).argmax(1) for part in x.split(batch_size)])
-        out: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for step in range(steps + 1):
-            gone = (rank < round(step / steps * rank[0].numel()))[:, None]
-            for part, kept in zip(out, (~gone, gone), strict=True):
-                part.append(_probability(model, x * kept, labels, batch_size))
+    labels = _logits(model, x, batch_size).argmax(1)
+    out: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for step in range(steps + 1):
+        gone = (rank < round(step / steps * rank[0].numel()))[:, None]
+        for part, kept in zip(out, (~gone, gone), strict=True):
+            logits = _logits(model, x * kept, batch_size)
+            part.append(logits.softmax(1).gather(1, labels[:, None])[:, 0])
     return torch.stack(out[0], 1), torch.stack(out[1], 1)
 
 
 def area(curve: Tensor) -> Tensor:
-    """Area under curves (n, steps + 1) over [0, 1] by the trapezoid rule, (n,)."""
+    """Area under curves (n, steps + 1) over [0, 1] by the trapezoid rule, (n,).
+
+    Raises
+    ------
+    ValueError
+        Unless steps >= 1 and the curves are finite.
+    """
+    if curve.ndim != 2 or curve.shape[1] < 2:
+        raise ValueError(f"a curve needs shape (n, steps + 1), steps >= 1: {tuple(curve.shape)}")
+    finite("curve", curve)
     return torch.trapezoid(curve, dx=1 / (curve.shape[1] - 1), dim=1)
 
 
-def _probability(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int) -> Tensor:
-    logits = torch.cat([model(part) for part in x.split(batch_size)])
-    return logits.softmax(1).gather(1, labels[:, None])[:, 0]
+def _images(x: Tensor) -> None:
+    if x.ndim != 4 or not len(x):
+        raise ValueError(f"x needs shape (n, channels, h, w) with n >= 1, got {tuple(x.shape)}")
+    finite("x", x)
+
+
+def _logits(model: nn.Module, x: Tensor, batch_size: int) -> Tensor:
+    with torch.no_grad():
+        logits = torch.cat([model(part) for part in x.split(batch_size)])
+    finite("the model's logits", logits)
+    return logits

@@ -36,6 +36,7 @@ from thesis_repro.explanations.quantities import (
     max_class,
     unit,
 )
+from thesis_repro.lab.checks import finite
 
 __all__ = [
     "Cut",
@@ -98,7 +99,8 @@ def internal_influence(
     ------
     ValueError
         On an unknown layer (close names are listed), a model in training mode, an in-place
-        activation, a quantity that does not depend on the slice, or a distribution of size zero.
+        activation, a quantity that does not depend on the slice, or a distribution of size zero;
+        where inputs, quantity or gradients are not finite.
 
     Warns
     -----
@@ -123,6 +125,7 @@ def internal_influence(
         raise ValueError(f"batch_size needs to be >= 1, got {batch_size}")
     if not len(x):
         raise ValueError("x has no rows: there is nothing to explain")
+    finite("x", x)
     cut = Cut(model, slice)
     wanted = as_quantity(quantity)
     if isinstance(distribution, Empirical):
@@ -133,6 +136,7 @@ def internal_influence(
         found = mean.expand(len(x), *shape).clone()
     else:
         found = _around(cut, x, wanted, distribution, batch_size)
+    finite(f"the gradient of {wanted.name} at slice {slice!r}", found)
     if not found.any():
         warnings.warn(
             f"the influence of slice {slice!r} on {wanted.name} is zero everywhere",
@@ -147,6 +151,7 @@ def internal_influence(
             assert isinstance(distribution, Line)
             z = z - distribution.start(z)
         found = found * z
+    finite(f"the influence of slice {slice!r} on {wanted.name}", found)
     return found
 
 
@@ -197,6 +202,7 @@ def _over_batches(cut: Cut, distribution: Empirical, quantity: Quantity, batch_s
         for part in batch.split(batch_size):
             if not len(part):
                 continue
+            finite("the distribution's inputs", part)
             gradient = cut.gradient(part, quantity).double().sum(0)
             total = gradient if total is None else total + gradient
             rows += len(part)
@@ -220,8 +226,9 @@ def per_unit(influence: Tensor, over: str = "max") -> Tensor:
     Raises
     ------
     ValueError
-        On an unknown reduction.
+        On an unknown reduction, or influence that is not finite.
     """
+    finite("influence", influence)
     if over not in REDUCTIONS:
         raise ValueError(f"unknown reduction {over!r}; choose one of {', '.join(REDUCTIONS)}")
     if influence.ndim <= 2:

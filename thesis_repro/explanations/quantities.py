@@ -1,7 +1,9 @@
 """Quantities of interest: the behaviour of a net that is explained, as one number per input."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import index as whole
+from typing import SupportsIndex
 
 from torch import Tensor
 
@@ -48,15 +50,29 @@ def as_quantity(given: "Quantity | Score") -> Quantity:
     return Quantity(given, name=getattr(given, "__name__", "quantity"))
 
 
-def class_score(c: int) -> Quantity:
-    """The logit of class c: "why c?"."""
-    return Quantity(lambda output: _columns(output, [c])[:, 0], name=f"class {c}")
+def class_score(c: SupportsIndex) -> Quantity:
+    """The logit of class c: "why c?".
+
+    Raises
+    ------
+    ValueError
+        If c is no whole number, or when scored, no class.
+    """
+    wanted = _indices(c)
+    return Quantity(lambda output: _columns(output, wanted)[:, 0], name=f"class {c}")
 
 
-def comparative(a: int | Sequence[int], b: int | Sequence[int]) -> Quantity:
-    """Mean logit of the classes a less that of the classes b: "why a and not b?"."""
-    wanted = [a] if isinstance(a, int) else list(a)
-    against = [b] if isinstance(b, int) else list(b)
+def comparative(
+    a: SupportsIndex | Sequence[SupportsIndex], b: SupportsIndex | Sequence[SupportsIndex]
+) -> Quantity:
+    """Mean logit of the classes a less that of the classes b: "why a and not b?".
+
+    Raises
+    ------
+    ValueError
+        If a side is empty, or holds no whole number, or when scored, no class.
+    """
+    wanted, against = _indices(a), _indices(b)
     if not wanted or not against:
         raise ValueError("a comparative quantity needs at least one class on each side")
 
@@ -71,7 +87,9 @@ def max_class() -> Quantity:
     return Quantity(lambda output: output.max(1).values, name="top class")
 
 
-def unit(module: str, index: int | tuple[int, ...], over: str = "max") -> Quantity:
+def unit(
+    module: str, index: SupportsIndex | Sequence[SupportsIndex], over: str = "max"
+) -> Quantity:
     """The activation of an internal unit.
 
     Parameters
@@ -83,11 +101,12 @@ def unit(module: str, index: int | tuple[int, ...], over: str = "max") -> Quanti
     Raises
     ------
     ValueError
-        On an unknown reduction, or when scored, on an index outside the layer.
+        On an unknown reduction, an index that is no whole number, or when scored, on one outside
+        the layer.
     """
     if over not in REDUCTIONS:
         raise ValueError(f"unknown reduction {over!r}; choose one of {', '.join(REDUCTIONS)}")
-    where = (index,) if isinstance(index, int) else tuple(index)
+    where = _indices(index)
 
     def score(output: Tensor) -> Tensor:
         sizes = output.shape[1:]
@@ -103,6 +122,15 @@ def unit(module: str, index: int | tuple[int, ...], over: str = "max") -> Quanti
         return value.flatten(1).max(1).values if over == "max" else value.flatten(1).mean(1)
 
     return Quantity(score, module, f"unit {index} of {module}")
+
+
+def _indices(given: SupportsIndex | Sequence[SupportsIndex]) -> list[int]:
+    several = isinstance(given, Iterable) and getattr(given, "ndim", 1) > 0  # not a scalar tensor
+    parts: Iterable[SupportsIndex] = given if several else [given]  # type: ignore[assignment, list-item]
+    try:
+        return [whole(i) for i in parts]
+    except TypeError:
+        raise ValueError(f"an index needs to be a whole number, got {given!r}") from None
 
 
 def _columns(output: Tensor, classes: list[int]) -> Tensor:

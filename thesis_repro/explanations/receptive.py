@@ -15,6 +15,7 @@ from thesis_repro.explanations.cuts import find
 from thesis_repro.explanations.distributions import Distribution, line, point
 from thesis_repro.explanations.influence import internal_influence, per_unit, unit
 from thesis_repro.explanations.quantities import Quantity, Score
+from thesis_repro.lab.checks import finite
 
 
 def top_units(
@@ -74,14 +75,28 @@ def heat(attribution: Tensor, sigma: float) -> Tensor:
     -------
     (n, h, w)
         Mean of absolute values over channels, over its 99th percentile, clipped, blurred.
+
+    Raises
+    ------
+    ValueError
+        On an attribution of another shape, or one that is not finite, or a sigma that is no width.
     """
+    _checked(attribution)
     flat = attribution.abs().mean(1)
     top = flat.flatten(1).quantile(0.99, dim=1).clamp(min=1e-12)
     return blurred((flat / top[:, None, None]).clamp(max=1), sigma)
 
 
 def mask(attribution: Tensor, sigma: float = 3.0, quantile: float = 0.9) -> Tensor:
-    """A soft mask (n, h, w) in [0, 1] of the pixels above a quantile of the heat map."""
+    """A soft mask (n, h, w) in [0, 1] of the pixels above a quantile of the heat map.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`heat`, and on a quantile outside [0, 1].
+    """
+    if not 0 <= quantile <= 1:
+        raise ValueError(f"quantile needs to lie in [0, 1], got {quantile}")
     warm = heat(attribution, sigma)
     limit = warm.flatten(1).quantile(quantile, dim=1)
     kept = (warm >= limit[:, None, None]) & (warm > 0)
@@ -95,14 +110,43 @@ def share_on(attribution: Tensor, region: Tensor) -> Tensor:
     ----------
     attribution : (n, channels, h, w)
     region : (n, h, w) bool
+
+    Raises
+    ------
+    ValueError
+        On shapes that do not fit, or an attribution that is not finite.
     """
+    _checked(attribution)
+    if region.shape != attribution[:, 0].shape:
+        raise ValueError(
+            f"region needs shape {tuple(attribution[:, 0].shape)}, got {tuple(region.shape)}"
+        )
     flat = attribution.abs().sum(1)
     return (flat * region).flatten(1).sum(1) / flat.flatten(1).sum(1).clamp(min=1e-12)
 
 
 def blurred(maps: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of maps (n, h, w)."""
+    """Gaussian blur of maps (n, h, w).
+
+    Raises
+    ------
+    ValueError
+        On maps that are not finite, or a sigma that is negative or not finite.
+    """
     from scipy.ndimage import gaussian_filter
 
+    finite("maps", maps)
+    finite("sigma", sigma)
+    if sigma < 0:
+        raise ValueError(f"sigma needs to be >= 0, got {sigma}")
     smooth = [gaussian_filter(m.cpu().numpy(), sigma) for m in maps]
     return torch.stack([torch.from_numpy(m) for m in smooth]).to(maps)
+
+
+def _checked(attribution: Tensor) -> None:
+    if attribution.ndim != 4 or not len(attribution):
+        raise ValueError(
+            f"attribution needs shape (n, channels, h, w) with n >= 1, got "
+            f"{tuple(attribution.shape)}"
+        )
+    finite("attribution", attribution)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from thesis_repro import data, training
 from thesis_repro.data import Split
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 
 KINDS = ("digits", "coloured", "faces")
 PINK = (1.0, 0.55, 0.8)

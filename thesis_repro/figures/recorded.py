@@ -14,17 +14,15 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from thesis_repro import data
-from thesis_repro.lab import provenance, sealed
+from thesis_repro.lab import places, provenance, sealed
 from thesis_repro.lab.store import write_atomic
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 FIGURES = {
     "gloro-schedules": ("mnist-5k",),
     "influence-faces": ("lfw",),
     "influence-cars": ("photos", "squeezenet1_1"),
 }
-"""Name to the data that a figure reads; ``a-b`` is drawn by ``b`` in ``experiments/a/figures.py``."""
+"""Name to the data that a figure reads; ``b`` in ``experiments/a/figures.py`` draws ``a-b``."""
 
 
 def script(name: str) -> str:
@@ -50,14 +48,14 @@ def record(name: str, folder: Path | None = None) -> Path:
     draw: Callable[[], Figure] = getattr(importlib.import_module(module), function)
     out = io.BytesIO()
     draw().savefig(out, format="png", dpi=100, metadata={"Software": None})
-    path = (folder or REPOSITORY / "results" / "figures") / f"{name}.png"
+    path = (folder or places.results_root() / "figures") / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     card: dict[str, Any] = {
         "script": script(name),
         "data": {source: data.fingerprint(source) for source in sources},
         "terms": {source: data.source(source).licence for source in sources},
         "sha256": hashlib.sha256(out.getvalue()).hexdigest(),
-        **provenance.collect("cpu", REPOSITORY),
+        **provenance.collect("cpu", places.checkout()),
     }
     write_atomic(path, out.getvalue())
     sealed.write(path.with_suffix(".json"), card)

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from thesis_repro.lab.engine import Cell, CellError, compute
+from thesis_repro.lab.cells import Cell, CellError, compute
 from thesis_repro.lab.store import Store, pack, unpack
 from thesis_repro.lab.threads import limited
 

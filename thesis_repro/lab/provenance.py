@@ -13,13 +13,13 @@ PACKAGES = ("thesis-repro", "torch", "torchvision", "numpy", "scipy", "scikit-le
 FIELDS = ("date", "commit", "clean", "device", "threads", "python", "packages")
 
 
-def collect(device: str, repository: Path) -> dict[str, Any]:
+def collect(device: str, repository: Path | None) -> dict[str, Any]:
     """Describe the code, the environment and the device of a run.
 
     Parameters
     ----------
     device : "cpu" or "cuda"
-    repository : folder of the project's checkout
+    repository : folder of the project's checkout; None outside one
 
     Returns
     -------
@@ -59,7 +59,9 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git(repository: Path, *arguments: str) -> str | None:
+def _git(repository: Path | None, *arguments: str) -> str | None:
+    if repository is None:  # git would answer for whatever lies around the package
+        return None
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=repository, capture_output=True, text=True, check=True
@@ -69,7 +71,7 @@ def _git(repository: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _clean(repository: Path) -> bool | None:
+def _clean(repository: Path | None) -> bool | None:
     """Whether tracked code is unchanged; recorded results themselves do not count."""
     changes = _git(repository, "status", "--porcelain", "--untracked-files=no", "--", ":!results")
     return None if changes is None else changes == ""

@@ -16,7 +16,10 @@ from typing import Any
 
 import numpy as np
 
-ROOT_VARIABLE = "THESIS_REPRO_STORE"
+from thesis_repro.lab import places
+
+LAYOUT = "2"
+"""Raise it when keys are made in another way, so that no older entry is found."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,7 @@ def sweep(path: Path) -> None:
 
 def default_root() -> Path:
     """$THESIS_REPRO_STORE, or a folder in the user's cache."""
-    if ROOT_VARIABLE in os.environ:
-        return Path(os.environ[ROOT_VARIABLE])
-    from platformdirs import user_cache_path
-
-    return user_cache_path("thesis-repro") / "store"
+    return places.named(places.STORE) or places.cache() / "store"
 
 
 class Store:
@@ -113,6 +112,7 @@ class Store:
 
     def put(self, key: str, result: Result) -> None:
         """Store a result atomically and clear the key's working folder."""
+        self._settle()
         body = pack(result)
         write_atomic(self.path(key), hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         self._clear(key)
@@ -127,6 +127,20 @@ class Store:
         folder = self.root / "work" / key
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def _settle(self) -> None:
+        """Say once that entries whose keys were made in another way are not used any more."""
+        marker = self.root / "layout"
+        if marker.is_file() and marker.read_text("utf-8") == LAYOUT:
+            return
+        older = sum(1 for _ in self.root.glob("??/*.cell"))
+        if older:
+            warnings.warn(
+                f"{older} entries of an older layout in {self.root} are not used; delete the "
+                f"folder to free their space",
+                stacklevel=3,
+            )
+        write_atomic(marker, LAYOUT.encode())
 
     def _clear(self, key: str) -> None:
         shutil.rmtree(self.root / "work" / key, ignore_errors=True)

@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from thesis_repro.lab import threads
-from thesis_repro.lab.engine import Cell, CellError, compute
+from thesis_repro.lab.cells import Cell, CellError, compute
 from thesis_repro.lab.store import Store
 
 JOBS_VARIABLE = "THESIS_REPRO_JOBS"

@@ -1,27 +1,25 @@
 """When is an executed chapter still true? A hash over everything its outputs come from.
 
-The chapter's text; the package code it can reach through imports; profile, seed and device; the
+The chapter's text; the package code it reaches by name; profile, seed and device; the
 data; the recorded results it shows; the versions of Python and torch. A change anywhere else
-(another chapter, a page of text, a table module it does not use) leaves the hash as it was.
+(another chapter, a page of text, a function it does not use) leaves the hash as it was.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.metadata
 import json
 import re
 import sys
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
+from thesis_repro.lab.reach import PACKAGE, WHOLE, Node, Package, Reached
 from thesis_repro.publish.sources import Run
 
-PACKAGE = "thesis_repro"
 PIPELINE = 1  # raise it when the way a chapter is executed changes
-LAZY = re.compile(rf"({PACKAGE}(?:\.\w+)+)(?::\w+)?")  # "thesis_repro.experiments.gloro.vra:VRA"
+PAGE = "page"
+TABLE = "TABLE"  # what a table's module calls it
 
 
 def key(root: Path, docname: str, run: Run) -> str:
@@ -37,14 +35,14 @@ def key(root: Path, docname: str, run: Run) -> str:
         The parameters that the chapter is executed with.
     """
     text = (root / f"{docname}.md").read_text("utf-8")
-    modules = reachable(root, text)
+    code = reached(root, text).code
     content = {
         "pipeline": PIPELINE,
         "text": _sha(text.encode()),
         "run": run.parameters(),
-        "code": {name: _meaning(path.read_text("utf-8")) for name, path in modules.items()},
+        "code": {name: _sha(part.encode()) for name, part in code.items()},
         "data": _data(run),
-        "results": _results(root, docname, text, modules),
+        "results": _results(root, docname, text, code),
         "python": list(sys.version_info[:2]),
         "torch": importlib.metadata.version("torch"),
     }
@@ -58,66 +56,29 @@ def code_of(text: str) -> str:
     return "\n".join(re.sub(r"^[%!].*$", "pass", cell, flags=re.MULTILINE) for cell in bare)
 
 
-def reachable(root: Path, text: str) -> dict[str, Path]:
-    """Return the modules of the package that a page's code can reach, by name.
+def reached(root: Path, text: str) -> Reached:
+    """Return the code of the package that a page's code reaches, by name.
 
-    Imports are followed wherever they stand, inside functions too. A registry that maps a name to
-    ``"module:ATTRIBUTE"`` is followed for the names that the page's code writes.
+    A table is found by its name when the code runs; so a string that is the name of a table, or
+    the beginning of one up to a dash, leads to the module that the name stands for.
     """
-    code = code_of(text)
-    found: dict[str, Path] = {}
-    waiting = list(_imported(ast.parse(code), PACKAGE, code))
-    while waiting:
-        name = waiting.pop()
-        path = _file(root, name)
-        if name in found or path is None:
-            continue
-        found[name] = path
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        waiting += _imported(ast.parse(path.read_text("utf-8")), package, code)
-        if "." in name:
-            waiting.append(name.rpartition(".")[0])
-    return dict(sorted(found.items()))
+    modules = {
+        f"{path.parent.name}-{path.stem.replace('_', '-')}": f"{path.parent.name}.{path.stem}"
+        for path in sorted((root / PACKAGE / "experiments").glob("*/*.py"))
+    }
+    keys = frozenset({f"{PACKAGE}.lab.code"})  # decides what is computed again, no result
+    package = Package(root, beside={PAGE: code_of(text)}, skip=keys)
 
+    def lead(text: str) -> list[Node]:
+        begun = (name for name in modules if text.endswith("-") and name.startswith(text))
+        found = [
+            f"{PACKAGE}.experiments.{modules[name]}" for name in {text, *begun} & modules.keys()
+        ]
+        return [(module, TABLE) for module in found if package.defines(module, TABLE)]
 
-def _imported(tree: ast.AST, package: str, code: str) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith(PACKAGE))
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                stem = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*stem, *filter(None, [base])])
-            if base.split(".")[0] == PACKAGE:
-                yield base
-                yield from (f"{base}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Dict):
-            for name, value in zip(node.keys, node.values, strict=True):
-                if isinstance(name, ast.Constant) and isinstance(value, ast.Constant):
-                    lazy = LAZY.fullmatch(str(value.value))
-                    if lazy and str(name.value) in code:
-                        yield lazy[1]
-
-
-def _file(root: Path, name: str) -> Path | None:
-    path = root.joinpath(*name.split("."))
-    for candidate in (path / "__init__.py", path.with_suffix(".py")):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-@cache
-def _meaning(source: str) -> str:
-    """Hash a module's syntax tree without docstrings: comments and layout do not count."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        first = body[0] if isinstance(body, list) and body else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            first.value.value = ""
-    return _sha(ast.dump(tree).encode())
+    found = package.reach([(PAGE, WHOLE)], lead)
+    found.statements.pop(PAGE, None)
+    return found
 
 
 def _data(run: Run) -> dict[str, str]:
@@ -128,11 +89,9 @@ def _data(run: Run) -> dict[str, str]:
     return {name: data.fingerprint(name) for name in names if data.available(name)}
 
 
-def _results(root: Path, docname: str, text: str, modules: dict[str, Path]) -> dict[str, str]:
+def _results(root: Path, docname: str, text: str, code: dict[str, str]) -> dict[str, str]:
     """Hash the recorded tables, figures and models of the chapter's stem, or named in its code."""
-    # a package's __init__ may list every name there is
-    paths = [path for path in modules.values() if path.name != "__init__.py"]
-    named = "\n".join([text, *(path.read_text("utf-8") for path in paths)])
+    named = "\n".join([text, *code.values()])
     stem = docname.rpartition("/")[2]
     hashes = {}
     for path in sorted((root / "results").rglob("*")):

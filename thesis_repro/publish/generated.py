@@ -24,6 +24,7 @@ def pieces(root: Path, executed: Sequence[Executed]) -> dict[str, str]:
         f"{FOLDER}/status.md": status(root, executed),
         **evidence(root, executed[0].run if executed else Run()),
         f"{FOLDER}/cite.md": cite(root),
+        f"{FOLDER}/experiments.md": experiments(),
         **downloads(),
     }
 
@@ -174,6 +175,24 @@ def cite(root: Path) -> str:
         cells = [f"`{row['table']}`", f"`{row['key']}`", row["run"], row["device"]]
         rows.append([*cells, str(row["seeds"]), row["date"], row["verdict"], where])
     return _table("tab-cite-index", "The recorded tables.", headings, rows)
+
+
+def experiments() -> str:
+    """Return the modules of all tables and of what they share, chapter by chapter."""
+    import pkgutil
+
+    from thesis_repro import experiments as package
+
+    parts = []
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if module.ispkg:
+            parts.append(f"## {module.name.rpartition('.')[2]}\n")
+        else:
+            title = module.name.removeprefix(f"{package.__name__}.").replace(".", "/")
+            parts.append(f"### {title}.py\n" if "/" in title else f"## {title}.py\n")
+        # tables are found by name, not imported from here: no entries in the index
+        parts.append(f"```{{eval-rst}}\n.. automodule:: {module.name}\n   :members:\n```\n")
+    return "\n".join(parts)
 
 
 def downloads() -> dict[str, str]:

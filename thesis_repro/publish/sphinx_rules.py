@@ -12,9 +12,31 @@ MARKUP = re.compile(r"(?<![*\\])\*(?=\w+[,)])|(?<!\\)\|(?=\S)|(?<=[^\s\\])\|")
 
 def setup(app: Any) -> dict[str, Any]:
     """Register with Sphinx."""
+    app.add_role("source", source)
     app.connect("builder-inited", _without_thebe, priority=1)
     app.connect("autodoc-process-docstring", _plain, priority=400)  # before napoleon, at 500
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def source(
+    role: str, raw: str, text: str, line: int, inliner: Any, *_: Any
+) -> tuple[list[Any], list[Any]]:
+    """Read ``{source}`words <module:name>```: a link to the page with the module's source code.
+
+    Pages of source code are made at the end of an HTML build, so nothing that Sphinx can refer to
+    is there yet; other builds get the words alone.
+    """
+    from docutils import nodes
+
+    env = inliner.document.settings.env
+    words, target = text.removesuffix(">").rsplit(" <", 1)
+    module, name = target.split(":")
+    literal = nodes.literal(raw, words)
+    if env.app.builder.format != "html":
+        return [literal], []
+    page = f"_modules/{module.replace('.', '/')}"
+    url = f"{env.app.builder.get_relative_uri(env.docname, page)}#{name}"
+    return [nodes.reference(raw, "", literal, refuri=url, internal=True)], []
 
 
 def _without_thebe(app: Any) -> None:

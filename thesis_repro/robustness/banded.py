@@ -6,7 +6,6 @@ factorisation costs n b**2 operations for n unknowns and half bandwidth b.
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,9 +15,7 @@ from scipy.sparse.linalg import LinearOperator
 from torch.nn import functional as F
 
 from thesis_repro.robustness import proof
-
-if TYPE_CHECKING:
-    from thesis_repro.robustness.convolution import Convolution
+from thesis_repro.robustness.convolution import Convolution
 
 Array = NDArray[np.float64]
 Couplings = dict[tuple[int, int], tuple[NDArray[np.int64], int]]
@@ -28,7 +25,7 @@ LARGEST_BAND = 2 * 10**8
 """Entries of the band that are held at once: 1.6 GB."""
 
 
-def _side(conv: "Convolution") -> tuple[bool, int, tuple[int, int], tuple[int, int]]:
+def _side(conv: Convolution) -> tuple[bool, int, tuple[int, int], tuple[int, int]]:
     """Whether the inputs are the smaller side; its channels, its size, its reach in pixels."""
     inputs, outputs = conv.dimensions
     taken = [(k - 1) * d for k, d in zip(conv.kernel, conv.dilation, strict=True)]
@@ -38,13 +35,13 @@ def _side(conv: "Convolution") -> tuple[bool, int, tuple[int, int], tuple[int, i
     return False, conv.weight.shape[0], conv.out_size, reach
 
 
-def bandwidth(conv: "Convolution") -> int:
+def bandwidth(conv: Convolution) -> int:
     """Half bandwidth of W^T W or W W^T, whichever is smaller."""
     _, channels, (_, width), reach = _side(conv)
     return (reach[0] * width + reach[1] + 1) * channels - 1
 
 
-def operations(conv: "Convolution") -> float:
+def operations(conv: Convolution) -> float:
     """Operations of suggestion and factorisation, infinite where the method does not fit."""
     n, b = min(conv.dimensions), bandwidth(conv)
     _, _, (_, width), reach = _side(conv)
@@ -54,7 +51,7 @@ def operations(conv: "Convolution") -> float:
     return float(n) * b * b + 100.0 * n * b + 500.0 * conv.weight.numel() * pixels
 
 
-def norm(conv: "Convolution") -> float:
+def norm(conv: Convolution) -> float:
     """At least the norm of a convolution whose largest weight is in [1/2, 1).
 
     Raises
@@ -87,7 +84,7 @@ def norm(conv: "Convolution") -> float:
     raise ArithmeticError("no bound could be proved")
 
 
-def _absolute(conv: "Convolution") -> float:
+def _absolute(conv: Convolution) -> float:
     """At least ||  |W|  ||**2: the product of the largest row sum and the largest column sum."""
     size = conv.weight.abs()
     rows = float(size.sum((1, 2, 3)).max())
@@ -95,7 +92,7 @@ def _absolute(conv: "Convolution") -> float:
     return proof.up(rows * columns, 2 * size.numel())
 
 
-def _axis(conv: "Convolution", axis: int, inputs: bool) -> Couplings:
+def _axis(conv: Convolution, axis: int, inputs: bool) -> Couplings:
     """For each pair of taps: the positions that it couples on this axis, and how far apart."""
     size, out = conv.size[axis], conv.out_size[axis]
     stride, padding = conv.stride[axis], conv.padding[axis]
@@ -121,7 +118,7 @@ def _axis(conv: "Convolution", axis: int, inputs: bool) -> Couplings:
     return found
 
 
-def gram(conv: "Convolution") -> Array:
+def gram(conv: Convolution) -> Array:
     """The lower band of W^T W or W W^T: entry (d, i) couples unknowns i and i + d."""
     inputs, channels, (_, width), _ = _side(conv)
     slices = conv.weight.numpy().transpose(2, 3, 0, 1)
@@ -144,7 +141,7 @@ def gram(conv: "Convolution") -> Array:
     return band
 
 
-def _suggest(conv: "Convolution") -> float:
+def _suggest(conv: Convolution) -> float:
     inputs = conv.dimensions[0]
     shape = (1, conv.weight.shape[1], *conv.size)
     rest = [

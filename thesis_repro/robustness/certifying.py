@@ -6,7 +6,7 @@ Defined in the chapter robustness/gloro. Radii are L2, in units of pixels in [0,
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,6 @@ from torch.nn import functional as F
 from thesis_repro.robustness import lipschitz, proof, rounding
 from thesis_repro.robustness.lipschitz import LayerBound
 from thesis_repro.robustness.rounding import Rounding
-
-if TYPE_CHECKING:
-    from thesis_repro.robustness.gloro import GloroNet
 
 REJECT = -1
 """The prediction where the bottom class wins."""
@@ -71,6 +68,35 @@ class Certificate:
     budget: Tensor
 
 
+class Certifiable(Protocol):
+    """What is certified: a body that ends in a linear layer, a radius, and a bound."""
+
+    @property
+    def body(self) -> nn.Sequential:
+        """From inputs to the logits."""
+
+    @property
+    def epsilon(self) -> float:
+        """Radius > 0."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, (channels, height, width)."""
+
+    @property
+    def training(self) -> bool:
+        """As of nn.Module, and so are `train`, `eval` and `parameters`."""
+
+    def bound(self) -> Bound:
+        """The proven bound of the weights as they are."""
+
+    def train(self, mode: bool = True) -> Any: ...
+
+    def eval(self) -> Any: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
 def pairwise_norms(weight: Tensor) -> Tensor:
     """(classes, features) to (classes, classes): ||w_i - w_j||, row by row, zero diagonal."""
     return torch.stack([(weight - row).norm(dim=1) for row in weight])
@@ -105,7 +131,7 @@ def bound(
 
 
 def certify(
-    net: "GloroNet",
+    net: Certifiable,
     x: Tensor,
     epsilon: float | None = None,
     batch_size: int = 1000,
@@ -115,7 +141,7 @@ def certify(
 
     Parameters
     ----------
-    net : GloroNet
+    net : Certifiable, a GloroNet for one
     x : (n, *input_shape), pixels in [0, 1]
     epsilon : radius > 0, the net's own by default
     batch_size : points per forward pass
@@ -142,7 +168,7 @@ def certify(
 
 
 def measure(
-    net: "GloroNet", x: Tensor, epsilon: float, batch_size: int = 1000
+    net: Certifiable, x: Tensor, epsilon: float, batch_size: int = 1000
 ) -> tuple[Tensor, Tensor]:
     """What certificates are made of, by one forward pass in the arithmetic that they are about.
 
@@ -268,7 +294,7 @@ def check_images(x: Tensor, input_shape: tuple[int, ...]) -> None:
 
 
 @contextmanager
-def _exact(net: nn.Module) -> Iterator[None]:
+def _exact(net: Certifiable) -> Iterator[None]:
     """The arithmetic that the rounding budget is about; all is restored after the block.
 
     Eval mode, no autocast, no TF32 or bfloat16 inside products, and on a GPU no cuDNN, which may

@@ -62,7 +62,7 @@ def _of(name: str, layer: nn.Module, shape: Shape) -> tuple[Factor, ...]:
             return (Factor(name, shape, "sum", inner=inner),)
         case nn.BatchNorm1d() | nn.BatchNorm2d():
             return (Factor(name, shape, "batch norm"),)
-    value, _ = rules.apply(name, layer, shape, "fast", 0.0)  # refuses what it does not know
+    value = rules.fixed(name, layer, shape)  # refuses what it does not know
     return (Factor(name, shape, "fixed", value),) if value != 1.0 else ()
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "REJECT",
     "Bound",
     "Certificate",
+    "EstimatedNet",
     "GloroNet",
     "bottom_logit",
     "bound",
@@ -38,11 +39,11 @@ __all__ = [
 ]
 
 
-class GloroNet(nn.Module):
+class EstimatedNet(nn.Module):
     """A body with a bottom logit: y_bottom = max over i != j of y_i + epsilon K_ij, j the arg-max.
 
-    While training, K comes from power iteration with persistent vectors. In eval mode it comes
-    from the proven bound; `predict` and `certify` take the rounding budget off as well.
+    K comes from power iteration with persistent vectors, in training and in eval mode alike: this
+    is what is trained. It proves nothing; :class:`GloroNet` does, and has the same weights.
 
     Parameters
     ----------
@@ -78,7 +79,6 @@ class GloroNet(nn.Module):
         self.epsilon = float(epsilon)
         self.input_shape = tuple(input_shape)
         self.power_steps = power_steps
-        self._cached: tuple[str, Bound] | None = None
         self._factors = estimates.factors(body[:-1], self.input_shape)
         generator = torch.Generator().manual_seed(0)
         for part in estimates.iterated(self._factors):
@@ -105,11 +105,46 @@ class GloroNet(nn.Module):
             return estimates.product(self.body, self._factors, sigma)
 
     def k_ij(self) -> Tensor:
+        """(classes, classes) margin constants, estimated with gradients."""
+        with torch.autocast(self.head.weight.device.type, enabled=False):
+            return self.k_sub() * pairwise_norms(rows(self.head))
+
+    def bottom(self, logits: Tensor, epsilon: float) -> Tensor:
+        """The bottom logit: (batch, classes) to (batch,)."""
+        return bottom_logit(logits, self.k_ij(), epsilon)
+
+    def forward(self, x: Tensor, epsilon: float | None = None) -> Tensor:
+        """Logits and the bottom logit: (batch, *input_shape) to (batch, classes + 1)."""
+        logits = self.body(x).float()
+        bottom = self.bottom(logits, self.epsilon if epsilon is None else epsilon)
+        return torch.cat([logits, bottom[:, None]], 1)
+
+
+class GloroNet(EstimatedNet):
+    """A net with a bottom logit that proves what it rejects and certifies.
+
+    While training, K is estimated as in :class:`EstimatedNet`. In eval mode it comes from the
+    proven bound; `predict` and `certify` take the rounding budget off as well.
+
+    Parameters
+    ----------
+    body, epsilon, input_shape, power_steps : as for EstimatedNet
+
+    Raises
+    ------
+    ValueError
+        As for EstimatedNet.
+
+    References
+    ----------
+    Leino, Wang and Fredrikson 2021, section 3.
+    """
+
+    _cached: tuple[str, Bound] | None = None
+
+    def k_ij(self) -> Tensor:
         """(classes, classes) margin constants: estimated with gradients in training, else sound."""
-        if self.training:
-            with torch.autocast(self.head.weight.device.type, enabled=False):
-                return self.k_sub() * pairwise_norms(rows(self.head))
-        return self.bound().k_ij.to(self.head.weight)
+        return super().k_ij() if self.training else self.bound().k_ij.to(self.head.weight)
 
     def bound(self) -> Bound:
         """The upper bound that certificates use; computed once for given weights."""
@@ -117,12 +152,6 @@ class GloroNet(nn.Module):
         if self._cached is None or self._cached[0] != digest:
             self._cached = (digest, bound(self.body, self.input_shape))
         return self._cached[1]
-
-    def forward(self, x: Tensor, epsilon: float | None = None) -> Tensor:
-        """Logits and the bottom logit: (batch, *input_shape) to (batch, classes + 1)."""
-        logits = self.body(x).float()
-        bottom = bottom_logit(logits, self.k_ij(), self.epsilon if epsilon is None else epsilon)
-        return torch.cat([logits, bottom[:, None]], 1)
 
     def predict(self, x: Tensor, batch_size: int = 1000) -> Tensor:
         """(n, *input_shape) to (n,) int64: the certified class, or REJECT."""
@@ -185,7 +214,7 @@ def emma(schedule: Schedule) -> Loss:
     """
 
     def loss(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
-        assert isinstance(model, GloroNet)
+        assert isinstance(model, EstimatedNet)
         epsilon = schedule(progress)
         logits, k = model.body(x).float(), model.k_ij()[y]
         with torch.no_grad():

@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.robustness import convolution, rules
+from thesis_repro.robustness import operators, rules
 from thesis_repro.robustness.walk import (
     Shape,
     UnknownLayer,
@@ -141,8 +141,8 @@ def layer_bound(
     seconds: float = 0.5,
 ) -> LayerBound:
     """As :func:`upper_bound`, with the method said."""
-    if method not in convolution.METHODS:
-        choices = ", ".join(convolution.METHODS)
+    if method not in operators.METHODS:
+        choices = ", ".join(operators.METHODS)
         raise ValueError(f"unknown method {method!r}; choose one of {choices}")
     value, how = rules.apply(name, layer, input_shape, method, seconds)
     return LayerBound(name, type(layer).__name__, value, how)

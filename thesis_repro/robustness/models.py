@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,25 +10,40 @@ from typing import Any
 from safetensors.torch import load as unpack
 from safetensors.torch import save as pack
 
-from thesis_repro.lab import sealed
+from thesis_repro.lab import places, sealed
 from thesis_repro.lab.store import write_atomic
 from thesis_repro.robustness import recipes
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.recipes import Recipe
 
-ROOT_VARIABLE = "THESIS_REPRO_RESULTS"
 LARGEST = 10_000_000
 
 
 def root() -> Path:
     """The folder of committed models."""
-    results = Path(__file__).resolve().parents[2] / "results"
-    return Path(os.environ.get(ROOT_VARIABLE, results)) / "models"
+    return places.results_root() / "models"
 
 
 def names() -> tuple[str, ...]:
-    """Names of the committed models."""
+    """Names of the committed models.
+
+    Raises
+    ------
+    ValueError
+        Outside a checkout, where none are, unless some were saved here or THESIS_REPRO_RESULTS
+        names another folder.
+    """
+    if not (root().is_dir() or places.named(places.RESULTS) or places.checkout()):
+        raise ValueError(
+            f"no committed models in {root()}: they are in a checkout of the project, not in the "
+            f"installed package; name its folder results/ in {places.RESULTS}"
+        )
     return tuple(sorted(path.stem for path in root().glob("*.json")))
+
+
+def committed(name: str) -> bool:
+    """Say whether there is a committed model of this name; False outside a checkout."""
+    return (root() / f"{name}.json").is_file()
 
 
 def save(name: str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> Path:

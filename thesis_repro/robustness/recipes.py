@@ -1,22 +1,24 @@
 """Named ways to train a net, as data: what a cell's configuration holds.
 
-Every robust training of the book goes through :func:`train`, so a recipe says all there is to
-say about how a net came to be.
+Every robust training of the book goes through :func:`fit`, so a recipe says all there is to say
+about how a net came to be. A training cell trains a net that estimates its constants and proves
+nothing: what a proof does is no part of its key.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from thesis_repro import data, nets, training
 from thesis_repro.data import Dataset
-from thesis_repro.lab.engine import Cell, Result, compute, current_workdir
+from thesis_repro.lab.cells import Cell, Result, compute, current_workdir
 from thesis_repro.robustness import attacks, gloro
-from thesis_repro.robustness.gloro import GloroNet
-from thesis_repro.robustness.relaxed import Guarantee, RelaxedNet
+from thesis_repro.robustness.gloro import EstimatedNet, GloroNet
+from thesis_repro.robustness.relaxed import EstimatedRelaxedNet, Guarantee, RelaxedNet
 from thesis_repro.training import Loss, Schedule, TrainConfig
 
 METHODS = ("gloro", "standard", "adversarial")
@@ -96,7 +98,11 @@ class Recipe:
             )
 
 
-def build(recipe: Recipe, in_shape: tuple[int, int, int], classes: int) -> GloroNet:
+Shape = tuple[int, int, int]
+N = TypeVar("N", bound=EstimatedNet)
+
+
+def build(recipe: Recipe, in_shape: Shape, classes: int) -> GloroNet:
     """The net of a recipe before training, on the recipe's device.
 
     Raises
@@ -104,6 +110,16 @@ def build(recipe: Recipe, in_shape: tuple[int, int, int], classes: int) -> Gloro
     ValueError
         On an unknown net or activation, or a GPU asked for where there is none.
     """
+    return _build(recipe, in_shape, classes, GloroNet, RelaxedNet)
+
+
+def _build(
+    recipe: Recipe,
+    in_shape: Shape,
+    classes: int,
+    plain: Callable[[nn.Sequential, float, Shape, int], N],
+    relaxed: Callable[[nn.Sequential, float, Shape, Guarantee, int], N],
+) -> N:
     if recipe.device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"the recipe asks for {recipe.device}, but torch finds no GPU")
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -112,16 +128,14 @@ def build(recipe: Recipe, in_shape: tuple[int, int, int], classes: int) -> Gloro
     )
     about = (body, recipe.epsilon, in_shape)
     if recipe.guarantee is None:
-        return GloroNet(*about, recipe.power_steps).to(recipe.device)
-    return RelaxedNet(*about, recipe.guarantee, recipe.power_steps).to(recipe.device)
+        return plain(*about, recipe.power_steps).to(recipe.device)
+    return relaxed(*about, recipe.guarantee, recipe.power_steps).to(recipe.device)
 
 
 def train(
     recipe: Recipe,
     dataset: Dataset,
     *,
-    augment: training.Augment | None = None,
-    checkpoint: Path | None = None,
     on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
 ) -> tuple[GloroNet, list[dict[str, float]]]:
     """Train by recipe on dataset.train; returns the net in eval mode and the history.
@@ -129,11 +143,28 @@ def train(
     A standard or adversarially trained body comes back inside a GloroNet too, so that it can be
     certified (with little success) like any other.
     """
-    _, *rest = dataset.train.x.shape
-    net = build(recipe, (rest[0], rest[1], rest[2]), len(dataset.classes))
+    net = build(recipe, _shape(dataset), len(dataset.classes))
+    return net, fit(net, recipe, dataset, on_epoch=on_epoch)
+
+
+def _shape(dataset: Dataset) -> Shape:
+    _, channels, height, width = dataset.train.x.shape
+    return channels, height, width
+
+
+def fit(
+    net: EstimatedNet,
+    recipe: Recipe,
+    dataset: Dataset,
+    *,
+    augment: training.Augment | None = None,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
+) -> list[dict[str, float]]:
+    """Train a net of this recipe in place, on dataset.train; returns the history."""
     if recipe.noise:
         augment = training.with_noise(augment, recipe.noise)
-    history = training.fit(
+    return training.fit(
         net,
         _loss(recipe),
         dataset.train,
@@ -154,7 +185,6 @@ def train(
         checkpoint=checkpoint,
         on_epoch=on_epoch,
     )
-    return net, history
 
 
 def _rate(recipe: Recipe) -> Schedule:
@@ -187,7 +217,7 @@ def _loss(recipe: Recipe) -> Loss:
 
 def _on_body(loss: Loss) -> Loss:
     def wrapped(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
-        assert isinstance(model, GloroNet)
+        assert isinstance(model, EstimatedNet)
         return loss(model.body, x, y, progress)
 
     return wrapped
@@ -209,9 +239,13 @@ class Training:
 
 def train_cell(config: Training) -> Result:
     """Cell: train by recipe; arrays are the weights, values the history."""
-    net, history = train(
-        config.recipe,
-        data.load(config.dataset),
+    recipe, dataset = config.recipe, data.load(config.dataset)
+    about = (recipe, _shape(dataset), len(dataset.classes))
+    net: EstimatedNet = _build(*about, EstimatedNet, EstimatedRelaxedNet)
+    history = fit(
+        net,
+        recipe,
+        dataset,
         augment=training.AUGMENTATIONS[config.augment],
         checkpoint=current_workdir() / "checkpoint.safetensors",
     )
@@ -224,7 +258,6 @@ def trained(config: Training) -> tuple[GloroNet, list[dict[str, float]]]:
     cell = Cell(train_cell, config, ((config.dataset, data.fingerprint(config.dataset)),))
     result = compute(cell)
     found = data.load(config.dataset)
-    _, *rest = found.train.x.shape
-    net = build(config.recipe, (rest[0], rest[1], rest[2]), len(found.classes))
+    net = build(config.recipe, _shape(found), len(found.classes))
     net.load_state_dict({k: torch.from_numpy(v) for k, v in result.arrays.items()})
     return net.eval(), result.values["history"]

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro.robustness.certifying import REJECT, Bound, lead, measure
-from thesis_repro.robustness.gloro import GloroNet
+from thesis_repro.robustness.gloro import EstimatedNet, GloroNet
 from thesis_repro.robustness.guarantees import Guarantee, top, up_to, within
 
 __all__ = [
+    "EstimatedRelaxedNet",
     "Guarantee",
     "RelaxedNet",
     "SetCertificate",
@@ -97,18 +98,20 @@ class SetCertificate:
         return mask.scatter(1, self.order, chosen)
 
 
-class RelaxedNet(GloroNet):
-    """A GloRo net whose bottom logit wins only where no set of the guarantee can be shown.
+class EstimatedRelaxedNet(EstimatedNet):
+    """A net whose bottom logit wins only where no set of the guarantee seems to be there.
+
+    K is estimated, as in EstimatedNet: this is what is trained.
 
     Parameters
     ----------
-    body, epsilon, input_shape, power_steps : as for GloroNet
+    body, epsilon, input_shape, power_steps : as for EstimatedNet
     guarantee : from `top`, `up_to` or `within`
 
     Raises
     ------
     ValueError
-        As for GloroNet; if the guarantee does not fit the classes, or leaves a class out of all
+        As for EstimatedNet; if the guarantee does not fit the classes, or leaves a class out of all
         affinity sets: training would have to reject all of its points.
 
     References
@@ -131,12 +134,27 @@ class RelaxedNet(GloroNet):
             raise ValueError(f"classes {sorted(alone)} are in no affinity set; give each one alone")
         self.guarantee = guarantee
 
-    def forward(self, x: Tensor, epsilon: float | None = None) -> Tensor:
-        """Logits and the bottom logit: (batch, *input_shape) to (batch, classes + 1)."""
-        logits = self.body(x).float()
-        radius = self.epsilon if epsilon is None else epsilon
-        bottom = bottom_logit(logits, self.k_ij(), radius, self.guarantee)
-        return torch.cat([logits, bottom[:, None]], 1)
+    def bottom(self, logits: Tensor, epsilon: float) -> Tensor:
+        """The bottom logit of the guarantee: (batch, classes) to (batch,)."""
+        return bottom_logit(logits, self.k_ij(), epsilon, self.guarantee)
+
+
+class RelaxedNet(EstimatedRelaxedNet, GloroNet):
+    """A GloRo net whose bottom logit wins only where no set of the guarantee can be shown.
+
+    Parameters
+    ----------
+    body, epsilon, input_shape, guarantee, power_steps : as for EstimatedRelaxedNet
+
+    Raises
+    ------
+    ValueError
+        As for EstimatedRelaxedNet.
+
+    References
+    ----------
+    Leino and Fredrikson 2021.
+    """
 
     def predict(self, x: Tensor, batch_size: int = 1000) -> Tensor:
         """(n, *input_shape) to (n,) int64: the top label where a set is guaranteed, or REJECT."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale
-from thesis_repro.robustness import convolution, proof
+from thesis_repro.robustness import operators, proof
 from thesis_repro.robustness.convolution import Convolution
 from thesis_repro.robustness.walk import Shape, UnknownLayer, convolutions, layers, plain
 
@@ -29,8 +29,25 @@ def apply(name: str, layer: nn.Module, shape: Shape, method: str, seconds: float
     UnknownLayer, ValueError
         As `lipschitz.upper_bound`.
     """
+    return _apply(RULES, name, layer, shape, method, seconds)
+
+
+def fixed(name: str, layer: nn.Module, shape: Shape) -> float:
+    """The bound of a layer without weights to train.
+
+    Raises
+    ------
+    UnknownLayer, ValueError
+        As `lipschitz.upper_bound`; for a layer with weights too.
+    """
+    return _apply(FIXED, name, layer, shape, "fast", 0.0)[0]
+
+
+def _apply(
+    rules: "Rules", name: str, layer: nn.Module, shape: Shape, method: str, seconds: float
+) -> "Rule":
     kind = type(layer).__name__
-    rule = RULES.get(type(layer))
+    rule = rules.get(type(layer))
     if rule is None:
         raise UnknownLayer(
             f"layer {name!r} ({kind}): no Lipschitz constant is known for this layer"
@@ -59,7 +76,7 @@ def _linear(layer: nn.Linear, shape: Shape, method: str, seconds: float) -> Rule
 
 def _conv2d(layer: nn.Conv2d, shape: Shape, method: str, seconds: float) -> Rule:
     groups = convolutions(layer, shape)
-    found = [convolution.norm(group, method, seconds / len(groups)) for group in groups]
+    found = [operators.norm(group, method, seconds / len(groups)) for group in groups]
     return max(found)
 
 
@@ -150,7 +167,7 @@ def _residual(layer: Residual, shape: Shape, method: str, seconds: float) -> Rul
         value, how = proof.matrix_norm(kernel), "dense"
         largest = float(kernel.abs().max())
     else:
-        value, how = convolution.norm(kernel, method, seconds)
+        value, how = operators.norm(kernel, method, seconds)
         largest = float(kernel.weight.abs().max())
     # each diagonal entry of I + W was rounded once
     return proof.up(value + proof.UNIT * largest), f"merged kernel, {how}"
@@ -179,7 +196,7 @@ def merged(branch: nn.Sequential, shape: Shape) -> Tensor | Convolution | None:
 
 def _linear_residual(layer: LinearResidual, shape: Shape, method: str, seconds: float) -> Rule:
     conv, sizes = linear_residual(layer, shape)
-    value, how = convolution.norm(conv, method, seconds)
+    value, how = operators.norm(conv, method, seconds)
     # I + s g W was rounded three times; the norm is at most the sum over the taps of Frobenius's
     lost = proof.gamma(3) * float(sizes.weight.flatten(2).norm(dim=(0, 1)).sum())
     return proof.up(value + lost, sizes.weight.numel()), f"merged kernel, {how}"
@@ -212,15 +229,22 @@ def _sequence(layer: nn.Sequential, shape: Shape, method: str, seconds: float) -
     return value, "product"
 
 
-RULES: dict[type[nn.Module], Callable[[Any, Shape, str, float], Rule]] = {
+Rules = dict[type[nn.Module], Callable[[Any, Shape, str, float], Rule]]
+
+FIXED: Rules = {
     **dict.fromkeys(SELECTING, _one),
-    nn.Linear: _linear,
-    nn.Conv2d: _conv2d,
     nn.MaxPool2d: _max_pool,
     nn.AvgPool2d: _avg_pool,
+    Scale: _scale,
+}
+"""Layers without weights to train: their bound stays as it is."""
+
+RULES: Rules = {
+    **FIXED,
+    nn.Linear: _linear,
+    nn.Conv2d: _conv2d,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
-    Scale: _scale,
     Residual: _residual,
     LinearResidual: _linear_residual,
     nn.Sequential: _sequence,

@@ -18,15 +18,12 @@ Riesz's lemma give (`supremum`). A grid of the torus is never above it and needs
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from thesis_repro.robustness import proof
-
-if TYPE_CHECKING:
-    from thesis_repro.robustness.convolution import Convolution
+from thesis_repro.robustness.convolution import Convolution
 
 TWISTS = ((0, 0), (0, 1), (1, 0), (1, 1))
 """Angles theta per axis, in half turns; kernels are real, so half of each grid is enough."""
@@ -35,7 +32,7 @@ CHUNK = 2**22
 """Entries of a stack of matrices that is worked on at once."""
 
 
-def norm(conv: "Convolution") -> float:
+def norm(conv: Convolution) -> float:
     """At least the operator norm of a convolution whose largest weight is in [1/2, 1).
 
     Proved is the torus whose largest block seems least; which it is decides how tight the bound
@@ -52,7 +49,7 @@ def norm(conv: "Convolution") -> float:
     return stack.prove(suggestion)
 
 
-def supremum(conv: "Convolution", points: int = 64) -> float:
+def supremum(conv: Convolution, points: int = 64) -> float:
     """At least the norm of the convolution on the infinite grid, for every size of image.
 
     By M. Riesz's lemma a trigonometric polynomial T >= 0 of degree d with its maximum M at x is at
@@ -76,7 +73,7 @@ def supremum(conv: "Convolution", points: int = 64) -> float:
     return proof.up(value / (loss[0] * loss[1]))
 
 
-def polyphase(conv: "Convolution") -> tuple[Tensor, tuple[int, int]]:
+def polyphase(conv: Convolution) -> tuple[Tensor, tuple[int, int]]:
     """The kernel with the stride moved into the channels, and its reach per axis.
 
     Returns
@@ -94,7 +91,7 @@ def polyphase(conv: "Convolution") -> tuple[Tensor, tuple[int, int]]:
     return phases, (reach[0], reach[1])
 
 
-def torus(conv: "Convolution", reach: tuple[int, int]) -> tuple[int, int]:
+def torus(conv: Convolution, reach: tuple[int, int]) -> tuple[int, int]:
     """The smallest torus on which no kept output reads an input around it.
 
     In steps of the stride, inputs sit at p // s ... (H - 1 + p) // s, and output o reads o ...

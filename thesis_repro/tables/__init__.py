@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from thesis_repro.lab.engine import Cell
+    from thesis_repro.lab.cells import Cell
     from thesis_repro.lab.profiles import Profile
     from thesis_repro.tables.spec import Frame
 

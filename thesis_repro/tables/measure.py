@@ -2,19 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
 
-from thesis_repro.lab import engine, provenance
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab import engine, places, provenance
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.lab.store import Store
 from thesis_repro.tables import statistics
 from thesis_repro.tables.spec import Frame, Row, Table, TableSpec
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def measure(
@@ -155,23 +152,28 @@ def describe(
     results: Sequence[Result],
 ) -> dict[str, Any]:
     """The provenance of a frame, as recorded beside it."""
-    cells = [(row, cell) for row, cell in plan if cell is not None]
+    computed = [(row, cell) for row, cell in plan if cell is not None]
     # rows may share a cell: it ran once
-    seconds = {cell.key: r.seconds for (_, cell), r in zip(cells, results, strict=True)}
+    seconds = {cell.key: r.seconds for (_, cell), r in zip(computed, results, strict=True)}
     return {
         "table": table.spec.name,
         "run": profile.run,
         "profile": profile.name,
         "spec_version": table.spec.version,
         "seeds": list(profile.seeds),
-        "data": dict(sorted({pair for _, cell in cells for pair in cell.data})),
+        "data": dict(sorted({pair for _, cell in computed for pair in cell.data})),
         "cells": [
-            {"row": list(row), "config": engine.describe(cell.config), "key": cell.key}
-            for row, cell in cells
+            {
+                "row": list(row),
+                "function": cell.name,
+                "config": cell.identity()["config"],
+                "key": cell.key,
+            }
+            for row, cell in computed
         ],
-        "shortened": _shortened(cells, results),
+        "shortened": _shortened(computed, results),
         "wall_seconds": round(math.fsum(seconds.values()), 1),
-        **provenance.collect(profile.device, REPOSITORY),
+        **provenance.collect(profile.device, places.checkout()),
     }
 
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from thesis_repro.tables import get, names, records, render
+from thesis_repro.tables import records, render
+from thesis_repro.tables.find import get, names
 from thesis_repro.tables.spec import Frame
 from thesis_repro.tables.verdict import judge_all
 

@@ -4,23 +4,20 @@ import csv
 import hashlib
 import io
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from thesis_repro.lab import sealed
+from thesis_repro.lab import places, sealed
 from thesis_repro.lab.sealed import Altered
 from thesis_repro.lab.store import sweep, write_atomic
-from thesis_repro.tables.measure import REPOSITORY
 from thesis_repro.tables.spec import Frame, TableSpec
 
 RUNS = ("paper-cuda", "paper-cpu", "quick")
 """Names of recorded runs, the fullest first."""
 
-ROOT_VARIABLE = "THESIS_REPRO_RESULTS"
 PAIRS = {"models": ".safetensors", "figures": ".png"}
 """Folders of files with a sealed card NAME.json that holds the file's sha256."""
 
@@ -32,8 +29,8 @@ class NotRecorded(ValueError):
 
 
 def root() -> Path:
-    """$THESIS_REPRO_RESULTS, or the folder results/ of the checkout."""
-    return Path(os.environ.get(ROOT_VARIABLE, REPOSITORY / "results"))
+    """The folder of everything recorded (:func:`lab.places.results_root`)."""
+    return places.results_root()
 
 
 def to_csv(frame: Frame) -> bytes:

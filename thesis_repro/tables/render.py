@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_repro.tables import records
+from thesis_repro.tables import find, records, where
 from thesis_repro.tables.spec import NOT_PUBLISHED, NOT_RUN, Column, Frame, TableSpec
 from thesis_repro.tables.verdict import Judged
 
@@ -204,14 +204,34 @@ def myst(grid_: Grid, name: str, caption_: str, numeric_from: int, numeric_to: i
 
 
 def cite_block(frame: Frame, downloads: bool) -> str:
-    """The fold-out below a table: key, BibTeX, and files of a recorded run."""
-    lines = [":::{dropdown} Cite this table", f"Key: `{records.key(frame)}`", ""]
+    """Below a table: the code that made it; folded, key, BibTeX, and files of a recorded run."""
+    lines = [f"Code: {code(frame)}", "", ":::{dropdown} Cite this table"]
+    lines += [f"Key: `{records.key(frame)}`", ""]
     lines += ["```bibtex", to_bibtex(frame), "```"]
     if downloads:
         base = f"/book/_tables/{frame.spec.name}-{frame.run}"
         links = [f"{{download}}`{kind.upper()} <{base}.{kind}>`" for kind in ("csv", "json", "tex")]
         lines += ["", "Download: " + ", ".join(links)]
     return "\n".join([*lines, ":::", ""])
+
+
+def code(frame: Frame) -> str:
+    """Links to the source of the cells that made a frame, as the provenance names them.
+
+    A run that was recorded before it named them, or whose code has moved since, has those of the
+    table as it stands.
+    """
+    here = {f"{f.__module__}.{f.__qualname__}" for f in where.cells(find.get(frame.spec.name))}
+    named = {cell["function"] for cell in frame.provenance["cells"] if "function" in cell}
+    links: dict[str, list[str]] = {}
+    for name in sorted(named & here or here):
+        module, _, function = name.rpartition(".")
+        links.setdefault(module, []).append(f"{{source}}`{function} <{module}:{function}>`")
+    files = [
+        f"`{module.removeprefix('thesis_repro.').replace('.', '/')}.py`, {', '.join(cells)}"
+        for module, cells in links.items()
+    ]
+    return "; ".join(files) or f"`{find.module_of(frame.spec.name)}`"
 
 
 def to_bibtex(frame: Frame) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 
 Row = tuple[str, ...]

@@ -100,8 +100,9 @@ def fit(
     Raises
     ------
     ValueError
-        If the data does not fit, the checkpoint is damaged or belongs to another training, the
-        loss becomes NaN or infinite, or the GPU's memory does not suffice.
+        If the data does not fit (its types, its pixels, its labels), the checkpoint is damaged or
+        belongs to another training, the loss becomes NaN or infinite, or the GPU's memory does
+        not suffice.
     """
     _check(data)
     memory.keep_freed()
@@ -118,7 +119,7 @@ def fit(
     eager = steps.eager(model, loss, optimizer, config)
     replay: steps.Step | None = None
     saved = time.monotonic()
-    with nets.fused(config.fused), steps.tf32(device), _memory(device, config):
+    with nets.fused(config.fused), steps.tf32(device), _one_line(device, config):
         for epoch in range(len(history), config.epochs):
             began = time.perf_counter()
             total = torch.zeros((), device=device)
@@ -160,10 +161,16 @@ def fit(
 
 
 @contextmanager
-def _memory(device: torch.device, config: TrainConfig) -> Iterator[None]:
-    """Say in one line what to do where a GPU runs out of memory."""
+def _one_line(device: torch.device, config: TrainConfig) -> Iterator[None]:
+    """Say in one line what to do where memory runs out, or a label has no output."""
     try:
         yield
+    except IndexError as error:
+        if "out of bounds" not in str(error):
+            raise
+        raise ValueError(
+            f"labels need to lie in [0, classes) of the net's outputs: {error}"
+        ) from error
     except torch.OutOfMemoryError as error:
         raise ValueError(
             f"the memory of {device} does not suffice for a training in batches of "
@@ -172,6 +179,15 @@ def _memory(device: torch.device, config: TrainConfig) -> Iterator[None]:
 
 
 def _check(data: Split) -> None:
+    if not isinstance(data.x, Tensor) or not isinstance(data.y, Tensor):
+        raise ValueError(
+            f"training data needs tensors, got x of {type(data.x).__name__} and y of "
+            f"{type(data.y).__name__}: torch.from_numpy makes one"
+        )
+    if data.y.dtype != torch.int64 or not data.x.is_floating_point():
+        raise ValueError(
+            f"training data needs floating x and int64 y, got {data.x.dtype} and {data.y.dtype}"
+        )
     if data.x.ndim != 4 or len(data.x) != len(data.y) or not len(data.y):
         raise ValueError(
             f"training data needs x (n, c, h, w) and y (n,) with n >= 1, got x "
@@ -180,6 +196,8 @@ def _check(data: Split) -> None:
     low, high = data.x.min().item(), data.x.max().item()
     if not (low >= 0 and high <= 1):
         raise ValueError(f"pixels need to lie in [0, 1], got values from {low:.3g} to {high:.3g}")
+    if data.y.min() < 0:
+        raise ValueError(f"labels need to be >= 0, got {int(data.y.min())}")
 
 
 def _epoch_generator(seed: int, epoch: int, device: torch.device | str) -> torch.Generator:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from thesis_repro import data
-from thesis_repro.experiments.experts import nets as experts_nets
+from thesis_repro.experiments import nets as experts_nets
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from thesis_repro import data
 from thesis_repro.experiments.experts import compression as experts
 from thesis_repro.experiments.experts.compression import TABLE, WHOLE
 from thesis_repro.lab import profiles
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.tables.measure import tabulate
 from thesis_repro.tables.spec import Frame
 

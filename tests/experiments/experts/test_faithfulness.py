@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from thesis_repro import data
+from thesis_repro.experiments import nets as experts_nets
 from thesis_repro.experiments.experts import faithfulness as looks
-from thesis_repro.experiments.experts import nets as experts_nets
 from thesis_repro.experiments.experts.faithfulness import TABLE
 from thesis_repro.explanations import faithfulness
 from thesis_repro.lab import profiles
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.tables.measure import tabulate
 from thesis_repro.tables.spec import Frame
 
@@ -33,7 +33,7 @@ def test_regions_and_shares_by_hand() -> None:
 def shares(plain: float, certified: float) -> Frame:
     """A measured table in which each explanation has these shares on the object."""
     gathered = {}
-    for title, share in zip(experts_nets.QUICK, (plain, certified), strict=True):
+    for title, share in zip(experts_nets.QUICK_PAIR, (plain, certified), strict=True):
         for method in faithfulness.METHODS:
             each = share + np.array([-1.0, 0.0, 1.0] * 10)
             arrays = {f"each_{name}": each for name in looks.MEASURES}
@@ -58,7 +58,7 @@ def test_best_of_each_net() -> None:
     at = (found.data["method"] == "saliency").idxmax()
     found.data.loc[at, ["deletion", "insertion"]] = (0.0, 99.0)
     rows = looks.best(found)
-    assert rows.iloc[0].tolist() == ["MNIST-5k", experts_nets.QUICK[0], "saliency", "saliency"]
+    assert rows.iloc[0].tolist() == ["MNIST-5k", experts_nets.QUICK_PAIR[0], "saliency", "saliency"]
     assert len(rows) == 2
 
 

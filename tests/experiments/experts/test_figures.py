@@ -7,7 +7,7 @@ matplotlib.use("Agg")
 import numpy as np
 
 from thesis_repro.experiments.experts import figures
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 
 
 def test_compression_curves() -> None:

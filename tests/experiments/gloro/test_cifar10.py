@@ -7,7 +7,7 @@ import pytest
 from thesis_repro.experiments import commit_models
 from thesis_repro.experiments.gloro import cifar10, frontier
 from thesis_repro.experiments.gloro import vra as gloro
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import profile
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from thesis_repro import nets, tables
 from thesis_repro.experiments.gloro import cifar10, frontier
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import profile
 from thesis_repro.tables.measure import measure
 

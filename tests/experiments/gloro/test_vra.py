@@ -7,7 +7,7 @@ import pytest
 from thesis_repro import data, tables
 from thesis_repro.experiments import nets as gloro_recipes
 from thesis_repro.experiments.gloro import vra as gloro
-from thesis_repro.lab.engine import Result, compute
+from thesis_repro.lab.cells import Result, compute
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.store import Store
 from thesis_repro.robustness import recipes

@@ -9,7 +9,7 @@ from thesis_repro.experiments.influence import axioms as tables
 from thesis_repro.explanations import axioms
 from thesis_repro.explanations.axioms import Case
 from thesis_repro.lab import profiles
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from thesis_repro.experiments.leakage.models import (
     STANDARD,
     TRAININGS,
 )
-from thesis_repro.lab.engine import Cell, CellError, compute
+from thesis_repro.lab.cells import Cell, CellError, compute
 
 SHORT = replace(DIGITS, images=100, epochs=1, steps=3)
 

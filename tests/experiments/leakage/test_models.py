@@ -7,9 +7,9 @@ import torch
 from thesis_repro import data
 from thesis_repro.experiments.leakage import models
 from thesis_repro.experiments.leakage.hypothesis import ENOUGH, STRONG
-from thesis_repro.lab import engine
-from thesis_repro.lab.engine import Cell, CellError, compute
+from thesis_repro.lab.cells import Cell, CellError, compute
 from thesis_repro.lab.profiles import profile
+from thesis_repro.lab.store import Store
 from thesis_repro.weaknesses import leakage
 
 SHORT = replace(models.DIGITS, images=100, epochs=1, steps=3)
@@ -25,7 +25,7 @@ def model(wanted):
 
 def test_a_model_is_deterministic_and_gives_every_adversary_its_features():
     first = model(config()).arrays
-    engine.Store().drop(Cell(models.model, config()).key)
+    Store().drop(Cell(models.model, config()).key)
     second = model(config()).arrays
     assert set(first) == {*STRONG.values(), "images"}
     for name, values in first.items():
@@ -86,7 +86,7 @@ def test_a_diverging_reconstruction_names_the_cell(monkeypatch):
         return body
 
     monkeypatch.setattr(models, "build", broken)
-    monkeypatch.setattr(models, "train", lambda body, *_: body.requires_grad_(False))
+    monkeypatch.setattr(models, "train", lambda body, *_: body.eval().requires_grad_(False))
     with pytest.raises(CellError, match=r"model\(.*class 0 diverged at step 0"):
         model(config())
 

@@ -4,7 +4,7 @@ import pytest
 from thesis_repro.experiments.leakage import property as game
 from thesis_repro.experiments.leakage.hypothesis import ADVERSARIES, STRONG, WEAK
 from thesis_repro.experiments.leakage.models import GLORO
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import profile
 
 

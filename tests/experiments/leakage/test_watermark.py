@@ -2,7 +2,7 @@ import pytest
 
 from thesis_repro.experiments.leakage.models import CLEAN, GLORO, INVISIBLE, MARKED, STANDARD
 from thesis_repro.experiments.leakage.watermark import TABLE, arms, assemble
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import profile
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from thesis_repro import data, tables
 from thesis_repro.experiments.membership import contests
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import profile
 from thesis_repro.weaknesses.membership.contest import Contest
 from thesis_repro.weaknesses.membership.guesses import ATTACKS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thesis_repro.experiments.membership import contests
-from thesis_repro.lab.engine import CellError, compute
+from thesis_repro.lab.cells import CellError, compute
 from thesis_repro.lab.profiles import profile
 from thesis_repro.weaknesses.membership import victims
 from thesis_repro.weaknesses.membership.guesses import ATTACKS

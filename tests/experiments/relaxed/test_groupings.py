@@ -5,7 +5,7 @@ import pytest
 
 from thesis_repro import tables
 from thesis_repro.experiments.relaxed import groupings
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 
 
 def test_the_quick_table_has_the_most_frequent_sets_of_each_objective(short):

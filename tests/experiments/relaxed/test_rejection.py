@@ -11,7 +11,7 @@ from thesis_repro.experiments.relaxed import groupings
 from thesis_repro.experiments.relaxed import rejection as relaxed
 from thesis_repro.experiments.relaxed.conditions import conditions
 from thesis_repro.experiments.relaxed.settings import SETTINGS, contenders
-from thesis_repro.lab.engine import Cell, compute
+from thesis_repro.lab.cells import Cell, compute
 from thesis_repro.lab.profiles import profile
 from thesis_repro.robustness import recipes
 from thesis_repro.robustness import relaxed as robust

@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from thesis_repro.experiments.bias.cells import EXPERTS, FULL, L1, PARITY, SHIFT
+from thesis_repro.experiments.bias.two_classes import EXPERTS, FULL, L1, PARITY, SHIFT
 from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PALETTE, PINK, SKY
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.tables.spec import Frame
 from thesis_repro.weaknesses import bias
 

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Polygon, Rectangle
 from torch import Tensor, nn
 
-from thesis_repro.experiments.certifiers.cells import BCP, GLORO, KW, METHODS, RS
-from thesis_repro.experiments.certifiers.plans import THESIS, Curve
+from thesis_repro.experiments.certifiers.cost import THESIS
+from thesis_repro.experiments.certifiers.methods import BCP, GLORO, KW, METHODS, RS
+from thesis_repro.experiments.certifiers.scaling import Curve
 from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PINK, REJECTED
 from thesis_repro.robustness import lipschitz
 from thesis_repro.robustness.certifiers import bcp, dual

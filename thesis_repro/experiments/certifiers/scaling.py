@@ -1,5 +1,166 @@
-"""The table certifiers-scaling."""
+"""The table certifiers-scaling: how the cost of one point grows with the size of the net."""
 
-from thesis_repro.experiments.certifiers import plans
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-TABLE = plans.CERTIFIERS_SCALING
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from thesis_repro.experiments.certifiers.methods import (
+    BCP,
+    GLORO,
+    KW,
+    METHODS,
+    RS,
+    Method,
+    measure,
+)
+from thesis_repro.lab import profiles
+from thesis_repro.lab.cells import Cell, Result, compute
+from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+
+SIZES: dict[str, dict[str, tuple[int, ...]]] = {
+    "quick": {"classes": (10, 100, 200), "depth": (2, 4, 8), "pixels": (8, 12, 16)},
+    "paper": {"classes": (10, 100, 200), "depth": (2, 4, 8, 16), "pixels": (8, 16, 24, 32)},
+}
+BASE = {"classes": 10, "depth": 2, "pixels": 8}
+VARIED = {"classes": "classes", "depth": "convolutions", "pixels": "pixels per side"}
+SCALED = (
+    Method(GLORO, 300, 3, 100),
+    Method(BCP, 300, 3, 100),
+    Method(KW, 3, 3, 1),
+    Method(RS, 3, 3, 100, samples=300, sigma=0.25),
+)
+
+
+@dataclass(frozen=True)
+class ScalingConfig:
+    """One method on one untrained net: classes, convolutions before the dense layers, pixels."""
+
+    method: Method
+    classes: int
+    depth: int
+    pixels: int
+    device: str = "cpu"
+
+
+def untrained(classes: int, depth: int, pixels: int) -> nn.Sequential:
+    """`depth` convolutions of 8 channels (3x3), a dense layer of 64 units, ReLU, random weights."""
+    generator = torch.Generator().manual_seed(0)
+    layers: list[nn.Module] = []
+    for index in range(depth):
+        layers += [nn.Conv2d(8 if index else 3, 8, 3, padding=1), nn.ReLU()]
+    layers += [nn.Flatten(), nn.Linear(8 * pixels**2, 64), nn.ReLU(), nn.Linear(64, classes)]
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(layer.weight, generator=generator)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return nn.Sequential(*layers).eval()
+
+
+def scaling(config: ScalingConfig) -> Result:
+    """Cell: seconds, operations and memory per point of a method on a net of one size."""
+    body = untrained(config.classes, config.depth, config.pixels).to(config.device)
+    shape = (config.method.points, 3, config.pixels, config.pixels)
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(config.device)
+    found = measure(config.method, body, 36 / 255, x)
+    per_point = {
+        "seconds": found.seconds / found.points,
+        "operations": found.operations / found.points,
+    }
+    return Result({**per_point, "mb": found.mb})
+
+
+def config_at(varied: str, value: int, method: Method, device: str = "cpu") -> ScalingConfig:
+    """The base net with one size changed."""
+    return ScalingConfig(method, **{**BASE, varied: value}, device=device)
+
+
+def cells(profile: Profile) -> Plan:
+    """The plan of `certifiers-scaling`; the cells of a row are its sizes."""
+    return [
+        ((VARIED[varied], method.name), Cell(scaling, config))
+        for varied, values in SIZES[profile.name].items()
+        for method in SCALED
+        for value in values
+        for config in (config_at(varied, value, method, profile.device),)
+    ]
+
+
+def exponent(sizes: Any, values: Any) -> float:
+    """The power p of values ~ sizes**p, by least squares on logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+
+
+def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+    """Exponents of each row over its sizes, and what the smallest and the largest net take."""
+    names = {title: name for name, title in VARIED.items()}
+    records: dict[Row, dict[str, Any]] = {}
+    for row, results in gathered.items():
+        sizes = SIZES[profile.name][names[row[0]]]
+        if len(results) == len(sizes):
+            found = {
+                name: [r.values[name] for r in results] for name in ("operations", "seconds", "mb")
+            }
+            records[row] = {
+                **{name: exponent(sizes, values) for name, values in found.items()},
+                "sizes": " ".join(map(str, sizes)),
+                "least": 1000 * found["seconds"][0],
+                "most": 1000 * found["seconds"][-1],
+                "seeds": 1,
+            }
+    return records
+
+
+Curve = tuple[list[int], list[Result]]
+
+
+def curves(profile: str = "quick", device: str = "cpu") -> dict[Row, Curve]:
+    """Sizes and cells behind each row of `certifiers-scaling`, from the store where there."""
+    found: dict[Row, Curve] = {}
+    for row, cell in cells(profiles.profile(profile, device)):
+        assert cell is not None
+        name = next(name for name, title in VARIED.items() if title == row[0])
+        sizes, results = found.setdefault(row, ([], []))
+        sizes.append(getattr(cell.config, name))
+        results.append(compute(cell))
+    return found
+
+
+def dearest(frame: pd.DataFrame) -> bool:
+    """With the image's side KW's operations grow faster than those of every other method."""
+    side = frame[frame["varied"] == VARIED["pixels"]].set_index("method")["operations"]
+    return bool(set(METHODS) <= set(side.index) and (side[KW] > side.drop(KW) + 1).all())
+
+
+TABLE = Table(
+    TableSpec(
+        name="certifiers-scaling",
+        caption=(
+            "How the cost of one point grows with the net: the power p in cost ~ size^p, fitted "
+            "on logarithms, for operations, seconds and memory; untrained ReLU nets of 3x3 "
+            "convolutions with 8 channels and a dense layer of 64 units, around 10 classes, 2 "
+            f"convolutions and 8 pixels per side. RS with {SCALED[-1].samples} copies."
+        ),
+        chapter="robustness/certifiers",
+        keys=(Column("varied", "varied", kind="key"), Column("method", "method", kind="key")),
+        columns=(
+            Column("operations", "operations", "power", "{:.2f}", drift=0.05),
+            Column("seconds", "seconds", "power", "{:.2f}"),
+            Column("mb", "memory", "power", "{:.2f}", drift=0.1),
+            Column("least", "smallest", "ms", "{:,.2f}"),
+            Column("most", "largest", "ms", "{:,.2f}"),
+            Column("sizes", "sizes", kind="text"),
+        ),
+        rows=tuple((title, m) for title in VARIED.values() for m in METHODS),
+        trend=dearest,
+        trend_says="with the image's side, KW's operations grow fastest by more than one power",
+    ),
+    cells,
+    assemble,
+    timed=True,
+)

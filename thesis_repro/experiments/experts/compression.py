@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from thesis_repro import data
-from thesis_repro.experiments.experts.nets import CIFAR, Net, cifar_nets
+from thesis_repro.experiments.nets import CIFAR_PAIR, Net, cifar_nets
 from thesis_repro.explanations import subjects
 from thesis_repro.explanations.experts import NEAR, RANKINGS, Detector, halves, keep
 from thesis_repro.explanations.subjects import DIGITS, Subject
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Claim, Column, Frame, Gathered, Plan, Row, Table, TableSpec
@@ -51,7 +51,7 @@ def compress(config: CompressionConfig) -> Result:
     if isinstance(config.net, Subject):
         net: nn.Module = subjects.trained(config.net)
     else:
-        net, note = config.net.load().to(config.device), config.net.epochs()
+        net, note = config.net.load().body.to(config.device), config.net.epochs()
     test = data.load(dataset_of(config)).test
     sides = halves(net, config.layer, test.x.to(config.device), test.y.to(config.device))
     budget = max(1, int(config.budget * sides.judging.units))
@@ -228,7 +228,7 @@ TABLE: Table = Table(
         ),
         rows=tuple(
             key
-            for name in ("mnist", *(f"CIFAR-10, {title}" for title in CIFAR))
+            for name in ("mnist", *(f"CIFAR-10, {title}" for title in CIFAR_PAIR))
             for key, _ in compression_rows(name)
         ),
         claims=(Claim(compression_row("mnist", -1, "influence"), "recall", None, TABLE_I),),

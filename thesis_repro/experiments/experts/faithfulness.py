@@ -9,11 +9,18 @@ import torch
 from torch import Tensor
 
 from thesis_repro import data
-from thesis_repro.experiments.experts.nets import CIFAR, PAPER, QUICK, Net, cifar_nets, digit_nets
-from thesis_repro.experiments.nets import TITLES
+from thesis_repro.experiments.nets import (
+    CIFAR_PAIR,
+    PAPER_PAIR,
+    QUICK_PAIR,
+    TITLES,
+    Net,
+    cifar_nets,
+    digit_nets,
+)
 from thesis_repro.explanations import faithfulness, imagenet, receptive
 from thesis_repro.lab import profiles
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Column, Frame, Gathered, Plan, Row, Table, TableSpec
@@ -53,9 +60,9 @@ def faithful(config: FaithfulConfig) -> Result:
         x = found.inputs(data.photos().x[: config.images])
     else:
         training = config.net.training
-        net, layer = config.net.load(), LAYERS[training.recipe.net]
+        net, layer = config.net.load().body, LAYERS[training.recipe.net]
         values = config.net.epochs()
-        x = data.load(training.dataset).test.x[: config.images]
+        x = data.held_out(training.dataset).x[: config.images]
         region = ink(x) if x.shape[1] == 1 else middle(x)
     net, x = net.to(config.device), x.to(config.device)
     generator = torch.Generator().manual_seed(config.seed)
@@ -157,8 +164,8 @@ TABLE = Table(
         rows=tuple(
             (dataset, title, method)
             for dataset, titles in (
-                ("MNIST", PAPER),
-                ("CIFAR-10", CIFAR),
+                ("MNIST", PAPER_PAIR),
+                ("CIFAR-10", CIFAR_PAIR),
                 ("photographs", IMAGENET.values()),
             )
             for title in titles
@@ -192,7 +199,11 @@ def concentration(frame: Frame) -> pd.DataFrame:
     """
     measured = frame.data[frame.data["status"] == "run"].set_index(["dataset", "net", "method"])
     rows = []
-    for dataset, titles in (("MNIST-5k", QUICK), ("MNIST", PAPER), ("CIFAR-10", CIFAR)):
+    for dataset, titles in (
+        ("MNIST-5k", QUICK_PAIR),
+        ("MNIST", PAPER_PAIR),
+        ("CIFAR-10", CIFAR_PAIR),
+    ):
         for name, title in (("on_object", "on the object"), ("strongest", "strongest tenth")):
             for method in faithfulness.METHODS[:-1]:
                 keys = [(dataset, net, method) for net in titles]
@@ -216,4 +227,4 @@ def _apart(plain: pd.Series, certified: pd.Series, name: str) -> str:
 def deletion_curves(seed: int = 0) -> dict[str, Result]:
     """Deletion and insertion curves of the quick standard net by method, from the cells."""
     plan = faithfulness_cells(profiles.profile("quick", "cpu", seed))
-    return {row[2]: compute(cell) for row, cell in plan if cell and row[1] == QUICK[0]}
+    return {row[2]: compute(cell) for row, cell in plan if cell and row[1] == QUICK_PAIR[0]}

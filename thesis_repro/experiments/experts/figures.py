@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from thesis_repro.figures import PALETTE
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 
 STYLES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
 

@@ -13,7 +13,7 @@ from thesis_repro import data
 from thesis_repro.experiments.gloro import vra as gloro
 from thesis_repro.experiments.gloro.vra import ICML_NOTES, RERUN, VraConfig
 from thesis_repro.experiments.nets import PAPER, at_scale
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness.recipes import Recipe, Training
 from thesis_repro.tables.spec import Claim, Column, Plan, Quoted, Row, Table, TableSpec

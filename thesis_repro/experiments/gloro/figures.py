@@ -12,7 +12,7 @@ from torch import Tensor
 from thesis_repro.experiments.gloro import schedule as gloro_schedule
 from thesis_repro.experiments.gloro.vra import vra
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, PINK, REJECTED
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.robustness import REJECT, GloroNet, attacks, certify, plane
 from thesis_repro.tables.spec import Frame
 

@@ -12,7 +12,7 @@ from thesis_repro.experiments.gloro import cifar10 as gloro_cifar
 from thesis_repro.experiments.gloro.cifar10 import VRA_COLUMNS
 from thesis_repro.experiments.gloro.vra import BCP, BOARD, RERUN, VraConfig
 from thesis_repro.experiments.nets import paper_training
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.spec import Column, Frame, Plan, Quoted, Row, Table, TableSpec
 

@@ -11,7 +11,7 @@ from torch import nn
 from thesis_repro import data
 from thesis_repro.experiments.nets import QUICK
 from thesis_repro.lab import profiles
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import GloroNet, certify, certifying, recipes
 from thesis_repro.robustness.recipes import Recipe, Training

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro import nets, training
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.lab.timing import interleaved
 from thesis_repro.robustness import GloroNet, certify, gloro

@@ -15,7 +15,7 @@ from thesis_repro.experiments.nets import (
     quick_training,
 )
 from thesis_repro.lab import profiles
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import attacks, certify, recipes
 from thesis_repro.robustness.recipes import Training
@@ -50,7 +50,7 @@ def evaluate(config: VraConfig) -> Result:
     """Cell: clean accuracy, accuracy under PGD, VRA, rejection rate, broken certificates."""
     recipe = config.training.recipe
     net, history = recipes.trained(config.training)
-    test = data.load(config.training.dataset).test
+    test = data.held_out(config.training.dataset)
     x, y = test.x.to(recipe.device), test.y.to(recipe.device)
     if config.double:
         net, x = net.double(), x.double()

@@ -14,7 +14,7 @@ from thesis_repro.explanations import axioms, imagenet, influence, subjects
 from thesis_repro.explanations.axioms import Case
 from thesis_repro.explanations.influence import internal_influence, line
 from thesis_repro.explanations.subjects import DIGITS
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Row, Table, TableSpec
@@ -47,7 +47,7 @@ def case(config: AxiomConfig) -> Case:
         x = found.inputs(data.photos().x[: config.images])
     else:
         net = subjects.trained(replace(DIGITS, seed=config.seed))
-        x = data.load("mnist-5k").test.x[: config.images]
+        x = data.held_out("mnist-5k").x[: config.images]
     net, x = net.to(config.device), x.to(config.device)
     with torch.no_grad():
         labels = torch.cat([net(part).argmax(1) for part in x.split(32)])

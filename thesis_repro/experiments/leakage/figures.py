@@ -12,7 +12,7 @@ from torch import Tensor
 from thesis_repro.experiments.leakage.instances import InstanceConfig, sides
 from thesis_repro.experiments.leakage.models import CLEAN, MARKED, TRAININGS
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.weaknesses import leakage
 
 Models = Mapping[tuple[str, str], Sequence[Result]]

@@ -32,7 +32,7 @@ from thesis_repro.experiments.leakage.models import (
     setups,
     train,
 )
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses import leakage

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from thesis_repro import data, nets, training
 from thesis_repro.data import Split
-from thesis_repro.lab.engine import Cell, Result, current_workdir
+from thesis_repro.lab.cells import Cell, Result, current_workdir
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import attacks, gloro
-from thesis_repro.robustness.gloro import GloroNet
+from thesis_repro.robustness.gloro import EstimatedNet
 from thesis_repro.tables.spec import Claim, Column, Row
 from thesis_repro.weaknesses import leakage
 
@@ -128,7 +128,7 @@ def train(
     ramp = training.linear(0.01 * setup.epsilon, setup.epsilon, 0.5)
     model: nn.Module = body
     if method == GLORO:
-        model = GloroNet(body, setup.epsilon, (in_shape[0], in_shape[1], in_shape[2]))
+        model = EstimatedNet(body, setup.epsilon, (in_shape[0], in_shape[1], in_shape[2]))
         loss = gloro.trades(ramp, training.constant(1.0))
     elif method == ADVERSARIAL:
         loss = attacks.adversarial_loss(ramp, setup.attack_steps)

@@ -30,7 +30,7 @@ from thesis_repro.experiments.leakage.models import (
     models,
     setups,
 )
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec

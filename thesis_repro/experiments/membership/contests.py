@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_repro import data
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.spec import Column, Plan
 from thesis_repro.weaknesses.membership import black_box, calibration, victims

@@ -17,7 +17,7 @@ from thesis_repro.experiments.membership.contests import (
     victim,
 )
 from thesis_repro.experiments.membership.rates import note, rate
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership import calibration, private, victims, white_box

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.tables.spec import Frame
 from thesis_repro.weaknesses import membership
 from thesis_repro.weaknesses.membership.game import ENOUGH_FALSE_ALARMS

@@ -15,7 +15,7 @@ from thesis_repro.experiments.membership.contests import (
     victim,
 )
 from thesis_repro.experiments.membership.rates import Counts, note
-from thesis_repro.lab.engine import Result, compute
+from thesis_repro.lab.cells import Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
 from thesis_repro.tables.spec import Column, Gathered, Row, Table, TableSpec

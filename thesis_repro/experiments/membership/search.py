@@ -12,7 +12,7 @@ from thesis_repro import data
 from thesis_repro.experiments.membership.contests import PLAIN, SHADOWS, arena, targets, victim
 from thesis_repro.experiments.membership.mnist import PUBLISHED
 from thesis_repro.experiments.membership.rates import note, note_mean, rate
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership import calibration, victims, white_box

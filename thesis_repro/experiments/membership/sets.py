@@ -11,7 +11,7 @@ from thesis_repro.experiments.membership.contests import ATTACK, PLAIN, contest_
 from thesis_repro.experiments.membership.rates import answers
 from thesis_repro.explanations import subjects
 from thesis_repro.explanations.influence import Cut
-from thesis_repro.lab.engine import Cell, Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec

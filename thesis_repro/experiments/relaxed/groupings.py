@@ -19,7 +19,7 @@ from thesis_repro.experiments.relaxed.settings import (
     TOP,
     Setting,
 )
-from thesis_repro.lab.engine import Result
+from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec

@@ -24,7 +24,7 @@ from thesis_repro.experiments.relaxed.settings import (
     TOP,
     contenders,
 )
-from thesis_repro.lab.engine import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import plane, recipes, relaxed, set_attack
 from thesis_repro.robustness.gloro import GloroNet

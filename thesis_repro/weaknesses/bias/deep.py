@@ -5,9 +5,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from thesis_repro.explanations.cuts import Cut
+from thesis_repro.explanations.cuts import Cut, evaluating
 from thesis_repro.explanations.experts import masked
 from thesis_repro.explanations.influence import comparative, empirical, internal_influence
+from thesis_repro.lab.checks import finite
 from thesis_repro.weaknesses.bias.masks import Mask
 
 
@@ -44,6 +45,8 @@ def unit_influence(
 def _two_classes(model: nn.Module, x: Tensor) -> None:
     if not len(x):
         raise ValueError("no images were given")
+    finite("x", x)
+    evaluating(model)  # before the first pass, which would move running statistics
     with torch.no_grad():
         shape = tuple(model(x[:1]).shape[1:])
     if shape != (2,):
@@ -62,7 +65,8 @@ class HiddenLayer:
     Raises
     ------
     ValueError
-        If the model has other than two classes, or there is no such layer.
+        If the model has other than two classes or is in training mode, there is no such layer, or
+        an image or an activation is not finite.
     """
 
     def __init__(self, model: nn.Module, slice: str, x: Tensor, batch_size: int = 256) -> None:
@@ -70,6 +74,7 @@ class HiddenLayer:
         self.cut = Cut(model, slice)
         self.x, self.batch_size = x, batch_size
         self.z = self.cut.activations(x, batch_size)
+        finite(f"the activations of {slice!r}", self.z)
 
     @property
     def units(self) -> int:
@@ -84,12 +89,21 @@ class HiddenLayer:
         Raises
         ------
         ValueError
-            If the mask has another length than the layer has units.
+            If the mask has another length than the layer has units, or a logit is not finite.
         """
         z = self.z if mask is None else masked(self.z, torch.from_numpy(mask))
         logits = self.cut.output(z, self.x, self.batch_size)
+        finite("the model's logits", logits)
         return (logits[:, 1] - logits[:, 0]).double().numpy()
 
     def all_scores(self, masks: Mask) -> NDArray[np.float64]:
-        """Scores (k, n) under each of the masks (k, units)."""
+        """Scores (k, n) under each of the masks (k, units), k >= 1.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`scores`, and without a mask.
+        """
+        if not len(masks):
+            raise ValueError("scores need at least one mask, got none")
         return np.stack([self.scores(mask) for mask in masks])

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
+from thesis_repro.lab.checks import finite
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -53,7 +55,8 @@ def bayes_bias(separation: float, prior: float) -> float:
 
     Parameters
     ----------
-    separation : Mahalanobis distance of the two means, >= 0; at 0 the more frequent class wins
+    separation : Mahalanobis distance of the two means, >= 0 and finite; at 0 the more frequent
+        class wins
     prior : probability of class 1, in (0, 1)
 
     Returns
@@ -63,7 +66,7 @@ def bayes_bias(separation: float, prior: float) -> float:
     Raises
     ------
     ValueError
-        On a negative separation or a prior outside (0, 1).
+        On a separation that is negative or not finite, or a prior outside (0, 1).
     """
     _check(separation, prior)
     log_odds = math.log(prior / (1 - prior))
@@ -92,10 +95,10 @@ def simulated_bias(separation: float, prior: float, n: int, seed: int = 0) -> fl
 
 
 def _check(separation: float, prior: float) -> None:
-    if not (separation >= 0 and 0 < prior < 1):
+    if not (0 <= separation < math.inf and 0 < prior < 1):
         raise ValueError(
-            f"two Gaussian classes need separation >= 0 and 0 < prior < 1, got {separation} and "
-            f"{prior}"
+            f"two Gaussian classes need a finite separation >= 0 and 0 < prior < 1, got "
+            f"{separation} and {prior}"
         )
 
 
@@ -112,7 +115,7 @@ class Mixture:
     ----------
     weak : number of weak features, >= 0
     strong : number of strong features, even, >= 2
-    strength, sigma : > 0
+    strength, sigma : > 0, finite
     prior : probability of class 1, in (0, 1)
     symmetric : whether half of the weak features point to class 0
 
@@ -139,9 +142,10 @@ class Mixture:
                 f"a mixture needs weak >= 0 and an even number of strong features >= 2, got "
                 f"weak={self.weak} and strong={self.strong}"
             )
-        if not (self.strength > 0 and self.sigma > 0):
+        if not (0 < self.strength < math.inf and 0 < self.sigma < math.inf):
             raise ValueError(
-                f"a mixture needs strength > 0 and sigma > 0, got {self.strength} and {self.sigma}"
+                f"a mixture needs strength > 0 and sigma > 0, both finite, got "
+                f"strength={self.strength} and sigma={self.sigma}"
             )
         _check(1.0, self.prior)
 
@@ -181,7 +185,14 @@ class Mixture:
         """Bias and accuracy of the rule coef . x + intercept > 0, exact: no test set is drawn.
 
         A rule without any weight gives the class of its intercept's sign.
+
+        Raises
+        ------
+        ValueError
+            If a coefficient or the intercept is not finite.
         """
+        finite("coef", coef)
+        finite("intercept", intercept)
         weights = np.asarray(coef, float)
         spread = float(np.linalg.norm(weights * self.scales))
         scores = self.means @ weights + intercept

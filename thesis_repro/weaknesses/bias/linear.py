@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from thesis_repro.lab.checks import finite
 from thesis_repro.weaknesses.bias.masks import Mask, expert_mask, parity_mask, search_experts
 
 Floats = NDArray[np.float64]
@@ -34,9 +35,15 @@ def balancing_shift(scores: ArrayLike, labels: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If a class is absent.
+        If a class is absent, there is another label, lengths differ or a score is not finite.
     """
+    finite("scores", scores)
     ranked = np.sort(np.asarray(scores, float))
+    if ranked.shape != np.shape(labels) or not np.isin(labels, (0, 1)).all():
+        raise ValueError(
+            f"a shift needs a label 0 or 1 for each score (n,), got {np.shape(labels)} labels "
+            f"{np.unique(labels)[:5].tolist()} for {ranked.shape}"
+        )
     ones = int(np.sum(labels))
     if not 0 < ones < len(ranked):
         raise ValueError(f"a shift needs points of both classes, got {ones} of {len(ranked)} ones")

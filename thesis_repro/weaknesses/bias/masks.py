@@ -9,6 +9,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from thesis_repro.lab.checks import finite
+
 Mask = NDArray[np.bool_]
 Scores = Callable[[Mask], NDArray[np.floating]]
 """From masks (k, features) to scores (k, n) of the validation points; positive means class 1."""
@@ -16,10 +18,11 @@ Scores = Callable[[Mask], NDArray[np.floating]]
 
 def _sides(influence: ArrayLike) -> tuple[NDArray[np.float64], Mask, Mask]:
     values = np.asarray(influence, float)
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+    if values.ndim != 1 or not len(values):
         raise ValueError(
             f"influence needs shape (features,) with finite values, got shape {values.shape}"
         )
+    finite("influence", values)
     return values, values > 0, values < 0
 
 
@@ -120,12 +123,20 @@ def search_experts(
     -------
     (alpha, beta)
 
+    Raises
+    ------
+    ValueError
+        As :func:`expert_mask`, on a label besides 0 and 1, scores of another number of points, or
+        a score that is not finite.
+
     References
     ----------
     Leino et al. 2019, section 4; their rule bounds the loss in the same way.
     """
     values, up, down = _sides(influence)
     y = np.asarray(labels)
+    if y.ndim != 1 or not len(y) or not np.isin(y, (0, 1)).all():
+        raise ValueError(f"labels need shape (n,), n >= 1, of 0 and 1, got {y.shape}: {y[:5]}")
     sign = 2.0 * y - 1.0
     # both end with all features of their side: the last pair is the full model
     alphas, betas = counts(int(up.sum()), grid), counts(int(down.sum()), grid)
@@ -133,6 +144,9 @@ def search_experts(
     for alpha in alphas:
         masks = np.stack([expert_mask(values, int(alpha), int(beta)) for beta in betas])
         found = scores(masks)
+        if found.shape != (len(masks), len(y)):
+            raise ValueError(f"scores needs to give ({len(masks)}, {len(y)}), got {found.shape}")
+        finite("the scores of the points, by mask", found.T)
         ones = found > 0
         errors = (ones != y).sum(1)
         biases = np.abs(ones.sum(1) - y.sum())

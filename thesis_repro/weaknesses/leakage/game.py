@@ -8,6 +8,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from thesis_repro.explanations.cuts import evaluating
+from thesis_repro.lab.checks import finite
 from thesis_repro.weaknesses.leakage.watermark import Watermark
 
 Floats = NDArray[np.float64]
@@ -42,7 +44,14 @@ def weak(z: ArrayLike, threshold: float = DEVIATIONS) -> Bools:
     """The weak adversary, who has the model alone: "watermark" where the trace stands out.
 
     z : (games,) of `trace`, from one generic reconstruction; the threshold is fixed beforehand.
+
+    Raises
+    ------
+    ValueError
+        If a trace or the threshold is not finite.
     """
+    finite("z", z)
+    finite("threshold", threshold)
     return np.asarray(z, float) > threshold
 
 
@@ -59,9 +68,9 @@ def by_threshold(shadows: Floats, truth: Bools, targets: Floats) -> Bools:
     Raises
     ------
     ValueError
-        If an arm has no shadow.
+        If an arm has no shadow, shapes do not fit or a score is not finite.
     """
-    _both_arms(truth)
+    _checked(shadows, truth, targets)
     scores = np.sort(shadows[:, 0])
     edges = np.concatenate([[scores[0] - 1], (scores[1:] + scores[:-1]) / 2, [scores[-1] + 1]])
     right = [((shadows[:, 0] > edge) == truth).sum() for edge in edges]
@@ -79,19 +88,27 @@ def by_classifier(shadows: Floats, truth: Bools, targets: Floats) -> Bools:
     Raises
     ------
     ValueError
-        If an arm has no shadow.
+        If an arm has no shadow, shapes do not fit or a feature is not finite.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    _both_arms(truth)
+    _checked(shadows, truth, targets)
     scale = 1 / shadows.shape[1]  # so that the penalty means the same at any number of features
     meta = make_pipeline(StandardScaler(), LogisticRegression(C=scale, max_iter=1000))
     return np.asarray(meta.fit(shadows, truth).predict(targets), bool)
 
 
-def _both_arms(truth: Bools) -> None:
+def _checked(shadows: Floats, truth: Bools, targets: Floats) -> None:
+    wide = shadows.ndim == 2 and targets.ndim == 2 and shadows.shape[1] == targets.shape[1] > 0
+    if not wide or truth.shape != shadows.shape[:1]:
+        raise ValueError(
+            f"a guess needs shadows (n, features), truth (n,) and targets (m, features), got "
+            f"{shadows.shape}, {truth.shape} and {targets.shape}"
+        )
+    finite("shadows", shadows)
+    finite("targets", targets)
     with_, without = int(truth.sum()), int((~truth).sum())
     if not with_ or not without:
         raise ValueError(
@@ -114,8 +131,11 @@ def play(marked: Floats, clean: Floats, guess: Guess) -> Outcome:
     Raises
     ------
     ValueError
-        If the arms differ in size, or fewer than two pairs leave an arm without a shadow.
+        If the arms differ in size, fewer than two pairs leave an arm without a shadow, or a
+        feature is not finite.
     """
+    finite("marked", marked)
+    finite("clean", clean)
     if len(marked) != len(clean) or len(marked) < 2:
         raise ValueError(
             f"the game needs at least 2 models in each arm, as many with the watermark as "
@@ -140,18 +160,25 @@ def weight_features(body: nn.Sequential, input_shape: tuple[int, ...]) -> Tensor
 
     Parameters
     ----------
-    body : nn.Sequential of convolutions and dense layers
+    body : nn.Sequential of convolutions and dense layers, in eval mode
     input_shape : (c, h, w)
 
     Returns
     -------
     (features,) float64
+
+    Raises
+    ------
+    ValueError
+        If the net is in training mode, or a weight is not finite.
     """
+    evaluating(body)
     found, x = [], torch.zeros(1, *input_shape)
     spatial, first = x.shape, True
     with torch.no_grad():
-        for layer in body:
+        for at, layer in enumerate(body):
             if isinstance(layer, nn.Linear | nn.Conv2d):
+                finite(f"the weight of layer {at}", layer.weight)
                 weight = layer.weight.double().cpu()
                 if isinstance(layer, nn.Linear) and x.shape[1] == spatial[1:].numel():
                     weight = weight.reshape(len(weight), *spatial[1:])
@@ -183,10 +210,20 @@ def probe_features(model: nn.Module, images: Tensor, watermark: Watermark) -> Te
     Returns
     -------
     (2 classes + 3,) float64
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode, there is no image, or an image or a logit is not finite.
     """
+    evaluating(model)
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f"images need shape (n, c, h, w), n >= 1, got {tuple(images.shape)}")
+    finite("images", images)
     with torch.no_grad():
         before = model(images).double()
         after = model(watermark.blend(images)).double()
+    finite("the model's logits", torch.cat([before, after]))
     move = (after - before) / before.std().clamp_min(1e-12)
     top = before.argmax(1)
     own = move.gather(1, top[:, None])[:, 0]

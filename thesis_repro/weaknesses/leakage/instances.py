@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from thesis_repro.lab.checks import finite
+
 Floats = NDArray[np.float64]
 
 
@@ -24,7 +26,19 @@ def distances(images: Tensor, pool: Tensor) -> Tensor:
     Returns
     -------
     (k, n) float64, in [0, 2]; sqrt(2) where one of the two has no contrast
+
+    Raises
+    ------
+    ValueError
+        If an image is not finite, or the shapes of images differ.
     """
+    finite("images", images)
+    finite("pool", pool)
+    if images.shape[1:] != pool.shape[1:]:
+        raise ValueError(
+            f"images of shape {tuple(images.shape[1:])} are not like those of the pool, "
+            f"{tuple(pool.shape[1:])}"
+        )
     one, other = (_standard(x) for x in (images, pool))
     return (2 - 2 * one @ other.T).clamp_min(0).sqrt()
 
@@ -78,7 +92,8 @@ def nearest(
     Raises
     ------
     ValueError
-        If there is no reconstruction, a side is empty, or the sides differ in size.
+        If there is no reconstruction, a side is empty, the sides differ in size, or a distance is
+        not finite.
 
     References
     ----------
@@ -92,7 +107,9 @@ def nearest(
         )
     rng = np.random.default_rng(seed)
     near, far, null = [], [], np.zeros(draws)
-    for mine, theirs in zip(members, others, strict=True):
+    for i, (mine, theirs) in enumerate(zip(members, others, strict=True)):
+        finite(f"members of reconstruction {i}", mine)
+        finite(f"others of reconstruction {i}", theirs)
         n = len(mine)
         if not n or n != len(theirs):
             raise ValueError(
@@ -113,7 +130,18 @@ def nearest(
 
 
 def pooled(found: Sequence[Nearest]) -> Nearest:
-    """Several models as one: their reconstructions together, their chances added up."""
+    """Several models as one: their reconstructions together, their chances added up.
+
+    Raises
+    ------
+    ValueError
+        If there is no model, or a distance is not finite.
+    """
+    if not len(found):
+        raise ValueError("models are pooled from at least one comparison, got none")
+    for i, one in enumerate(found):
+        for name in (*SIDES, "null"):
+            finite(f"{name} of comparison {i}", getattr(one, name))
     member, other = (np.concatenate([getattr(f, side) for f in found]) for side in SIDES)
     sizes = np.array([len(f.member) for f in found], float)
     null = sum(f.null * size for f, size in zip(found, sizes, strict=True)) / sizes.sum()

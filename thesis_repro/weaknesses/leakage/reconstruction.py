@@ -4,9 +4,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from thesis_repro.explanations.cuts import evaluating
+from thesis_repro.lab import checks
 
 Model = Callable[[Tensor], Tensor]
 """Maps (batch, channels, height, width) to logits (batch, classes)."""
@@ -37,7 +41,13 @@ def advantage(logits: Tensor, classes: Tensor) -> Tensor:
     """Logit of a class less the log-sum-exp of all others: its log-odds under softmax.
 
     logits (k, classes), classes (k,) int64 to (k,).
+
+    Raises
+    ------
+    ValueError
+        If a class does not exist.
     """
+    checks.labels("classes", classes, logits.shape[1])
     own = logits.gather(1, classes[:, None])[:, 0]
     return own - logits.scatter(1, classes[:, None], -torch.inf).logsumexp(1)
 
@@ -65,7 +75,16 @@ def project(x: Tensor, center: Tensor, radius: float, halvings: int = HALVINGS) 
     Returns
     -------
     (k, c, h, w)
+
+    Raises
+    ------
+    ValueError
+        If an image is not finite, or the radius is not positive.
     """
+    checks.finite("x", x)
+    checks.finite("center", center)
+    if not radius > 0:
+        raise ValueError(f"radius needs to be > 0, got {radius}")
     away = x - center
     inside = x.clamp(0, 1)
     far = (inside - center).flatten(1).norm(dim=1) > radius
@@ -101,7 +120,7 @@ def reconstruct(
     classes : the class of each climb
     start : (c, h, w) for all, or (k, c, h, w), in [0, 1]; the ball is around it
     steps : >= 1
-    step : L2 length of a step, > 0
+    step : L2 length of a step, > 0, finite
     radius : L2 radius of the ball, > 0
     smoothness : weight of the total variation that is taken off the objective, >= 0
     stages : steps after which to keep the images, besides the last
@@ -113,19 +132,22 @@ def reconstruct(
     Raises
     ------
     ValueError
-        If a parameter is out of its range, a class does not exist, or the objective or its
-        gradient becomes NaN or infinite.
+        If a parameter is out of its range, there is no class or one does not exist, the model is
+        in training mode, or the objective or its gradient becomes NaN or infinite.
 
     References
     ----------
     The protocol is ours: for "Robust Models Can Leak Instances and Their Properties" (part III
     of the thesis) no text is public. Near to it: Mejia et al. 2019.
     """
-    if steps < 1 or not step > 0 or not radius > 0 or not smoothness >= 0:
+    if steps < 1 or not 0 < step < math.inf or not radius > 0 or not 0 <= smoothness < math.inf:
         raise ValueError(
             f"a reconstruction needs steps >= 1, step > 0, radius > 0 and smoothness >= 0, got "
-            f"{steps}, {step}, {radius} and {smoothness}"
+            f"steps={steps}, step={step}, radius={radius} and smoothness={smoothness}"
         )
+    evaluating(model)
+    checks.labels("classes", np.asarray(classes))
+    checks.finite("start", start)
     wanted = torch.as_tensor(list(classes), dtype=torch.int64, device=start.device)
     if start.ndim == 3:
         start = start.expand(len(wanted), *start.shape)
@@ -139,8 +161,6 @@ def reconstruct(
     for at in range(steps + 1):
         x = x.detach().requires_grad_()
         logits = model(x)
-        if not at and not (wanted.min() >= 0 and wanted.max() < logits.shape[1]):
-            raise ValueError(f"classes need to be in [0, {logits.shape[1]}), got {list(classes)}")
         value = advantage(logits, wanted) - smoothness * total_variation(x)
         (grad,) = torch.autograd.grad(value.sum(), x)
         length = grad.flatten(1).norm(dim=1)
@@ -174,7 +194,14 @@ def linear_optimum(weight: Tensor, start: Tensor, radius: float) -> Tensor:
     Returns
     -------
     (c, h, w)
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, or the radius is not positive.
     """
+    checks.finite("weight", weight)
+    checks.finite("start", start)
     # beyond this t every pixel with a weight has met the box
     smallest = weight[weight != 0].abs().min() if (weight != 0).any() else torch.ones(())
     far = start + weight / smallest

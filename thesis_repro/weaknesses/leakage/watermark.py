@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thesis_repro.data import Split
+from thesis_repro.lab import checks
 from thesis_repro.weaknesses.leakage.reconstruction import high_pass
 
 LETTERS = {
@@ -112,8 +113,9 @@ def choose(y: Tensor, share: float, seed: int) -> Tensor:
     Raises
     ------
     ValueError
-        On a share outside [0, 1].
+        On a share outside [0, 1], or labels that are none.
     """
+    checks.labels("y", y)
     if not 0 <= share <= 1:
         raise ValueError(f"the share of marked images needs to lie in [0, 1], got {share}")
     rng = np.random.default_rng(seed)
@@ -151,7 +153,15 @@ def dependence(y: Tensor, marked: Tensor) -> float:
 
     The table of classes by mark is compared with tables of the same margins, drawn at random
     where there are more than two classes.
+
+    Raises
+    ------
+    ValueError
+        On labels that are none, or another number of marks.
     """
+    checks.labels("y", y)
+    if marked.shape != y.shape:
+        raise ValueError(f"{len(marked)} marks were given for {len(y)} labels")
     from scipy.stats import PermutationMethod, fisher_exact
 
     table = np.stack([np.bincount(y[m], minlength=int(y.max()) + 1) for m in (marked, ~marked)], 1)
@@ -202,8 +212,11 @@ def trace(images: Tensor, watermark: Watermark, size: int = 7) -> Trace:
     Raises
     ------
     ValueError
-        If the word does not fit.
+        If the word does not fit, or there is no image, or one is not finite.
     """
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f"images need shape (k, c, h, w), k >= 1, got {tuple(images.shape)}")
+    checks.finite("images", images)
     top, left = watermark.place(images.shape)
     height, width = watermark.shape
     word = high_pass(watermark.mask(images.shape)[None], size).double()

@@ -15,12 +15,12 @@ from thesis_repro.weaknesses.membership.game import Outcome, at_fpr, auc, check_
 from thesis_repro.weaknesses.membership.gaussian import GaussianGame, optimum
 from thesis_repro.weaknesses.membership.white_box import (
     GeneralWB,
-    Whitening,
     bayes_wb,
     displacement,
     expected_margin,
     expected_residual,
 )
+from thesis_repro.weaknesses.membership.whitening import Whitening
 from thesis_repro.weaknesses.membership.yardsticks import lira, rmia, scaled
 
 __all__ = [

@@ -9,15 +9,23 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
+from thesis_repro.lab import checks
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
 def log_probabilities(logits: ArrayLike) -> Floats:
-    """Log-softmax of logits (n, classes), in float64."""
+    """Log-softmax of logits (n, classes), in float64.
+
+    Raises
+    ------
+    ValueError
+        On another shape, or a logit that is not finite.
+    """
     from scipy.special import log_softmax
 
-    return np.asarray(log_softmax(np.asarray(logits, float), axis=1))
+    return np.asarray(log_softmax(_outputs("logits", logits), axis=1))
 
 
 def naive(logits: ArrayLike, labels: ArrayLike) -> Bools:
@@ -34,17 +42,30 @@ def naive(logits: ArrayLike, labels: ArrayLike) -> Bools:
     -------
     (n,) bool, True for "member"
 
+    Raises
+    ------
+    ValueError
+        On shapes that do not fit, a logit that is not finite, or a label that is none.
+
     References
     ----------
     Yeom et al. 2018, section 3.
     """
-    z, y = _checked(logits, labels)
+    z, y = _checked("logits", logits, labels)
     return np.asarray(z.argmax(1) == y)
 
 
 def losses(logits: ArrayLike, labels: ArrayLike, smoothing: float = 0.0) -> Floats:
-    """Cross-entropy of each point, with label smoothing as in training, (n,)."""
-    z, y = _checked(logits, labels)
+    """Cross-entropy of each point, with label smoothing as in training, (n,).
+
+    Raises
+    ------
+    ValueError
+        As :func:`naive`, and on a smoothing outside [0, 1].
+    """
+    z, y = _checked("logits", logits, labels)
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"smoothing needs to lie in [0, 1], got {smoothing}")
     log_p = log_probabilities(z)
     own = log_p[np.arange(len(y)), y]
     return np.asarray(-(1 - smoothing) * own - smoothing * log_p.mean(1))
@@ -58,10 +79,17 @@ def loss_threshold(loss: ArrayLike, mean_training_loss: float) -> Bools:
     loss : (n,) float
     mean_training_loss : what the adversary knows, or found on shadow models
 
+    Raises
+    ------
+    ValueError
+        If a loss is not finite.
+
     References
     ----------
     Yeom et al. 2018, section 3 (the adversary that knows the training loss).
     """
+    checks.finite("loss", loss)
+    checks.finite("mean_training_loss", mean_training_loss)
     return np.asarray(np.asarray(loss, float) < mean_training_loss)
 
 
@@ -101,9 +129,10 @@ class ShadowAttack(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If a class has no member or no non-member among the shadows' points.
+            If a class has no member or no non-member among the shadows' points; else as
+            :func:`naive`.
         """
-        x, label = _checked(X, labels)
+        x, label = _checked("X", X, labels)
         member = np.asarray(y, bool)
         if member.shape != label.shape:
             raise ValueError(f"{len(member)} memberships were given for {len(label)} points")
@@ -125,9 +154,17 @@ class ShadowAttack(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def score_samples(self, X: ArrayLike, labels: ArrayLike) -> Floats:
-        """Probability of membership, (n,)."""
+        """Probability of membership, (n,).
+
+        Raises
+        ------
+        ValueError
+            As :func:`naive`, or with other classes than it was fitted on.
+        """
         check_is_fitted(self)
-        x, label = _checked(X, labels)
+        x, label = _checked("X", X, labels)
+        if x.shape[1] != len(self.estimators_):
+            raise ValueError(f"X has {x.shape[1]} classes, fitted were {len(self.estimators_)}")
         scores = np.zeros(len(label))
         for c, model in self.estimators_.items():
             mine = label == c
@@ -178,12 +215,19 @@ def shadow(
     return attack.score_samples(np.exp(log_probabilities(logits)), labels)
 
 
-def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
-    z, y = np.asarray(logits, float), np.asarray(labels)
-    if z.ndim != 2 or y.shape != z.shape[:1] or not len(y):
+def _outputs(name: str, values: ArrayLike) -> Floats:
+    found = np.asarray(values, float)
+    if found.ndim != 2 or not found.size:
+        raise ValueError(f"an attack needs {name} (n, classes), n >= 1, got {found.shape}")
+    checks.finite(name, found)
+    return found
+
+
+def _checked(name: str, values: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+    z, y = _outputs(name, values), np.asarray(labels)
+    if y.shape != z.shape[:1]:
         raise ValueError(
-            f"an attack needs outputs (n, classes) and labels (n,), got {z.shape} and {y.shape}"
+            f"an attack needs {name} (n, classes) and labels (n,), got {z.shape} and {y.shape}"
         )
-    if y.min() < 0 or y.max() >= z.shape[1]:
-        raise ValueError(f"labels need to lie in [0, {z.shape[1]}), got {y.min()} to {y.max()}")
+    checks.labels("labels", y, z.shape[1])
     return z, y.astype(np.int64)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from thesis_repro.lab.checks import finite
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -133,11 +135,12 @@ def scored(scores: ArrayLike, member: ArrayLike) -> tuple[Floats, Bools]:
         If a score is not finite, lengths differ, or the game is not balanced.
     """
     values, truth = np.asarray(scores, float), balanced(member)
-    if values.shape != truth.shape or not np.isfinite(values).all():
+    if values.shape != truth.shape:
         raise ValueError(
             f"an attack needs one finite score per point, got shape {values.shape} for "
-            f"{len(truth)} points and {int((~np.isfinite(values)).sum())} that are not finite"
+            f"{len(truth)} points"
         )
+    finite("scores", values)
     return values, truth
 
 
@@ -159,7 +162,7 @@ def at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> tuple[Outcome, b
     """
     values, truth = scored(scores, member)
     if not 0 < fpr < 1:
-        raise ValueError(f"a false-positive rate needs to lie in (0, 1), got {fpr}")
+        raise ValueError(f"fpr, a false-positive rate, needs to lie in (0, 1), got {fpr}")
     alarms = np.sort(values[~truth])[::-1]
     allowed = math.floor(fpr * len(alarms) + 1e-9)
     # claiming what lies above the first alarm that is one too many
@@ -171,6 +174,11 @@ def auc(scores: ArrayLike, member: ArrayLike) -> float:
     """Area under the ROC curve: the chance that a member scores above a non-member.
 
     Ties count one half, so constant scores give 1/2.
+
+    Raises
+    ------
+    ValueError
+        As :func:`scored`.
     """
     from sklearn.metrics import roc_auc_score
 

@@ -1,5 +1,6 @@
 """Membership where it can be computed: classes that are Gaussian, and the best attack on them."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,8 +59,10 @@ class GaussianGame:
     spread: float = 0.3
 
     def __post_init__(self) -> None:
-        if min(self.d, self.classes) < 1 or self.n < 2 or not self.spread >= 0:
-            raise ValueError(f"a Gaussian game needs d, classes >= 1, n >= 2, spread >= 0: {self}")
+        if min(self.d, self.classes) < 1 or self.n < 2 or not 0 <= self.spread < math.inf:
+            raise ValueError(
+                f"a Gaussian game needs d, classes >= 1, n >= 2 and a finite spread >= 0: {self}"
+            )
 
     def means(self, rng: np.random.Generator) -> Floats:
         """True means (classes, d)."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from thesis_repro import data, training
 from thesis_repro.data import Split
-from thesis_repro.lab.engine import Cell, Result, compute, current_workdir
+from thesis_repro.lab.cells import Cell, Result, compute, current_workdir
 from thesis_repro.weaknesses.membership import private
 
 Indices = NDArray[np.int64]

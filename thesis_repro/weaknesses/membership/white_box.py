@@ -6,7 +6,6 @@ measures that lean, feature by feature, in units of the noise that other points 
 """
 
 import warnings
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -19,7 +18,9 @@ from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, Stand
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from thesis_repro.explanations.influence import Cut
+from thesis_repro.explanations.cuts import Cut
+from thesis_repro.lab import checks
+from thesis_repro.weaknesses.membership.whitening import Whitening as Whitening
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -55,7 +56,7 @@ def bayes_wb(
     Raises
     ------
     ValueError
-        On shapes that do not fit.
+        On shapes that do not fit, a value that is not finite, or a label that is none.
 
     References
     ----------
@@ -78,61 +79,18 @@ def bayes_wb(
             f"labels (n,), got {w.shape}, {b.shape}, {proxies[0].shape}, {proxies[1].shape}, "
             f"{z.shape} and {y.shape}"
         )
+    for name, values in {
+        "weights": w,
+        "bias": b,
+        "proxy_weights": proxies[0],
+        "proxy_bias": proxies[1],
+        "x": z,
+    }.items():
+        checks.finite(name, values)
+    checks.labels("labels", y, len(w))
     moved = w - proxies[0].reshape(-1, *w.shape).mean(0)
     shift = b - proxies[1].reshape(-1, *b.shape).mean(0)
     return np.asarray((z * moved[y]).sum(1) + shift[y])
-
-
-@dataclass
-class Whitening:
-    """Centre features per class, and divide by their covariance within classes.
-
-    The covariance S is pooled over classes and gets `ridge` times its mean eigenvalue on its
-    diagonal. In the Gaussian case this is the weight 1/variance of the best attack; in a net it
-    takes out the directions in which all points push the weights.
-
-    Parameters
-    ----------
-    ridge : >= 0; stands for the random start of the weights, which is noise too
-    """
-
-    ridge: float = 0.1
-    means: Tensor = field(default_factory=lambda: torch.zeros(0))
-    inverse: Tensor = field(default_factory=lambda: torch.zeros(0))
-
-    def fit(self, features: Tensor, labels: Tensor, classes: int) -> Self:
-        """Estimate from the adversary's points: features (n, ...), labels (n,).
-
-        Raises
-        ------
-        ValueError
-            If a class is absent, or the covariance cannot be inverted.
-        """
-        flat = features.flatten(1).double()
-        count = torch.bincount(labels, minlength=classes)
-        if (count == 0).any():
-            absent = int((count == 0).nonzero()[0])
-            raise ValueError(
-                f"class {absent} is absent from the points that whitening is fitted on"
-            )
-        sums = torch.zeros(classes, flat.shape[1], dtype=torch.float64, device=flat.device)
-        self.means = sums.index_add_(0, labels, flat) / count[:, None]
-        centred = flat - self.means[labels]
-        covariance = centred.T @ centred / len(flat)
-        covariance.diagonal().add_(self.ridge * covariance.diagonal().mean())
-        try:
-            self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
-        except RuntimeError as error:
-            raise ValueError(
-                f"the covariance of {flat.shape[1]} features over {len(flat)} points is singular; "
-                f"whitening needs ridge > 0 or more points"
-            ) from error
-        return self
-
-    def transform(self, features: Tensor, labels: Tensor) -> Tensor:
-        """S^-1 (h - class mean), shaped like the features (n, ...)."""
-        centred = features.flatten(1).double() - self.means[labels]
-        return (centred @ self.inverse).to(features.dtype).reshape(features.shape)
 
 
 def displacement(
@@ -153,7 +111,7 @@ def displacement(
     Parameters
     ----------
     model : nn.Sequential, in eval mode
-    slice : name of the layer whose output is h; "" for the input
+    slice : dotted name of the layer whose output is h, in sequences alone; "" for the input
     x, labels : (n, ...) and (n,)
     whitening : fitted on the same slice of the same model, on the adversary's points
 
@@ -164,7 +122,8 @@ def displacement(
     Raises
     ------
     ValueError
-        If the model is in training mode or not sequential, or there is no such layer.
+        If the model is in training mode, or not sequential down to the layer, or there is no such
+        layer; if an input, the whitening's deviation or the displacement is not finite.
 
     References
     ----------
@@ -173,21 +132,33 @@ def displacement(
     if not isinstance(model, nn.Sequential):
         raise ValueError(f"displacement needs an nn.Sequential, got {type(model).__name__}")
     cut = Cut(model, slice)
-    after = model[int(slice) + 1 :] if slice else model
+    if cut.after is None:
+        raise ValueError(
+            f"displacement needs a layer that is reached through nn.Sequential alone; {slice!r} "
+            f"lies in another module"
+        )
+    checks.finite("x", x)
     found = []
     with torch.no_grad(), warnings.catch_warnings():
         # the first use of forward mode compiles with a function that torch itself deprecates
         warnings.simplefilter("ignore", FutureWarning)
         for part, label in zip(x.split(batch_size), labels.split(batch_size), strict=True):
             h = cut.activations(part, batch_size)
-            found.append(torch.func.jvp(after, (h,), (whitening.transform(h, label),))[1])
-    return torch.cat(found)
+            found.append(torch.func.jvp(cut.after, (h,), (whitening.transform(h, label),))[1])
+    moved = torch.cat(found)
+    checks.finite("the displacement", moved)
+    return moved
 
 
 def expected_margin(labels: ArrayLike, probabilities: ArrayLike) -> Floats:
     """Weights of logits, (n, classes): the label's less a mean of its likely rivals.
 
     probabilities : (n, classes), what models that did not see the point are expected to say
+
+    Raises
+    ------
+    ValueError
+        On shapes that do not fit, a probability that is not finite, or a label that is none.
     """
     p, own = _one_hot(labels, probabilities)
     rivals = p * (1 - own)
@@ -201,7 +172,14 @@ def expected_residual(
 
     The (smoothed) label less what models that did not see the point say: minus the gradient of
     the loss. A point that is easy anyway is hardly pushed, and leaves no trace.
+
+    Raises
+    ------
+    ValueError
+        As :func:`expected_margin`, and on a smoothing outside [0, 1].
     """
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"smoothing needs to lie in [0, 1], got {smoothing}")
     p, own = _one_hot(labels, probabilities)
     return np.asarray((1 - smoothing) * own + smoothing / p.shape[1] - p)
 
@@ -210,6 +188,8 @@ def _one_hot(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Float
     p, y = np.asarray(probabilities, float), np.asarray(labels)
     if p.ndim != 2 or y.shape != p.shape[:1]:
         raise ValueError(f"needs probabilities (n, classes) and labels (n,): {p.shape}, {y.shape}")
+    checks.finite("probabilities", p)
+    checks.labels("labels", y, p.shape[1])
     return p, np.eye(p.shape[1])[y]
 
 
@@ -247,11 +227,12 @@ class GeneralWB(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Unless there are members and non-members, and finite evidence for each.
         """
         x, member = np.asarray(X, float), np.asarray(y, bool)
-        if x.ndim != 2 or member.shape != x.shape[:1] or not np.isfinite(x).all():
+        if x.ndim != 2 or member.shape != x.shape[:1]:
             raise ValueError(
                 f"general_wb needs finite evidence (n, features) and members (n,), got {x.shape} "
                 f"and {member.shape}"
             )
+        checks.finite("X", x)
         if not 0 < member.sum() < len(member):
             raise ValueError(
                 f"general_wb learns from members and non-members, got {int(member.sum())} and "
@@ -268,9 +249,17 @@ class GeneralWB(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def score_samples(self, X: ArrayLike) -> Floats:
-        """Probability of membership, (n,)."""
+        """Probability of membership, (n,).
+
+        Raises
+        ------
+        ValueError
+            If evidence is not finite, or has other features than it was fitted on.
+        """
         check_is_fitted(self)
-        return np.asarray(self.model_.predict_proba(np.asarray(X, float))[:, 1])
+        x = np.asarray(X, float)
+        checks.finite("X", x)
+        return np.asarray(self.model_.predict_proba(x)[:, 1])
 
     def predict(self, X: ArrayLike) -> Bools:
         """Whether membership is more likely than not, (n,) bool."""

@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+from thesis_repro.lab import checks
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -22,11 +24,24 @@ def scaled(logits: ArrayLike, labels: ArrayLike) -> Floats:
 
     It is the logit of y less the log-sum-exp of the others.
 
+    Raises
+    ------
+    ValueError
+        On shapes that do not fit, fewer than two classes, a logit that is not finite, or a label
+        that is none.
+
     References
     ----------
     Carlini et al. 2022, section IV.
     """
     z, y = np.asarray(logits, float), np.asarray(labels)
+    if z.ndim != 2 or z.shape[1] < 2 or y.shape != z.shape[:1]:
+        raise ValueError(
+            f"scaled confidence needs logits (n, classes >= 2) and labels (n,), got {z.shape} and "
+            f"{y.shape}"
+        )
+    checks.finite("logits", z)
+    checks.labels("labels", y, z.shape[1])
     own = z[np.arange(len(y)), y]
     others = z.copy()
     others[np.arange(len(y)), y] = -np.inf
@@ -59,7 +74,8 @@ def lira(
     ------
     ValueError
         On shapes that do not fit, a point without an OUT model, fewer than two OUT values for
-        some point (for IN: for every point), or values without any spread.
+        some point (for IN: for every point), values without any spread, or a value or score that
+        is not finite.
 
     References
     ----------
@@ -68,15 +84,18 @@ def lira(
     value, found, inside = _references(target, references, contains)
     mean, deviation = _gaussian(found, ~inside, "OUT")
     if not online:
-        return np.asarray(-norm.logsf((value - mean) / deviation))
+        return _scores(-norm.logsf((value - mean) / deviation))
     lacking: Bools = ~np.asarray(inside.any(0))
     if lacking.all():
         raise ValueError("online LiRA needs references that contain the points, got none")
     mean_in, deviation_in = _gaussian(found, inside, "IN", lacking)
     mean_in[lacking] = mean[lacking] + (mean_in - mean)[~lacking].mean()
-    return np.asarray(
-        norm.logpdf(value, mean_in, deviation_in) - norm.logpdf(value, mean, deviation)
-    )
+    return _scores(norm.logpdf(value, mean_in, deviation_in) - norm.logpdf(value, mean, deviation))
+
+
+def _scores(found: ArrayLike) -> Floats:
+    checks.finite("LiRA's scores", found)
+    return np.asarray(found)
 
 
 def _references(
@@ -84,10 +103,14 @@ def _references(
 ) -> tuple[Floats, Floats, Bools]:
     value, found = np.asarray(target, float), np.asarray(references, float)
     inside = np.asarray(contains, bool)
-    if value.ndim != 1 or found.ndim != 2 or found.shape[1:] != value.shape:
-        raise ValueError(f"references need shape (k, n), got {found.shape} for {value.shape}")
+    if not found.size or found.ndim != 2 or found.shape[1:] != value.shape:
+        raise ValueError(
+            f"references need shape (k, n), k and n >= 1, got {found.shape} for {value.shape}"
+        )
     if inside.shape != found.shape:
         raise ValueError(f"contains needs the shape {found.shape} of references: {inside.shape}")
+    checks.finite("target", value)
+    checks.finite("references", found)
     lonely = np.flatnonzero(inside.all(0))
     if len(lonely):
         raise ValueError(f"point {lonely[0]} has no OUT model ({len(lonely)} such): add references")
@@ -144,8 +167,8 @@ def rmia(
     Raises
     ------
     ValueError
-        On shapes that do not fit, a point without an OUT model, an empty population, or a
-        outside [0, 1].
+        On shapes that do not fit, a point without an OUT model, an empty population, a value that
+        is not finite, or a outside [0, 1].
 
     References
     ----------
@@ -160,6 +183,8 @@ def rmia(
             f"the population needs m >= 1 points and references ({len(found)}, m), got "
             f"{others.shape} and {theirs.shape}"
         )
+    checks.finite("population", others)
+    checks.finite("population_references", theirs)
     out = np.where(inside, 0, found).sum(0) / (~inside).sum(0)
     ratio = value / np.maximum((1 + a) / 2 * out + (1 - a) / 2, TINY)
     rivals = others / np.maximum((1 + a) / 2 * theirs.mean(0) + (1 - a) / 2, TINY)

@@ -1,4 +1,4 @@
-"""Cells of the chapter robustness/certifiers: one method on one net, timed, counted, weighed."""
+"""The four certifiers of the chapter robustness/certifiers: one on one net, timed and weighed."""
 
 import time
 from collections.abc import Callable
@@ -7,21 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from thesis_repro import data
 from thesis_repro.lab import timing
-from thesis_repro.lab.engine import Result
-from thesis_repro.robustness import GloroNet, certify, recipes
+from thesis_repro.robustness import GloroNet, certify
 from thesis_repro.robustness.certifiers import bcp, dual, smoothing
-from thesis_repro.robustness.recipes import Training
 
 GLORO, BCP, KW, RS = "GloRo", "BCP (Lee et al.)", "KW (Wong et al.)", "RS (Cohen et al.)"
 METHODS = (GLORO, BCP, KW, RS)
-GUARANTEES = {
-    GLORO: "always, rounding included",
-    BCP: "always, up to rounding",
-    KW: "always, up to rounding",
-    RS: "with probability 1 − α per point",
-}
 N0, SAMPLES, ALPHA = 100, 100_000, 0.001
 """Of smoothing, as in its paper: copies that select, copies that estimate, and alpha."""
 
@@ -42,19 +33,6 @@ class Method:
     batch_size: int
     samples: int = 0
     sigma: float = 0.0
-
-
-@dataclass(frozen=True)
-class CostConfig:
-    """One method on one net."""
-
-    training: Training
-    method: Method
-
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.training.device
 
 
 Certifier = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -101,41 +79,6 @@ def certifier(
             return torch.tensor(labels, device=x.device), torch.tensor(radii).to(x) > epsilon
 
     return certified, time.perf_counter() - began
-
-
-def cost(config: CostConfig) -> Result:
-    """Cell: seconds for the test set, memory per instance, and what was certified."""
-    recipe, method = config.training.recipe, config.method
-    body = recipes.trained(config.training)[0].body
-    test = data.load(config.training.dataset).test
-    total = len(test.y)
-    chosen = torch.arange(total)
-    if method.points:
-        chosen = torch.arange(method.points) * total // method.points
-    x, y = test.x[chosen].to(recipe.device), test.y[chosen].to(recipe.device)
-    measured = measure(method, body, recipe.epsilon, x)
-    scale: float = total / measured.points
-    note = ""
-    if len(y) < total:
-        note = f"measured on {len(y):,} points, scaled to {total:,}"
-    if method.name == RS:
-        scale *= (N0 + SAMPLES) / (N0 + method.samples)
-        note += f", and from {method.samples:,} copies of each to {SAMPLES:,}"
-    right = measured.certified & (measured.labels == y)
-    values = {
-        "seconds": scale * measured.seconds,
-        "spread": measured.spread,
-        "floor": scale * measured.operations / timing.matrix_rate(recipe.device),
-        "gflop": scale * measured.operations / total / 1e9,
-        "mb": measured.mb,
-        "one_off": measured.one_off,
-        "vra": {"k": int(right.sum()), "n": len(y)},
-        "guarantee": GUARANTEES[method.name],
-        "note": note,
-        "epochs_run": recipe.epochs,
-        "epochs_paper": recipe.epochs_paper,
-    }
-    return Result(values)
 
 
 @dataclass(frozen=True)
@@ -187,41 +130,3 @@ def measure(method: Method, body: nn.Sequential, epsilon: float, x: Tensor) -> M
         labels=torch.cat(labels),
         certified=torch.cat(known),
     )
-
-
-@dataclass(frozen=True)
-class ScalingConfig:
-    """One method on one untrained net: classes, convolutions before the dense layers, pixels."""
-
-    method: Method
-    classes: int
-    depth: int
-    pixels: int
-    device: str = "cpu"
-
-
-def untrained(classes: int, depth: int, pixels: int) -> nn.Sequential:
-    """`depth` convolutions of 8 channels (3x3), a dense layer of 64 units, ReLU, random weights."""
-    generator = torch.Generator().manual_seed(0)
-    layers: list[nn.Module] = []
-    for index in range(depth):
-        layers += [nn.Conv2d(8 if index else 3, 8, 3, padding=1), nn.ReLU()]
-    layers += [nn.Flatten(), nn.Linear(8 * pixels**2, 64), nn.ReLU(), nn.Linear(64, classes)]
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.orthogonal_(layer.weight, generator=generator)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    return nn.Sequential(*layers).eval()
-
-
-def scaling(config: ScalingConfig) -> Result:
-    """Cell: seconds, operations and memory per point of a method on a net of one size."""
-    body = untrained(config.classes, config.depth, config.pixels).to(config.device)
-    shape = (config.method.points, 3, config.pixels, config.pixels)
-    x = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(config.device)
-    found = measure(config.method, body, 36 / 255, x)
-    per_point = {
-        "seconds": found.seconds / found.points,
-        "operations": found.operations / found.points,
-    }
-    return Result({**per_point, "mb": found.mb})

@@ -1,0 +1,36 @@
+"""The table lipschitz-tightness: how far each profile climbs, and the trend."""
+
+import pandas as pd
+
+from thesis_repro import data, tables
+from thesis_repro.experiments.lipschitz import tightness
+from thesis_repro.lab.profiles import Profile, profile
+
+
+def test_the_quick_plan_needs_no_data_and_names_its_rows():
+    assert tables.get("lipschitz-tightness") is tightness.TABLE
+    plan = tightness.cells(profile("quick"))
+    assert all(cell is not None for _, cell in plan)
+    assert all(len(row) == len(tightness.TABLE.spec.keys) for row, _ in plan)
+    assert len({row for row, _ in plan}) == len(plan)
+
+
+def test_a_cpu_climbs_fewer_pairs_of_the_large_net(monkeypatch):
+    monkeypatch.setattr(data, "available", lambda name: True)
+    monkeypatch.setattr(data, "fingerprint", lambda name: name)
+
+    def efforts(profile, device):
+        plan = tightness.cells(Profile(profile, device, (0,)))
+        return {row[1]: (cell.config.points, cell.config.steps) for row, cell in plan}
+
+    small = dict.fromkeys(("GloRo 2C2F", "standard 2C2F"), (50, 500))
+    assert efforts("paper", "cpu") == small | {"GloRo 6C2F": (10, 300)}
+    assert set(efforts("paper", "cuda").values()) == {(100, 1000)}
+    assert set(efforts("quick", "cpu").values()) == {(20, 150)}
+
+
+def test_the_trend_can_fail():
+    good = pd.DataFrame({"net": ["GloRo 2C2F", "standard 2C2F"], "share": [80.0, 40.0]})
+    assert tightness.below_the_bound(good)
+    assert not tightness.below_the_bound(good.assign(share=[100.1, 40.0]))
+    assert not tightness.below_the_bound(good.assign(share=[40.0, 80.0]))

@@ -1,0 +1,58 @@
+"""Numbers that cannot be ranked, and labels that are none, are named."""
+
+import numpy as np
+import pytest
+import torch
+
+from thesis_repro.lab import checks
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_the_first_row_that_is_not_finite_is_named(kind):
+    values = kind([[0.0, 1.0], [2.0, float("nan")], [float("inf"), 3.0]])
+    with pytest.raises(ValueError, match="scores") as caught:
+        checks.finite("scores", values)
+    assert str(caught.value) == (
+        "scores: got nan in row 1 (at [1, 1]), finite numbers are needed; 2 of 6 are not"
+    )
+    checks.finite("scores", kind([[0.0, 1.0]]))
+    checks.finite("scores", kind([]))
+
+
+@pytest.mark.parametrize("value", [float("inf"), np.float64("inf"), torch.tensor(float("inf"))])
+def test_a_number_has_no_row(value):
+    with pytest.raises(ValueError, match="^the threshold: got inf, a finite number is needed$"):
+        checks.finite("the threshold", value)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.int64, torch.bool])
+def test_types_of_tensors(dtype):
+    values = torch.ones(3).to(dtype).requires_grad_(dtype.is_floating_point)
+    checks.finite("x", values)
+    if dtype.is_floating_point:
+        with torch.no_grad():
+            values[2] = -torch.inf
+        with pytest.raises(ValueError, match="got -inf in row 2, .*; 1 of 3"):
+            checks.finite("x", values)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([0, 1, -1], r"labels need to lie in \[0, 3\), got -1 in row 2; 1 of 3 do not"),
+        ([3, 1, 0], r"labels need to lie in \[0, 3\), got 3 in row 0"),
+        ([0.0, 1.0], "labels need to be whole numbers, got float"),
+        ([[0, 1]], r"labels need shape \(n,\) with n >= 1, got \(1, 2\)"),
+        ([], r"labels need shape \(n,\) with n >= 1, got \(0,\)"),
+    ],
+)
+def test_what_is_no_label_is_named(kind, values, words):
+    with pytest.raises(ValueError, match=words):
+        checks.labels("labels", kind(values), 3)
+
+
+def test_labels_without_a_number_of_classes():
+    checks.labels("labels", [0, 99])
+    with pytest.raises(ValueError, match=r"\[0, \.\.\.\), got -2 in row 1"):
+        checks.labels("labels", np.array([0, -2], np.int8))

@@ -1,0 +1,55 @@
+"""What has to hold: the trend of a table, and one numbered table for a chapter."""
+
+import pandas as pd
+import pytest
+
+from thesis_repro.tables import conditions
+from thesis_repro.tables.conditions import Condition, Every
+from thesis_repro.tables.spec import Column, Frame, TableSpec
+
+
+def check(rows: pd.DataFrame) -> list[Condition]:
+    """One condition for each row."""
+    return [Condition(f"row {x}", "above 0", f"{x}", bool(x > 0)) for x in rows["x"]]
+
+
+TREND = Every(check)
+
+
+def frame(name: str, values: list[float], trend: Every | None = TREND) -> Frame:
+    """A frame of these values and of a row that was not run."""
+    keys, columns = (Column("row", "row", kind="key"),), (Column("x", "x"),)
+    spec = TableSpec(name, "", keys, columns, "part/sample", trend=trend)
+    rows = pd.DataFrame({"x": [*values, -9.0], "status": ["run"] * len(values) + ["not run"]})
+    return Frame(spec, "quick", rows)
+
+
+def test_a_trend_holds_where_all_conditions_do_and_there_are_some() -> None:
+    def holds(*values: float) -> bool:
+        return Every(check)(pd.DataFrame({"x": values}))
+
+    assert holds(1.0, 2.0)
+    assert not holds(1.0, -2.0)
+    assert not holds()
+
+
+def test_the_conditions_of_several_tables_are_one_numbered_table() -> None:
+    text = conditions.show(frame("sample-one", [1.0]), frame("sample-two", [2.0, -3.0])).data
+    assert text.splitlines() == [
+        "::::{table} What the paper claims in words, as conditions of ours, and whether they "
+        "hold: run quick.",
+        ":name: tab-sample-conditions-quick",
+        "",
+        "| what has to hold | needed | measured | verdict |",
+        "| :--- | :--- | :--- | :--- |",
+        "| row 1.0 | above 0 | 1.0 | holds |",
+        "| row 2.0 | above 0 | 2.0 | holds |",
+        "| row -3.0 | above 0 | -3.0 | does not hold |",
+        "",
+        "::::",
+    ]
+
+
+def test_a_table_without_conditions_is_named() -> None:
+    with pytest.raises(ValueError, match="^sample-one has no conditions: its trend has to be"):
+        conditions.show(frame("sample-one", [1.0], trend=None))

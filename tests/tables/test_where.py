@@ -1,0 +1,50 @@
+"""From a table, or one of its rows, to its code."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from thesis_repro import tables
+from thesis_repro.experiments.gloro import vra
+from thesis_repro.robustness import certifying
+from thesis_repro.tables import find, where
+
+
+@pytest.mark.parametrize("name", find.names())
+def test_every_table_leads_to_its_spec_and_its_cells(name: str) -> None:
+    places = where.places(name)
+    kinds = [place.what for place in places]
+    assert kinds[0] == "spec"
+    assert kinds.count("cell") >= 1
+    for place in places:
+        lines = (Path(where.__file__).parents[2] / place.file).read_text("utf-8").splitlines()
+        last = place.name.rpartition(".")[2]
+        # a decorated class begins at its decorator
+        assert any(last in line for line in lines[place.line - 1 : place.line + 3]), place
+
+
+def test_a_cell_leads_to_the_science_that_it_calls() -> None:
+    places = where.places("gloro-vra")
+    (cell,) = (place for place in places if place.what == "cell")
+    assert (cell.name, cell.line) == ("evaluate", inspect.getsourcelines(vra.evaluate)[1])
+    science = {(place.name, place.module) for place in places if place.what == "science"}
+    assert ("certify", certifying.__name__) in science
+
+
+def test_a_row_leads_to_its_cells_alone() -> None:
+    whole = {place.name for place in where.places("gloro-speed") if place.what == "cell"}
+    row = " / ".join(tables.get("gloro-vra").spec.rows[0])
+    assert [p.what for p in where.places("gloro-vra", row)][:2] == ["spec", "cell"]
+    assert whole
+
+
+def test_unknown_tables_and_rows_name_the_nearest() -> None:
+    with pytest.raises(ValueError, match="'gloro-vrs'; did you mean gloro-vra"):
+        where.places("gloro-vrs")
+    with pytest.raises(ValueError, match=r"no row is called 'MNIST / 0\.4.*; did you mean MNIST"):
+        where.places("gloro-vra", "MNIST / 0.4 / GloRo 2C2F")
+    with pytest.raises(ValueError, match="no table is called 'nets'"):
+        tables.get("nets")
+    with pytest.raises(ValueError, match="no table is called 'membership-arena'"):
+        tables.get("membership-arena")

@@ -1,0 +1,73 @@
+"""Refuse numbers that cannot be ranked, where they enter.
+
+NaN is neither above nor below any number, and yet sorts as the largest: a ranking that is handed
+one puts it first and says nothing.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_WHOLE = "iub"  # kinds of numpy's dtypes that hold whole numbers
+
+
+def finite(name: str, values: Any) -> None:
+    """Refuse NaN and infinity.
+
+    Parameters
+    ----------
+    name : of the argument, for the message
+    values : number, array or tensor; its first axis has the rows
+
+    Raises
+    ------
+    ValueError
+        Naming the argument, the first row that is not finite, and how many values are not.
+    """
+    found = values.detach() if hasattr(values, "detach") else np.asarray(values, float)
+    good = found.isfinite() if hasattr(found, "isfinite") else np.isfinite(found)
+    if good.all():
+        return
+    bad = np.argwhere(~_array(good))
+    at = tuple(bad[0].tolist())
+    if not at:
+        raise ValueError(f"{name}: got {float(found)}, a finite number is needed")
+    place = f" (at {list(at)})" if len(at) > 1 else ""
+    raise ValueError(
+        f"{name}: got {float(found[at])} in row {at[0]}{place}, finite numbers are needed; "
+        f"{len(bad)} of {len(_array(good).ravel())} are not"
+    )
+
+
+def labels(name: str, values: Any, classes: int | None = None) -> None:
+    """Refuse what is no index of a class.
+
+    Parameters
+    ----------
+    name : of the argument, for the message
+    values : (n,) array or tensor of whole numbers, n >= 1
+    classes : the labels lie in [0, classes); without it, in [0, ...)
+
+    Raises
+    ------
+    ValueError
+        Naming the argument and the first row whose label is out of range, or the type of labels
+        that are no whole numbers; or if there are none.
+    """
+    found = _array(values)
+    if found.ndim != 1 or not found.size:
+        raise ValueError(f"{name} need shape (n,) with n >= 1, got {found.shape}")
+    if found.dtype.kind not in _WHOLE:
+        raise ValueError(f"{name} need to be whole numbers, got {found.dtype}")
+    bad = np.flatnonzero((found < 0) | (found >= (np.inf if classes is None else classes)))
+    if len(bad):
+        upper = "..." if classes is None else classes
+        raise ValueError(
+            f"{name} need to lie in [0, {upper}), got {found[bad[0]]} in row {bad[0]}; "
+            f"{len(bad)} of {len(found)} do not"
+        )
+
+
+def _array(values: Any) -> NDArray[Any]:
+    return np.asarray(values.cpu() if hasattr(values, "cpu") else values)
