@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 
 from thesis_repro import __version__, publish
 from thesis_repro.publish import fingerprint, sources
+from thesis_repro.tables import find
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -227,6 +228,68 @@ def test_the_code_of_a_chapter_is_clean(root: Path, docname: str) -> None:
     ]
     done = subprocess.run(command, input=code, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+# tables
+
+TABLES = sorted(
+    path.relative_to(ROOT / "thesis_repro" / "experiments")
+    for path in (ROOT / "thesis_repro" / "experiments").rglob("*.py")
+    if re.search(r"^TABLE\b", path.read_text("utf-8"), re.MULTILINE)
+)
+"""The files of tables, relative to `experiments`: ``a/b_c.py`` defines the table ``a-b-c``."""
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.as_posix())
+def test_the_name_of_a_table_is_its_path(root: Path, path: Path) -> None:
+    chapter, what = path.parts[0], path.stem
+    assert len(path.parts) == 2, "a table lies in the folder of its chapter"
+    name = f"{chapter}-{what.replace('_', '-')}"
+    spec = find.get(name).spec
+    assert spec.name == name
+    assert find.module_of(name) == f"thesis_repro.experiments.{chapter}.{what}"
+    assert f"book/{spec.chapter}" in CHAPTERS, "_toc.yml lists no such chapter"
+    assert spec.chapter.rpartition("/")[2] == chapter, "chapter and folder have one stem"
+    test = root / "tests" / "experiments" / chapter / f"test_{what}.py"
+    assert test.is_file(), f"the table {name} needs {test.relative_to(root)}"
+    code = ast.parse(test.read_text("utf-8"))
+    assert find.module_of(name) in _imports(code), f"{test.relative_to(root)} does not import it"
+
+
+def test_every_table_is_found_and_every_recorded_folder_is_that_of_a_table(root: Path) -> None:
+    names = {f"{p.parts[0]}-{p.stem.replace('_', '-')}" for p in TABLES}
+    assert len(names) == len(TABLES)
+    assert set(find.names()) == names
+    folders = {path.name for path in (root / "results").iterdir() if path.is_dir()}
+    assert folders - names == {"figures", "models"}
+
+
+def _imports(tree: ast.AST) -> set[str]:
+    """Every module of the package that is imported, with every name that may be one."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports name their module whole"
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in found if name.split(".")[0] == "thesis_repro"}
+
+
+def test_tables_import_no_figures_and_the_tool_nothing_of_the_thesis(root: Path) -> None:
+    package = root / "thesis_repro"
+    imported = {
+        path.relative_to(package).with_suffix(""): _imports(ast.parse(path.read_text("utf-8")))
+        for room in ("experiments", "tables")
+        for path in (package / room).rglob("*.py")
+    }
+    drawn = re.compile(r"thesis_repro\.(?:experiments\.\w+\.)?figures\b")
+    tool = re.compile(r"thesis_repro(?:\.(?:__version__|lab|tables)(?:\.[\w.]+)?)?")
+    for path, names in imported.items():
+        if path.parts[0] == "tables":
+            assert [name for name in names if not tool.fullmatch(name)] == [], path
+        elif path.name != "figures":
+            assert [name for name in names if drawn.match(name)] == [], path
 
 
 ANATOMY = {

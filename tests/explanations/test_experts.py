@@ -211,3 +211,12 @@ def test_refusals(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
     for build, says in cases:
         with pytest.raises(ValueError, match=says):
             build()
+
+
+def test_the_halves_share_no_image() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)).eval()
+    x = torch.arange(20.0).view(10, 2)
+    sides = experts.halves(net, "1", x, torch.arange(10) % 4 // 2)
+    first, second = sides.choosing.x[:, 0].tolist(), sides.judging.x[:, 0].tolist()
+    assert sorted(first + second) == x[:, 0].tolist()
+    assert not set(first) & set(second)

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from thesis_repro.experiments.leakage.cells import CLEAN, MARKED, TRAININGS, InstanceConfig, sides
+from thesis_repro.experiments.leakage.instances import InstanceConfig, sides
+from thesis_repro.experiments.leakage.models import CLEAN, MARKED, TRAININGS
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE
 from thesis_repro.lab.cells import Result
 from thesis_repro.weaknesses import leakage

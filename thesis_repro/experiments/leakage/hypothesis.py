@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from thesis_repro.experiments.leakage.cells import GLORO, INVISIBLE, STANDARD, TRAININGS
+from thesis_repro.experiments.leakage.models import GLORO, INVISIBLE, STANDARD, TRAININGS
 
 ENOUGH = 20
 """Models per arm below which a game is underpowered."""

@@ -1,37 +1,36 @@
-"""The table leakage-instances: do reconstructions show training images rather than others?
-
-A part of the chapter weaknesses/leakage, on the data sets and trainings of `leakage`.
-"""
+"""The table leakage-instances: do reconstructions show training images rather than others?"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from thesis_repro import data
-from thesis_repro.experiments.leakage.cells import (
+from thesis_repro.data import Split
+from thesis_repro.experiments.leakage.models import (
+    COUNT,
+    DATASET,
     DIGITS,
     FACES,
     GLORO,
     LINEAR,
-    TRAININGS,
-    InstanceConfig,
-    Setup,
-    build,
-    instances,
-    sides,
-    train,
-)
-from thesis_repro.experiments.leakage.plans import (
-    COUNT,
-    DATASET,
     SLIDES,
     TITLES,
     TRAINING,
+    TRAININGS,
+    Setup,
+    accuracy,
+    build,
+    checkpoint,
     claims,
+    grey,
+    load,
     setups,
+    train,
 )
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
@@ -43,9 +42,59 @@ DRAWS = {"quick": 1, "paper": 4}
 """Models for each seed of a row of `leakage-instances`."""
 
 
-def instance_cells(profile: Profile) -> Plan:
+@dataclass(frozen=True)
+class InstanceConfig:
+    """A model trained on few images of each class, without a watermark."""
+
+    setup: Setup
+    net: str
+    method: str
+    per_class: int
+    number: int
+    device: str = "cpu"
+
+
+def sides(config: InstanceConfig) -> tuple[Split, Split]:
+    """The training images of a model, and as many held-out ones of each class, (n each)."""
+    train = load(config.setup.dataset).train
+    rng = np.random.default_rng([config.number, config.per_class])
+    order = torch.from_numpy(rng.permutation(len(train)))
+    halves: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for kind in train.y.unique():
+        mine = order[train.y[order] == kind]
+        if len(mine) < 2 * config.per_class:
+            raise ValueError(
+                f"{config.setup.dataset}: class {int(kind)} has {len(mine)} images, "
+                f"{config.per_class} to train on and as many held out are needed"
+            )
+        halves[0].append(mine[: config.per_class])
+        halves[1].append(mine[config.per_class : 2 * config.per_class])
+    members, others = (torch.cat(half) for half in halves)
+    return Split(train.x[members], train.y[members]), Split(train.x[others], train.y[others])
+
+
+def compare(config: InstanceConfig) -> Result:
+    """Cell: reconstruct every class; distances from training and held-out images of that class."""
+    setup, device = config.setup, config.device
+    loaded = load(setup.dataset)
+    members, others = sides(config)
+    shape, seed = tuple(members.x.shape[1:]), config.number
+    body = build(config.net, shape, len(loaded.classes), seed)
+    train(body, setup, config.method, members, seed, device, checkpoint())
+    images = grey(setup, body, members)
+    near, far = (
+        [row[side.y == kind] for kind, row in enumerate(leakage.distances(images, side.x))]
+        for side in (members, others)
+    )
+    found = leakage.nearest(near, far, seed=seed)
+    values = {"accuracy": accuracy(body, loaded.test, device)}
+    arrays = {"member": found.member, "other": found.other, "null": found.null}
+    return Result(values, {**arrays, "images": images.numpy()})
+
+
+def plan(profile: Profile) -> Plan:
     """The plan of `leakage-instances`: linear and small nets, few and many images per class."""
-    plan: list[tuple[Row, Cell | None]] = []
+    planned: list[tuple[Row, Cell | None]] = []
     for setup in setups(profile):
         title, here = TITLES[setup.dataset], data.available(setup.dataset)
         many = 25 if setup is FACES else MANY  # the rarest person has few photographs
@@ -56,20 +105,20 @@ def instance_cells(profile: Profile) -> Plan:
                     for seed in profile.seeds:
                         each = DRAWS[profile.name]
                         numbers = range(each * seed, each * (seed + 1))
-                        plan += [
+                        planned += [
                             (row, _instance(setup, net, method, per_class, number, profile.device))
                             if here
                             else (row, None)
                             for number in numbers
                         ]
-    return plan
+    return planned
 
 
 def _instance(
     setup: Setup, net: str, method: str, per_class: int, number: int, device: str = "cpu"
 ) -> Cell:
     hashes = ((setup.dataset, data.fingerprint(setup.dataset)),)
-    return Cell(instances, InstanceConfig(setup, net, method, per_class, number, device), hashes)
+    return Cell(compare, InstanceConfig(setup, net, method, per_class, number, device), hashes)
 
 
 def found_nearest(results: Sequence[Result]) -> leakage.Nearest:
@@ -82,7 +131,7 @@ def found_nearest(results: Sequence[Result]) -> leakage.Nearest:
     )
 
 
-def assemble_instances(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
     """Ratio of the mean nearest distances and its permutation test, over all models of a row."""
     records: dict[Row, dict[str, Any]] = {}
     for row, results in gathered.items():
@@ -150,6 +199,6 @@ TABLE = Table(
         ),
         claims=claims([("LFW", LINEAR, GLORO, str(FEW))], "ratio", SLIDES),
     ),
-    instance_cells,
-    assemble_instances,
+    plan,
+    assemble,
 )

@@ -1,5 +1,94 @@
-"""The table leakage-watermark."""
+"""The table leakage-watermark: traces of the word in reconstructions from grey."""
 
-from thesis_repro.experiments.leakage import plans
+from collections.abc import Mapping
+from typing import Any
 
-TABLE = plans.LEAKAGE_WATERMARK
+from thesis_repro.experiments.leakage.models import (
+    CLEAN,
+    COUNT,
+    DATASET,
+    DIGITS,
+    GLORO,
+    INVISIBLE,
+    MARKED,
+    PAPER_SETS,
+    SLIDES,
+    TITLES,
+    TRAINING,
+    TRAININGS,
+    Setup,
+    claims,
+    models,
+    setups,
+)
+from thesis_repro.lab.cells import Cell, Result, compute
+from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.measure import summarise
+from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+
+
+def arms(method: str) -> tuple[str, ...]:
+    """The arms of a training's rows: the word that nobody sees is asked of GloRo nets alone."""
+    return (MARKED, CLEAN, INVISIBLE) if method == GLORO else (MARKED, CLEAN)
+
+
+def plan(profile: Profile) -> Plan:
+    """The plan of `leakage-watermark`; its cells are those of the game."""
+    planned: list[tuple[Row, Cell | None]] = []
+    for setup in setups(profile):
+        for method in TRAININGS:
+            for arm in arms(method):
+                row = (TITLES[setup.dataset], method, arm)
+                planned += [(row, cell) for cell in models(profile, setup, method, arm)]
+    return planned
+
+
+def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+    """Means over models; an interval where there are three or more."""
+    records = summarise(TABLE.spec, gathered)
+    for row, record in records.items():
+        count = len(gathered[row])
+        record |= {"models": count, "seeds": len(profile.seeds)}
+        if record["interval"]:
+            record["interval"] = "Student t over models"
+        record["independent"] = min(r.values["independent"] for r in gathered[row])
+        del record["independent_low"], record["independent_high"]
+    return records
+
+
+def game_models(profile: Profile, setup: Setup = DIGITS) -> dict[tuple[str, str], list[Result]]:
+    """All models of a data set, by training and arm, from the store or computed now."""
+    return {
+        (method, arm): [compute(c) for c in models(profile, setup, method, arm) if c is not None]
+        for method in TRAININGS
+        for arm in (MARKED, CLEAN)
+    }
+
+
+TABLE = Table(
+    TableSpec(
+        name="leakage-watermark",
+        caption=(
+            "Traces of the word in reconstructions from grey: size of its correlation with them "
+            "in its true place and elsewhere (mean over places), and z, the true one in standard "
+            "deviations of the others above their mean. Accuracy on clean test images. "
+            "Independent: smallest p-value of the exact test that word and class are."
+        ),
+        chapter="weaknesses/leakage",
+        keys=(DATASET, TRAINING, Column("arm", "arm", kind="key")),
+        columns=(
+            Column("true", "true place", format="{:.2f}", drift=0.1),
+            Column("others", "elsewhere", format="{:.2f}", drift=0.05),
+            Column("z", "z", format="{:z.1f}", drift=2.0),
+            Column("accuracy", "accuracy", "%", drift=2.0),
+            Column("independent", "independent", "p", "{:.2f}"),
+            COUNT,
+        ),
+        rows=tuple(
+            (t, method, arm) for t in PAPER_SETS for method in TRAININGS for arm in arms(method)
+        ),
+        claims=claims([(t, GLORO, MARKED) for t in PAPER_SETS], "z", SLIDES),
+    ),
+    plan,
+    assemble,
+)

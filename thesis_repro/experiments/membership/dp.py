@@ -1,4 +1,4 @@
-"""Table of the chapter weaknesses/membership on defences, and its cells."""
+"""The table membership-dp: what defences cost the model, and what they spare its members."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,21 +9,20 @@ from numpy.typing import NDArray
 
 from thesis_repro import data
 from thesis_repro.data import Split
-from thesis_repro.experiments.membership.arena import (
-    SLICES,
-    Floats,
-    Observation,
-    Parts,
-    observe,
-    parts,
-    probabilities,
+from thesis_repro.experiments.membership.contests import (
+    PLAIN,
+    SMOOTH_N,
+    observed,
+    targets,
+    victim,
 )
-from thesis_repro.experiments.membership.plans import PLAIN, SMOOTH_N, note, rate, targets, victim
-from thesis_repro.lab.cells import Cell, Result, compute
+from thesis_repro.experiments.membership.rates import note, rate
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership import calibration, private, victims, white_box
 from thesis_repro.weaknesses.membership import game as games
+from thesis_repro.weaknesses.membership.contest import SLICES, Floats, Parts, parts, probabilities
 from thesis_repro.weaknesses.membership.victims import Victim
 
 
@@ -68,8 +67,7 @@ def defended(config: Defended) -> Result:
 
 
 def _observed(victim: Victim, role: str, index: int) -> Any:
-    one = victims.other(victim, role, index)
-    return compute(Cell(observe, Observation(one), victims.cell(one).data)).arrays
+    return observed(victims.other(victim, role, index))
 
 
 def _logits(victim: Victim, index: int, part: Parts) -> Floats:
@@ -118,23 +116,23 @@ def defence(name: str, profile: Profile) -> Victim | None:
     return private_one if private.available() else None
 
 
-def dp_cells(profile: Profile) -> Plan:
+def plan(profile: Profile) -> Plan:
     """The plan of `membership-dp`."""
-    plan: list[tuple[Row, Cell | None]] = []
+    planned: list[tuple[Row, Cell | None]] = []
     for name in QUICK_DEFENCES if profile.name == "quick" else DEFENCES:
         trained = defence(name, profile)
         here = trained is not None and data.available(trained.dataset)
         chosen = targets(profile)[:1]
         if trained is None or not here:
-            plan.append(((name,), None))
+            planned.append(((name,), None))
             continue
-        plan.append(
+        planned.append(
             ((name,), Cell(defended, Defended(trained, chosen), victims.cell(trained).data))
         )
-    return plan
+    return planned
 
 
-def assemble_dp(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
     """One record for each defence."""
     records = {}
     for row, results in gathered.items():
@@ -168,6 +166,6 @@ TABLE = Table(
         ),
         rows=tuple((d,) for d in DEFENCES),
     ),
-    dp_cells,
-    assemble_dp,
+    plan,
+    assemble,
 )

@@ -9,7 +9,12 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from thesis_repro.experiments.membership.cells import (
+from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY
+from thesis_repro.lab.cells import Result
+from thesis_repro.tables.spec import Frame
+from thesis_repro.weaknesses import membership
+from thesis_repro.weaknesses.membership.game import ENOUGH_FALSE_ALARMS
+from thesis_repro.weaknesses.membership.guesses import (
     ATTACKS,
     DISPLACED,
     GENERAL,
@@ -20,11 +25,6 @@ from thesis_repro.experiments.membership.cells import (
     RMIA,
     SHADOW,
 )
-from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY
-from thesis_repro.lab.cells import Result
-from thesis_repro.tables.spec import Frame
-from thesis_repro.weaknesses import membership
-from thesis_repro.weaknesses.membership.game import ENOUGH_FALSE_ALARMS
 
 Floats = NDArray[np.float64]
 

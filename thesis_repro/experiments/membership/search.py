@@ -1,4 +1,4 @@
-"""Table of the chapter weaknesses/membership: the whole search for a stronger white-box attack."""
+"""The table membership-search: the whole search for a stronger white-box attack."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,31 +9,23 @@ import numpy as np
 import pandas as pd
 
 from thesis_repro import data
-from thesis_repro.experiments.membership.arena import (
+from thesis_repro.experiments.membership.contests import PLAIN, SHADOWS, arena, targets, victim
+from thesis_repro.experiments.membership.mnist import PUBLISHED
+from thesis_repro.experiments.membership.rates import note, note_mean, rate
+from thesis_repro.lab.cells import Cell, Result
+from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.weaknesses.membership import calibration, victims, white_box
+from thesis_repro.weaknesses.membership import game as games
+from thesis_repro.weaknesses.membership.contest import (
     SLICES,
-    Arena,
     Bools,
     Contest,
     Floats,
     View,
     evidence,
 )
-from thesis_repro.experiments.membership.cells import GENERAL, fair
-from thesis_repro.experiments.membership.plans import (
-    PLAIN,
-    PUBLISHED,
-    SHADOWS,
-    note,
-    note_mean,
-    rate,
-    targets,
-    victim,
-)
-from thesis_repro.lab.cells import Cell, Result
-from thesis_repro.lab.profiles import Profile
-from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
-from thesis_repro.weaknesses.membership import calibration, victims, white_box
-from thesis_repro.weaknesses.membership import game as games
+from thesis_repro.weaknesses.membership.guesses import GENERAL, fair
 
 Evidence = dict[str, Floats]
 
@@ -85,12 +77,12 @@ def simple(found: Evidence, names: Sequence[str], question: str, proxies: int) -
 def trial(config: Trial) -> Result:
     """Cell: three scores on each target; thresholds and what is learned come from shadows."""
     contest = config.contest
-    arena = Arena(contest)
+    nets = arena(contest)
     names = SLICES[contest.victim.net][LAYERS[config.layers]]
 
     def seen(role: str, index: int) -> tuple[View, Bools, Evidence]:
         """A net's view, the members among the points that are judged, and their evidence."""
-        view = with_proxies(arena.view(role, index), config.proxies)
+        view = with_proxies(nets.view(role, index), config.proxies)
         kept = fair(view)  # what a proxy trained on has no usual value: all of a target's stay
         known = evidence(view, names, contest.victim.smoothing)
         return view, view.member[kept], {name: values[kept] for name, values in known.items()}
@@ -99,7 +91,7 @@ def trial(config: Trial) -> Result:
         found = {q: simple(known, names, q, config.proxies) for q in QUESTIONS}
         return found | {LEARNED: teacher.score_samples(stacked(known))}
 
-    shadows = [seen("shadow", i) for i in arena.names["shadow"]]
+    shadows = [seen("shadow", i) for i in nets.names["shadow"]]
 
     def learn(out: int | None) -> white_box.GeneralWB:
         used = [shadow for i, shadow in enumerate(shadows) if i != out]

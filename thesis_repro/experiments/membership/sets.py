@@ -1,4 +1,4 @@
-"""Table of the chapter weaknesses/membership on other data, its cells, and the pink paper."""
+"""The table membership-sets: other data, a game with a known optimum, and the pink paper."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,15 +7,8 @@ import numpy as np
 import torch
 
 from thesis_repro import data
-from thesis_repro.experiments.membership.arena import RIDGE, Floats, probabilities
-from thesis_repro.experiments.membership.cells import GENERAL, NAIVE, RMIA, SHADOW
-from thesis_repro.experiments.membership.plans import (
-    ATTACK,
-    PLAIN,
-    answers,
-    contest_cell,
-    contest_of,
-)
+from thesis_repro.experiments.membership.contests import ATTACK, PLAIN, contest_cell, contest_of
+from thesis_repro.experiments.membership.rates import answers
 from thesis_repro.explanations import subjects
 from thesis_repro.explanations.influence import Cut
 from thesis_repro.lab.cells import Cell, Result
@@ -24,6 +17,8 @@ from thesis_repro.tables import statistics
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership import black_box, gaussian, white_box
 from thesis_repro.weaknesses.membership import game as games
+from thesis_repro.weaknesses.membership.contest import RIDGE, Floats, probabilities
+from thesis_repro.weaknesses.membership.guesses import GENERAL, NAIVE, RMIA, SHADOW
 from thesis_repro.weaknesses.membership.victims import Victim
 
 TRUE_MEANS, PROXIES = "bayes_wb, true means", "bayes_wb, 10 proxies"
@@ -82,24 +77,24 @@ SET_ATTACKS = (NAIVE, SHADOW, RMIA, GENERAL)
 GAUSSIAN_ATTACKS = (NAIVE, PROXIES, TRUE_MEANS)
 
 
-def set_cells(profile: Profile) -> Plan:
+def plan(profile: Profile) -> Plan:
     """The plan of `membership-sets`."""
-    plan: list[tuple[Row, Cell | None]] = []
+    planned: list[tuple[Row, Cell | None]] = []
     for title, (d, n) in GAUSSIANS.items():
         runs = 10 if profile.name == "quick" else 40
         cells = [Cell(gaussians, GaussianConfig(d, n, 5, runs, 10, s)) for s in profile.seeds]
-        plan += [((title, attack), cell) for attack in GAUSSIAN_ATTACKS for cell in cells]
+        planned += [((title, attack), cell) for attack in GAUSSIAN_ATTACKS for cell in cells]
     if profile.name == "quick":
         sets = {QUICK_SET: contest_cell(PLAIN, profile)}
     else:
         trained = {t: replace(v, device=profile.device) for t, v in PAPER_SETS.items()}
         sets = {title: contest_of(v, profile) for title, v in trained.items()}
     for title, cell in sets.items():
-        plan += [((title, attack), cell) for attack in SET_ATTACKS]
-    return plan
+        planned += [((title, attack), cell) for attack in SET_ATTACKS]
+    return planned
 
 
-def assemble_sets(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
     """Gaussian rows from their runs, the others from their contest."""
     records: dict[Row, dict[str, Any]] = {}
     for row, results in gathered.items():
@@ -142,8 +137,8 @@ TABLE = Table(
             + [(s, a) for s in PAPER_SETS for a in SET_ATTACKS]
         ),
     ),
-    set_cells,
-    assemble_sets,
+    plan,
+    assemble,
 )
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from thesis_repro import tables
-from thesis_repro.experiments.relaxed.rejection import PLAIN, RELAXED
-from thesis_repro.experiments.relaxed.settings import PLANE, TOP
+from thesis_repro.experiments.relaxed.settings import PLAIN, PLANE, RELAXED, TOP
 from thesis_repro.tables.spec import Frame
 
 FEWER, HIGHER, SHARE = 5.0, 3.0, 1 / 3

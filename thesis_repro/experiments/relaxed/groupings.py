@@ -14,6 +14,7 @@ from thesis_repro.experiments.relaxed.settings import (
     EUROSAT,
     PICTURES,
     PLANE,
+    RELAXED,
     SETTINGS,
     TOP,
     Setting,
@@ -194,7 +195,7 @@ TABLE = Table(
             Column("p", "p", format="{:.4f}"),
         ),
         rows=tuple(
-            (SETTINGS[name].title, f"RT{k}", relaxed.RELAXED, ALL)
+            (SETTINGS[name].title, f"RT{k}", RELAXED, ALL)
             for name in PICTURES
             for k in SETTINGS[name].sizes
         ),

@@ -16,11 +16,13 @@ from thesis_repro.experiments.relaxed.settings import (
     EUROSAT,
     MNIST_5K,
     PICTURES,
+    PLAIN,
     PLANE,
+    RELAXED,
     SETTINGS,
     TINY,
     TOP,
-    Setting,
+    contenders,
 )
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
@@ -31,9 +33,6 @@ from thesis_repro.robustness.relaxed import Guarantee, SetCertificate
 from thesis_repro.tables import statistics
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Row, Table, TableSpec
-
-PLAIN, RELAXED = "GloRo", "relaxed"
-"""Training objectives: the plain bottom class, and that of the guarantee that is scored."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def evaluate(config: SetConfig) -> Result:
     setting = SETTINGS[config.training.dataset]
     setting.check(found.classes)
     x, y = found.test.x.to(recipe.device), found.test.y.to(recipe.device)
-    result = _score(net, x, y, config.guarantee, config.attacked, config.steps, config.restarts)
+    result = _score(net, x, y, config.guarantee, (config.attacked, config.steps, config.restarts))
     about = {
         "epochs_run": recipe.epochs,
         "epochs_paper": recipe.epochs_paper,
@@ -89,18 +88,13 @@ def evaluate_plane(config: PlaneConfig) -> Result:
     net = plane.trained(config.epsilon, config.seed, config.trained)
     x = plane.grid(config.side)
     y = torch.cdist(x.flatten(1), torch.tensor(plane.CENTERS)).argmin(1)
-    return _score(net, x, y, config.guarantee, 200, 20, 1)
+    return _score(net, x, y, config.guarantee, (200, 20, 1))
 
 
 def _score(
-    net: GloroNet,
-    x: Tensor,
-    y: Tensor,
-    guarantee: Guarantee,
-    attacked: int,
-    steps: int,
-    restarts: int,
+    net: GloroNet, x: Tensor, y: Tensor, guarantee: Guarantee, attack: tuple[int, int, int]
 ) -> Result:
+    attacked, steps, restarts = attack
     certificate = relaxed.certify(net, x, guarantee=guarantee)
     broken = set_attack.break_sets(
         net, x, certificate, steps=steps, restarts=restarts, smallest=attacked or None
@@ -181,15 +175,6 @@ def net_of(
     return Training(name, recipe, augment)
 
 
-def contenders(setting: Setting) -> list[tuple[str, str]]:
-    """Guarantees and objectives of a data set's rows; the post-hoc row before the trained one."""
-    rows = [(TOP, PLAIN)]
-    for guarantee in setting.guarantees:
-        if guarantee != TOP:
-            rows += [(guarantee, PLAIN), (guarantee, RELAXED)]
-    return rows
-
-
 def cells(profile: Profile) -> Plan:
     """The plan of `relaxed-rejection`."""
     plan: list[tuple[Row, Cell | None]] = []
@@ -200,8 +185,7 @@ def cells(profile: Profile) -> Plan:
             for seed in profile.seeds:
                 trained = chosen if objective == RELAXED else None
                 config = PlaneConfig(PLANE_RADIUS, trained, chosen, seed)
-                row = (PLANE.title, guarantee, objective)
-                plan.append((row, Cell(evaluate_plane, config)))
+                plan.append(((PLANE.title, guarantee, objective), Cell(evaluate_plane, config)))
     seeds = profile.seeds if quick or profile.device == "cuda" else profile.seeds[:1]
     for name in (MNIST_5K,) if quick else PICTURES:
         if not data.available(name):
@@ -210,8 +194,8 @@ def cells(profile: Profile) -> Plan:
         for guarantee, objective in contenders(SETTINGS[name]):
             for seed in seeds:
                 row = (SETTINGS[name].title, guarantee, objective)
-                config_ = set_config(name, guarantee, objective, profile.name, seed, profile.device)
-                plan.append((row, Cell(evaluate, config_, known)))
+                how = set_config(name, guarantee, objective, profile.name, seed, profile.device)
+                plan.append((row, Cell(evaluate, how, known)))
     return plan
 
 

@@ -7,6 +7,8 @@ from thesis_repro.robustness import relaxed
 from thesis_repro.robustness.relaxed import Guarantee
 
 TOP, AFFINITY = "top-1", "affinity"
+PLAIN, RELAXED = "GloRo", "relaxed"
+"""Training objectives: the plain bottom class, and that of the guarantee that is scored."""
 MNIST_5K, EUROSAT, CIFAR10, CIFAR100, TINY = (
     "mnist-5k",
     "eurosat",
@@ -67,6 +69,15 @@ class Setting:
     def note(self, images: int) -> str:
         """What share of the set was used, where that is not all of it."""
         return f"{images:,} of {self.whole:,} images" if images < self.whole else ""
+
+
+def contenders(setting: Setting) -> list[tuple[str, str]]:
+    """Guarantees and objectives of a data set's rows; the post-hoc row before the trained one."""
+    rows = [(TOP, PLAIN)]
+    for guarantee in setting.guarantees:
+        if guarantee != TOP:
+            rows += [(guarantee, PLAIN), (guarantee, RELAXED)]
+    return rows
 
 
 SUPERCLASSES = """

@@ -1,6 +1,10 @@
-"""The nets of a membership contest, and what each of them shows of the points."""
+"""The nets of a membership contest, and what each of them shows of the points.
 
-from collections.abc import Mapping, Sequence
+Some nets are targets, the others shadows of the adversary; :class:`Arena` gives any of them as
+the adversary sees it. It trains and stores nothing: what a net shows is handed in.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from thesis_repro.data import Split
 from thesis_repro.explanations.influence import Cut
-from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.weaknesses.membership import black_box, victims, white_box, yardsticks
 from thesis_repro.weaknesses.membership import game as games
 from thesis_repro.weaknesses.membership.victims import Victim
@@ -53,35 +57,29 @@ def parts(total: int, n: int) -> Parts:
     return Parts(found.universe, found.pool, rest[:RESERVE])
 
 
-@dataclass(frozen=True)
-class Observation:
-    """What one net shows: logits and displacements."""
+def shown(
+    victim: Victim, everything: Split, ridge: float = RIDGE
+) -> dict[str, NDArray[np.float32]]:
+    """What a victim's net, trained now or before, shows of every point of its game.
 
-    victim: Victim
-    ridge: float = RIDGE
-
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.victim.device
-
-
-def observe(config: Observation) -> Result:
-    """Cell: logits (n, classes), and the displacement of each logit at each dense layer."""
-    everything = victims.points(config.victim.dataset)
-    part = parts(len(everything), config.victim.n)
-    net = victims.trained(config.victim, everything)
-    device = config.victim.device
-    x, y = (t[torch.from_numpy(part.all)].to(device) for t in (everything.x, everything.y))
+    Returns
+    -------
+    dict
+        Of each point in the order of `Parts.all`: ``"logits"``, and by the name of each of the
+        net's `SLICES` the displacement of each logit there, (n, classes) each.
+    """
+    part = parts(len(everything), victim.n)
+    net = victims.trained(victim, everything)
+    x, y = (t[torch.from_numpy(part.all)].to(victim.device) for t in (everything.x, everything.y))
     with torch.no_grad():
         logits = torch.cat([net(batch) for batch in x.split(500)])
     arrays = {"logits": logits}
     spare = slice(len(part.universe) + len(part.pool), None)
-    for name in SLICES[config.victim.net]:
+    for name in SLICES[victim.net]:
         features = Cut(net, name).activations(x[spare], 500)
-        whitening = white_box.Whitening(config.ridge).fit(features, y[spare], logits.shape[1])
+        whitening = white_box.Whitening(ridge).fit(features, y[spare], logits.shape[1])
         arrays[name] = white_box.displacement(net, name, x, y, whitening)
-    return Result({}, {name: value.float().cpu().numpy() for name, value in arrays.items()})
+    return {name: value.float().cpu().numpy() for name, value in arrays.items()}
 
 
 @dataclass(frozen=True)
@@ -126,13 +124,22 @@ class View:
 class Arena:
     """The nets of a contest, observed; gives the view of any of them.
 
+    Parameters
+    ----------
+    config : Contest
+        Which nets there are.
+    observe : callable
+        What the net of a victim shows, as `shown` returns it.
+
     Raises
     ------
     ValueError
         With fewer than four shadows: each is attacked with three others as references.
     """
 
-    def __init__(self, config: Contest) -> None:
+    def __init__(
+        self, config: Contest, observe: Callable[[Victim], Mapping[str, NDArray[Any]]]
+    ) -> None:
         if config.shadows < 4:
             raise ValueError(f"a contest needs at least 4 shadows, got {config.shadows}")
         self.config = config
@@ -144,18 +151,15 @@ class Arena:
             "shadow": tuple(range(config.shadows)),
         }
         self.observed = {
-            (role, i): self._observe(role, i) for role, all in self.names.items() for i in all
+            (role, i): observe(victims.other(config.victim, role, i))
+            for role, indices in self.names.items()
+            for i in indices
         }
         found = victims.game(len(everything), config.victim.n)
         self.member = {
             (role, i): victims.members(victims.other(config.victim, role, i), found)
             for role, i in self.observed
         }
-
-    def _observe(self, role: str, index: int) -> Mapping[str, Floats]:
-        victim = victims.other(self.config.victim, role, index)
-        cell = Cell(observe, Observation(victim, self.config.ridge), victims.cell(victim).data)
-        return compute(cell).arrays
 
     def view(self, role: str, index: int, online: bool = False) -> View:
         """One net under attack, as the adversary sees it.

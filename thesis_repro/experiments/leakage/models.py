@@ -1,6 +1,7 @@
-"""Cells of the chapter weaknesses/leakage: train one model, read it backwards, measure."""
+"""The models that the tables of the chapter weaknesses/leakage share: trained, read backwards."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 
 from thesis_repro import data, nets, training
 from thesis_repro.data import Split
-from thesis_repro.lab.cells import Result, current_workdir
+from thesis_repro.lab.cells import Cell, Result, current_workdir
+from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import attacks, gloro
 from thesis_repro.robustness.gloro import EstimatedNet
+from thesis_repro.tables.spec import Claim, Column, Row
 from thesis_repro.weaknesses import leakage
 
 STANDARD, ADVERSARIAL, GLORO = "standard", "adversarial", "GloRo"
@@ -144,7 +147,7 @@ def train(
     return body.eval().requires_grad_(False)
 
 
-def _checkpoint() -> Path:
+def checkpoint() -> Path:
     return current_workdir() / "checkpoint.safetensors"
 
 
@@ -196,7 +199,7 @@ def model(config: ModelConfig) -> Result:
         split, marked = leakage.mark(split, drawn, setup.share, config.seed)
         independent = leakage.dependence(split.y, marked)
     body = build(setup.net, tuple(split.x.shape[1:]), len(loaded.classes), config.seed)
-    train(body, setup, config.method, split, config.seed, device, _checkpoint())
+    train(body, setup, config.method, split, config.seed, device, checkpoint())
     images = grey(setup, body, split)
     found = leakage.trace(images, word)
     probes = rest.x[: min(PROBES, len(rest))].to(device)
@@ -216,51 +219,36 @@ def model(config: ModelConfig) -> Result:
     return Result(values, {name: part.numpy() for name, part in features.items()})
 
 
-@dataclass(frozen=True)
-class InstanceConfig:
-    """A model trained on few images of each class, without a watermark."""
-
-    setup: Setup
-    net: str
-    method: str
-    per_class: int
-    number: int
-    device: str = "cpu"
+TITLES = {"mnist-5k": "MNIST-5k", "lfw": "LFW", "cifar10": "CIFAR-10"}
+PER_SEED = {"quick": 3, "paper": 7}
+"""Models of each arm for each seed: 21 with the three seeds of a paper run."""
 
 
-def sides(config: InstanceConfig) -> tuple[Split, Split]:
-    """The training images of a model, and as many held-out ones of each class, (n each)."""
-    train = load(config.setup.dataset).train
-    rng = np.random.default_rng([config.number, config.per_class])
-    order = torch.from_numpy(rng.permutation(len(train)))
-    halves: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for kind in train.y.unique():
-        mine = order[train.y[order] == kind]
-        if len(mine) < 2 * config.per_class:
-            raise ValueError(
-                f"{config.setup.dataset}: class {int(kind)} has {len(mine)} images, "
-                f"{config.per_class} to train on and as many held out are needed"
-            )
-        halves[0].append(mine[: config.per_class])
-        halves[1].append(mine[config.per_class : 2 * config.per_class])
-    members, others = (torch.cat(half) for half in halves)
-    return Split(train.x[members], train.y[members]), Split(train.x[others], train.y[others])
+def setups(profile: Profile) -> tuple[Setup, ...]:
+    """The data sets of a profile."""
+    return (DIGITS,) if profile.name == "quick" else (FACES, CIFAR)
 
 
-def instances(config: InstanceConfig) -> Result:
-    """Cell: reconstruct every class; distances from training and held-out images of that class."""
-    setup, device = config.setup, config.device
-    loaded = load(setup.dataset)
-    members, others = sides(config)
-    shape, seed = tuple(members.x.shape[1:]), config.number
-    body = build(config.net, shape, len(loaded.classes), seed)
-    train(body, setup, config.method, members, seed, device, _checkpoint())
-    images = grey(setup, body, members)
-    near, far = (
-        [row[side.y == kind] for kind, row in enumerate(leakage.distances(images, side.x))]
-        for side in (members, others)
-    )
-    found = leakage.nearest(near, far, seed=seed)
-    values = {"accuracy": accuracy(body, loaded.test, device)}
-    arrays = {"member": found.member, "other": found.other, "null": found.null}
-    return Result(values, {**arrays, "images": images.numpy()})
+def models(profile: Profile, setup: Setup, method: str, arm: str) -> list[Cell | None]:
+    """The cells of one arm; None where the data is not here."""
+    if not data.available(setup.dataset):
+        return [None]
+    each = PER_SEED[profile.name]
+    hashes = ((setup.dataset, data.fingerprint(setup.dataset)),)
+    return [
+        Cell(model, ModelConfig(setup, method, arm, each * seed + i, profile.device), hashes)
+        for seed in profile.seeds
+        for i in range(each)
+    ]
+
+
+def claims(names: Sequence[Row], column: str, source: str) -> tuple[Claim, ...]:
+    """Claims without a published value, one for each row."""
+    return tuple(Claim(row, column, None, source) for row in names)
+
+
+SLIDES = "thesis slides, reconstruction attacks on robust models; shown as pictures"
+DATASET = Column("dataset", "data set", kind="key")
+TRAINING = Column("training", "training", kind="key")
+COUNT = Column("models", "models", format="{:.0f}")
+PAPER_SETS = tuple(TITLES[setup.dataset] for setup in (FACES, CIFAR))

@@ -1,14 +1,12 @@
-"""Cells of the chapter weaknesses/membership: who guesses how, and how often that is right."""
-
-from typing import Any
+"""Who guesses how in a membership contest: all attacks by name, taught by the shadows alone."""
 
 import numpy as np
 
-from thesis_repro.experiments.membership.arena import (
+from thesis_repro.weaknesses.membership import black_box, calibration, white_box, yardsticks
+from thesis_repro.weaknesses.membership.contest import (
     SLICES,
     Arena,
     Bools,
-    Contest,
     Floats,
     View,
     confidence,
@@ -17,14 +15,13 @@ from thesis_repro.experiments.membership.arena import (
     own_probability,
     probabilities,
 )
-from thesis_repro.lab.cells import Result
-from thesis_repro.weaknesses.membership import black_box, calibration, white_box, yardsticks
-from thesis_repro.weaknesses.membership import game as games
 
 NAIVE, LOSS, SHADOW = "naive", "loss threshold", "shadow"
 OFFLINE, ONLINE, RMIA = "LiRA offline", "LiRA online", "RMIA"
 DISPLACED, GENERAL = "white-box, one layer", "white-box, learned"
-ATTACKS = (NAIVE, LOSS, SHADOW, OFFLINE, ONLINE, RMIA, DISPLACED, GENERAL)
+SCORED = (LOSS, SHADOW, OFFLINE, ONLINE, RMIA, DISPLACED, GENERAL)
+"""Attacks that give each point a score."""
+ATTACKS = (NAIVE, *SCORED)
 
 
 class Guesses:
@@ -108,9 +105,6 @@ class Guesses:
         return self.learned[out][1].score_samples(self._evidence(view))
 
 
-SCORED = (LOSS, SHADOW, OFFLINE, ONLINE, RMIA, DISPLACED, GENERAL)
-
-
 def fair(view: View) -> Bools:
     """Points with a reference that does not contain them, thinned to a balanced game."""
     usable: Bools = ~np.asarray(view.contains.all(0))
@@ -119,73 +113,3 @@ def fair(view: View) -> Bools:
     for part in (usable & view.member, usable & ~view.member):
         kept[np.flatnonzero(part)[:fewest]] = True
     return kept
-
-
-def contest(config: Contest) -> Result:
-    """Cell: every attack on every target; arrays hold the scores, values the counted answers.
-
-    Thresholds come from the shadows, so no membership of a target's point is used before the
-    answers are counted.
-    """
-    arena = Arena(config)
-    guesses = Guesses(arena)
-    targets, arrays = [], {}
-    for index in config.targets:
-        view = arena.view("target", index)
-        scores = {name: guesses.scores(name, view) for name in SCORED if name != ONLINE}
-        if len(config.targets) > 2:  # else no point has two models that contain it
-            scores[ONLINE] = guesses.scores(ONLINE, arena.view("target", index, online=True))
-        claims = {name: found > guesses.thresholds[name] for name, found in scores.items()}
-        claims[NAIVE] = black_box.naive(view.seen["logits"], view.labels)
-        claims[LOSS] = black_box.loss_threshold(-scores[LOSS], guesses.training_loss)
-        right, member = claims[NAIVE], view.member
-        target: dict[str, Any] = {
-            "train": _rate(right[member]),
-            "test": _rate(right[~member]),
-            "attacks": {},
-            "calibrated": {},
-        }
-        for name in ATTACKS:
-            if name not in claims:
-                continue
-            found = scores.get(name, claims[name].astype(float))
-            target["attacks"][name] = _counted(claims[name], found, member)
-        for wanted in config.precisions:
-            threshold = calibration.for_precision(
-                guesses.known[GENERAL], guesses.truth, wanted / 100
-            )
-            outcome = games.judge(scores[GENERAL] > threshold, member)
-            target["calibrated"][str(wanted)] = _answers(outcome)
-        targets.append(target)
-        arrays[f"member.{index}"] = member
-        arrays |= {f"{name}.{index}": found.astype(np.float32) for name, found in scores.items()}
-    return Result({"targets": targets}, arrays)
-
-
-def _rate(right: Bools) -> dict[str, int]:
-    return {"k": int(right.sum()), "n": len(right)}
-
-
-def _answers(outcome: games.Outcome) -> dict[str, Any]:
-    total = outcome.members + outcome.non_members
-    return {
-        "accuracy": {"k": outcome.right, "n": total},
-        "precision": {"k": outcome.true_claims, "n": outcome.claims},
-        "recall": {"k": outcome.true_claims, "n": outcome.members},
-        "claims": outcome.claims,
-    }
-
-
-FPRS = {"1%": 0.01, "0.1%": 0.001}
-
-
-def _counted(claimed: Bools, scores: Floats, member: Bools) -> dict[str, Any]:
-    answers = _answers(games.judge(claimed, member)) | {"auc": games.auc(scores, member)}
-    for name, rate in FPRS.items():
-        outcome, measurable = games.at_fpr(scores, member, rate)
-        answers[name] = {
-            "tpr": {"k": outcome.true_claims, "n": outcome.members},
-            "fpr": {"k": outcome.false_claims, "n": outcome.non_members},
-            "measurable": measurable,
-        }
-    return answers

@@ -1,0 +1,66 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from thesis_repro.experiments import commit_models
+from thesis_repro.experiments.gloro import cifar10, frontier
+from thesis_repro.experiments.gloro import vra as gloro
+from thesis_repro.lab.cells import Result
+from thesis_repro.lab.profiles import profile
+
+
+def test_cifar_rows_share_their_cells_with_the_other_tables(cifar):
+    plan = cifar10.cells(profile("paper"))
+    assert [row for row, _ in plan] == list(cifar10.WAYS)
+    by_row = dict(plan)
+    first = by_row[("GloRo, TRADES", cifar10.ONCE)].config
+    single, vra = (c.config for r, c in gloro.cells(profile("paper")) if r[0] == "CIFAR-10")
+    assert dataclasses.replace(single, double=True) == vra != single
+    assert vra.training.recipe.epochs == 150 > first.training.recipe.epochs
+    shorter = dataclasses.replace(vra.training.recipe, epochs=first.training.recipe.epochs)
+    short = dataclasses.replace(vra.training, recipe=shorter)
+    lighter = {"broken_steps": 50, "broken_restarts": 1}
+    light = dataclasses.replace(vra, **lighter)
+    assert dataclasses.replace(light, training=short) == first
+    on_gpu = dataclasses.replace(profile("paper"), device="cuda")
+    own = [c.config for r, c in gloro.cells(on_gpu) if r[2].endswith(gloro.IN_DOUBLE)]
+    ways = [c.config for r, c in cifar10.cells(on_gpu)]
+    assert own == ways[: len(own)]  # the same nets, certified and attacked once
+    long, six, lires = (cell.config for _, cell in frontier.cells(profile("paper")))
+    assert (long, six) == (light, first) and lires.training.recipe.objective == "emma"
+    assert lires.training.recipe.epochs == six.training.recipe.epochs  # one budget
+    assert commit_models.trainings()["cifar10-6c2f-gloro"] == vra.training
+    twice = by_row[("GloRo, TRADES", cifar10.TWICE)].config.training.recipe
+    assert twice.train_epsilon == pytest.approx(2 * twice.epsilon)
+    assert cifar10.cells(profile("quick")) == frontier.cells(profile("quick")) == []
+
+
+def test_vra_at_each_radius_is_a_count_over_the_stored_points(cifar, monkeypatch):
+    radius = np.array([0.0, 0.2, 0.3, 0.5, 0.5])
+    correct = np.array([True, True, True, True, False])
+    stored = Result({"clean": {"k": 4, "n": 5}}, {"radius": radius, "correct": correct})
+    monkeypatch.setattr(cifar10, "compute", lambda cell: stored)
+    config = cifar10.config_of(cifar10.liresnet_training(0, "cpu"))
+    values = cifar10.at_radii(config).values
+    assert [values[name]["k"] for name in cifar10.RADII] == [3, 2, 1]
+    assert values["clean"] == {"k": 4, "n": 5}
+
+
+def test_the_trade_of_radii_is_false_when_one_part_of_it_is():
+    names = [*list(cifar10.WAYS)[:2], ("standard", "none")]
+    good = pd.DataFrame(names, columns=["method", "trained"]).assign(
+        clean=[75.0, 66.0, 85.0], vra36=[60.0, 57, 0], vra108=[27.0, 40, 0], broken=0.0
+    )
+    assert cifar10.traded(good)
+    assert cifar10.traded(good[1:])  # nothing to compare with yet
+    for column, row, value in (
+        ("clean", 1, 76.0),
+        ("vra108", 1, 20.0),
+        ("vra36", 2, 5.0),
+        ("broken", 0, 1.0),
+    ):
+        bad = good.copy()
+        bad.loc[row, column] = value
+        assert not cifar10.traded(bad), column

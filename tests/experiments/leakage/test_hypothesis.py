@@ -1,0 +1,65 @@
+import pandas as pd
+import pytest
+
+from thesis_repro.experiments.leakage import hypothesis
+from thesis_repro.experiments.leakage.hypothesis import STRONG, WEAK
+from thesis_repro.experiments.leakage.models import ADVERSARIAL, GLORO, STANDARD, TRAININGS
+from thesis_repro.experiments.leakage.property import TABLE
+from thesis_repro.tables.measure import tabulate
+
+
+def frame(weak, strong, models=20):
+    """weak and strong: games won in percent, by training."""
+    records = {
+        ("X", method, adversary): {
+            "accuracy": share,
+            "models": models,
+        }
+        for method in weak
+        for adversary, share in (
+            (WEAK, weak[method]),
+            *((a, strong[method]) for a in STRONG),
+        )
+    }
+    return tabulate(TABLE.spec, records)
+
+
+GOOD = {GLORO: 95.0, ADVERSARIAL: 95.0, STANDARD: 55.0}
+HIGH = dict.fromkeys(TRAININGS, 90.0)
+
+
+def verdict(data_):
+    found = hypothesis.hypothesis(data_)
+    return found.loc[found["statement"] == "verdict", "holds"].item()
+
+
+@pytest.mark.parametrize(
+    ("weak", "strong", "models", "says"),
+    [
+        (GOOD, HIGH, 20, "supported"),
+        (GOOD, HIGH, 19, "supported, underpowered"),
+        (GOOD | {ADVERSARIAL: 60.0}, HIGH, 20, "partly supported"),
+        (GOOD, HIGH | {GLORO: 70.0}, 20, "partly supported"),
+        (GOOD, HIGH | {STANDARD: 70.0}, 20, "not supported"),
+        (GOOD | {STANDARD: 95.0}, HIGH, 20, "not supported"),
+        (GOOD | {STANDARD: 75.0}, HIGH, 3, "not supported, underpowered"),
+        ({GLORO: 95.0, STANDARD: 55.0}, HIGH, 20, "partly supported"),
+        ({GLORO: 95.0}, HIGH, 20, "not tested"),
+    ],
+)
+def test_the_verdict_is_computed_and_can_fail(weak, strong, models, says):
+    assert verdict(frame(weak, strong, models)) == says
+    assert hypothesis.supported(frame(weak, strong, models)) == (says == "supported")
+
+
+def test_rows_that_were_not_run_decide_nothing():
+    empty = tabulate(TABLE.spec, {}, TABLE.spec.rows)
+    assert hypothesis.hypothesis(empty).empty and not hypothesis.supported(empty)
+
+
+def test_wins_are_compared_exactly():
+    from scipy.stats import hypergeom
+
+    expected = hypergeom(16, 10, 8).sf(7)  # all 8 of the first group among 10 wins of 16
+    assert hypothesis.compare_wins((8, 8), (2, 8)) == pytest.approx(expected)
+    assert isinstance(pd.Series([hypothesis.compare_wins((4, 8), (4, 8))])[0], float)

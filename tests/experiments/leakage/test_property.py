@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from thesis_repro.experiments.leakage import property as game
+from thesis_repro.experiments.leakage.hypothesis import ADVERSARIES, STRONG, WEAK
+from thesis_repro.experiments.leakage.models import GLORO
+from thesis_repro.lab.cells import Result
+from thesis_repro.lab.profiles import profile
+
+
+def test_plans_name_rows_of_the_spec(check_plans):
+    check_plans(game.TABLE)
+
+
+def fake(z, rng, shift=0.0):
+    arrays = {name: rng.standard_normal(6) + shift for name in STRONG.values()}
+    return Result({"z": z, "independent": 1.0}, arrays)
+
+
+def gathered(models=4, marked=5.0, shift=9.0):
+    rng = np.random.default_rng(0)
+    with_ = [fake(marked + 0.1 * rng.standard_normal(), rng, shift) for _ in range(models)]
+    without = [fake(0.1 * rng.standard_normal(), rng) for _ in range(models)]
+    return {("X", GLORO, a): with_ + without for a in ADVERSARIES}
+
+
+def test_games_are_counted_with_their_exact_interval():
+    found = game.assemble(profile("quick"), gathered())
+    record = found["X", GLORO, WEAK]
+    assert record["accuracy"] == 100 and record["models"] == 4
+    assert record["accuracy_low"] == pytest.approx(100 * 0.025 ** (1 / 8))
+    assert "underpowered: 4 models" in record["note"]
+    assert all(found["X", GLORO, a]["accuracy"] == 100 for a in ADVERSARIES)
+    blind = game.assemble(profile("quick"), gathered(marked=0.0, shift=0.0))
+    assert blind["X", GLORO, WEAK]["accuracy"] == 50
+    many = game.assemble(profile("quick"), gathered(models=20))
+    assert many["X", GLORO, WEAK]["note"] == ""

@@ -1,0 +1,38 @@
+import numpy as np
+import pandas as pd
+
+from thesis_repro.experiments.relaxed.conditions import conditions
+
+
+def line(dataset, guarantee, objective, rejected, fewer=np.nan, higher=np.nan, broken=0.0):
+    return {
+        "dataset": dataset,
+        "guarantee": guarantee,
+        "objective": objective,
+        "rejected": rejected,
+        "fewer": fewer,
+        "fewer_low": fewer,
+        "fewer_high": fewer,
+        "higher": higher,
+        "higher_low": higher,
+        "higher_high": higher,
+        "broken": broken,
+        "attacked": 10.0,
+    }
+
+
+def test_conditions_can_fail():
+    good = [
+        line("plane", "top-1", "GloRo", 24.0),
+        line("plane", "RT2", "relaxed", 8.0),
+        line("EuroSAT", "top-1", "GloRo", 30.0),
+        line("EuroSAT", "RT3", "relaxed", 20.0, 5.0, 3.0),
+    ]
+    assert [c[3] for c in conditions(pd.DataFrame(good))] == [True] * 4
+    bad = [
+        line("plane", "top-1", "GloRo", 24.0),
+        line("plane", "RT2", "relaxed", 8.1),
+        line("EuroSAT", "top-1", "GloRo", 30.0),
+        line("EuroSAT", "RT3", "relaxed", 25.1, 4.9, 2.9, broken=1.0),
+    ]
+    assert [c[3] for c in conditions(pd.DataFrame(bad))] == [False] * 4

@@ -1,0 +1,187 @@
+"""What the tables of the chapter weaknesses/membership share: contests of nets, as cells."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thesis_repro import data
+from thesis_repro.lab.cells import Cell, Result, compute
+from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.spec import Column, Plan
+from thesis_repro.weaknesses.membership import black_box, calibration, victims
+from thesis_repro.weaknesses.membership import game as games
+from thesis_repro.weaknesses.membership.contest import RIDGE, Arena, Bools, Contest, Floats, shown
+from thesis_repro.weaknesses.membership.guesses import (
+    ATTACKS,
+    GENERAL,
+    LOSS,
+    NAIVE,
+    ONLINE,
+    SCORED,
+    Guesses,
+)
+from thesis_repro.weaknesses.membership.victims import Victim
+
+PLAIN, SMOOTH = "cross-entropy", "label smoothing"
+TRAININGS = (PLAIN, SMOOTH)
+DIGITS = Victim("mnist-5k", "mlp", 1000, 20, 0.1, width=128)
+"""The nets of the quick profile."""
+LENET = Victim("mnist", "cnn", 15_000, 20, 0.04)
+SMOOTHING, SMOOTH_N = 0.1, 12_000
+PER_SEED = {"quick": 3, "paper": 2}
+"""Targets for each seed of a profile."""
+SHADOWS = 4
+
+
+def targets(profile: Profile) -> tuple[int, ...]:
+    """Indices of the targets of a profile's seeds."""
+    many = PER_SEED[profile.name]
+    return tuple(many * seed + i for seed in profile.seeds for i in range(many))
+
+
+def victim(training: str, profile: Profile) -> Victim:
+    """How the nets of one row are trained."""
+    base = DIGITS if profile.name == "quick" else replace(LENET, device=profile.device)
+    if training == PLAIN:
+        return base
+    n = base.n if profile.name == "quick" else SMOOTH_N
+    return replace(base, n=n, smoothing=SMOOTHING)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one net shows: logits and displacements."""
+
+    victim: Victim
+    ridge: float = RIDGE
+
+    @property
+    def device(self) -> str:
+        """The device, for the cell's key."""
+        return self.victim.device
+
+
+def observe(config: Observation) -> Result:
+    """Cell: logits (n, classes), and the displacement of each logit at each dense layer."""
+    everything = victims.points(config.victim.dataset)
+    return Result({}, shown(config.victim, everything, config.ridge))
+
+
+def observed(victim: Victim, ridge: float = RIDGE) -> Mapping[str, NDArray[Any]]:
+    """What the net of a victim shows, from the store or computed now."""
+    cell = Cell(observe, Observation(victim, ridge), victims.cell(victim).data)
+    return compute(cell).arrays
+
+
+def arena(config: Contest) -> Arena:
+    """The nets of a contest, trained and observed."""
+    return Arena(config, partial(observed, ridge=config.ridge))
+
+
+FPRS = {"1%": 0.01, "0.1%": 0.001}
+"""False-positive rates at which the true-positive rate is counted."""
+
+
+def contest(config: Contest) -> Result:
+    """Cell: every attack on every target; arrays hold the scores, values the counted answers.
+
+    Thresholds come from the shadows, so no membership of a target's point is used before the
+    answers are counted.
+    """
+    nets = arena(config)
+    guesses = Guesses(nets)
+    targets, arrays = [], {}
+    for index in config.targets:
+        view = nets.view("target", index)
+        scores = {name: guesses.scores(name, view) for name in SCORED if name != ONLINE}
+        if len(config.targets) > 2:  # else no point has two models that contain it
+            scores[ONLINE] = guesses.scores(ONLINE, nets.view("target", index, online=True))
+        claims = {name: found > guesses.thresholds[name] for name, found in scores.items()}
+        claims[NAIVE] = black_box.naive(view.seen["logits"], view.labels)
+        claims[LOSS] = black_box.loss_threshold(-scores[LOSS], guesses.training_loss)
+        right, member = claims[NAIVE], view.member
+        target: dict[str, Any] = {
+            "train": _rate(right[member]),
+            "test": _rate(right[~member]),
+            "attacks": {},
+            "calibrated": {},
+        }
+        for name in ATTACKS:
+            if name not in claims:
+                continue
+            found = scores.get(name, claims[name].astype(float))
+            target["attacks"][name] = _counted(claims[name], found, member)
+        for wanted in config.precisions:
+            threshold = calibration.for_precision(
+                guesses.known[GENERAL], guesses.truth, wanted / 100
+            )
+            outcome = games.judge(scores[GENERAL] > threshold, member)
+            target["calibrated"][str(wanted)] = _answers(outcome)
+        targets.append(target)
+        arrays[f"member.{index}"] = member
+        arrays |= {f"{name}.{index}": found.astype(np.float32) for name, found in scores.items()}
+    return Result({"targets": targets}, arrays)
+
+
+def _rate(right: Bools) -> dict[str, int]:
+    return {"k": int(right.sum()), "n": len(right)}
+
+
+def _answers(outcome: games.Outcome) -> dict[str, Any]:
+    total = outcome.members + outcome.non_members
+    return {
+        "accuracy": {"k": outcome.right, "n": total},
+        "precision": {"k": outcome.true_claims, "n": outcome.claims},
+        "recall": {"k": outcome.true_claims, "n": outcome.members},
+        "claims": outcome.claims,
+    }
+
+
+def _counted(claimed: Bools, scores: Floats, member: Bools) -> dict[str, Any]:
+    answers = _answers(games.judge(claimed, member)) | {"auc": games.auc(scores, member)}
+    for name, rate in FPRS.items():
+        outcome, measurable = games.at_fpr(scores, member, rate)
+        answers[name] = {
+            "tpr": {"k": outcome.true_claims, "n": outcome.members},
+            "fpr": {"k": outcome.false_claims, "n": outcome.non_members},
+            "measurable": measurable,
+        }
+    return answers
+
+
+def contest_cell(training: str, profile: Profile) -> Cell | None:
+    """The contest of one way of training; None where its data is not here."""
+    return contest_of(victim(training, profile), profile)
+
+
+def contest_of(trained: Victim, profile: Profile) -> Cell | None:
+    """The contest on nets trained in this way; None where their data is not here."""
+    if not data.available(trained.dataset):
+        return None
+    config = Contest(trained, targets(profile), SHADOWS)
+    return Cell(contest, config, victims.cell(trained).data)
+
+
+def contest_cells(names: Sequence[str]) -> Callable[[Profile], Plan]:
+    """The plan of a table with one row for each training and name; rows share their contest."""
+
+    def plan(profile: Profile) -> Plan:
+        return [
+            ((training, name), contest_cell(training, profile))
+            for training in TRAININGS
+            for name in names
+        ]
+
+    return plan
+
+
+TRAINING = Column("training", "training", kind="key")
+ATTACK = Column("attack", "attack", kind="key")
+SETTING = (
+    "Digits of MNIST; quick: a hidden layer of 128 units, 1,000 members; paper: convolutions of 20 "
+    "and 50 channels (5x5) and 500 units, 15,000 members, 12,000 with label smoothing 0.1."
+)
