@@ -109,7 +109,7 @@ def _settle(env: dict[str, str]) -> None:
 
 
 def kernels() -> type[AsyncKernelManager]:
-    """Return a manager that starts kernels with this interpreter, whatever ``python3`` means here."""
+    """Return a manager that starts kernels with this interpreter, whatever ``python3`` means."""
     from ipykernel.kernelspec import RESOURCES, get_kernel_dict
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
