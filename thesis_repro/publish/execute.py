@@ -20,7 +20,7 @@ from typing import Any
 
 from thesis_repro.publish import fingerprint
 from thesis_repro.publish.sources import Run, chapters
-from thesis_repro.publish.surroundings import environment, kernels, pool
+from thesis_repro.publish.surroundings import environment, kernels, list_fonts, pool
 
 CELL_SECONDS = 3600  # no cell of a quick chapter comes near; paper runs are made by the CLI
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -86,7 +86,9 @@ def _all(
     say(f"executing {len(due)} of {len(chapters(root))} chapters on {run.profile}")
     start = time.monotonic()
     size = min(jobs, len(due))
-    with pool(environment(root, store(root), jobs=size), size) as processes:
+    env = environment(root, store(root), jobs=size)
+    list_fonts(env)
+    with pool(env, size) as processes:
         futures: dict[Future[float], str] = {
             processes.submit(_one, root, name, path, run): name for name, path in due.items()
         }

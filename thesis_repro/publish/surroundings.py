@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -89,6 +91,13 @@ def environment(root: Path, cells: Path, *, jobs: int) -> dict[str, str]:
     if not store.lockable(settings):  # the build has said so; a page is not the place for it
         values["PYTHONWARNINGS"] = f"ignore:{store.NO_LOCKS.partition(':')[0]}"
     return values
+
+
+def list_fonts(env: Mapping[str, str]) -> None:
+    """Let matplotlib list the fonts once, so that no chapter has its word about it as an output."""
+    if not list(Path(env["MPLCONFIGDIR"]).glob("fontlist*")):
+        command = [sys.executable, "-c", "import matplotlib.font_manager"]
+        subprocess.run(command, env=env, stderr=subprocess.DEVNULL, check=False)
 
 
 def pool(env: Mapping[str, str], size: int) -> ProcessPoolExecutor:
