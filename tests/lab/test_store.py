@@ -25,6 +25,7 @@ from thesis_repro.lab.store import (
     left,
     lockable,
     pack,
+    sweep,
     unpack,
     write_atomic,
     write_together,
@@ -251,6 +252,56 @@ def test_a_kill_between_two_renames_leaves_what_is_missing_beside_it(
     (part,) = left(tmp_path / NAMES[1])
     assert part.read_text() == "new"
     assert left(tmp_path / NAMES[0]) == []
+
+
+class Killed(BaseException):
+    """What ends a process at once: nothing is cleaned up after it."""
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+@pytest.mark.parametrize("step", range(6))
+def test_a_pair_is_read_as_old_or_as_new_wherever_its_writer_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None, step: int
+) -> None:
+    path = tmp_path / NAMES[0]
+    if before:
+        sealed.write_pair(path, before.encode(), {"is": before})
+    steps = iter(range(6))
+
+    def counted(real: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if next(steps, None) == step:
+                raise Killed
+            return real(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "mkstemp", counted(tempfile.mkstemp))
+        patched.setattr(os, "fsync", counted(os.fsync))
+        patched.setattr(Path, "replace", counted(Path.replace))
+        patched.setattr(Path, "unlink", lambda *_, **__: None)  # the dead clean nothing
+        with pytest.raises(Killed):
+            sealed.write_pair(path, b"new", {"is": "new"})
+    expected = "new" if step == 5 else before  # 5: the file has its new name, its record not yet
+    if expected is None:
+        with pytest.raises(Altered, match="missing beside"):
+            sealed.read_pair(path)
+    else:
+        about, data = sealed.read_pair(path)
+        assert (about["is"], data) == (expected, expected.encode())
+    sweep(path.with_suffix(".json"))
+    sealed.write_pair(path, b"newest", {"is": "newest"})
+    assert sealed.read_pair(path)[1] == b"newest"
+
+
+def test_a_pair_whose_parts_do_not_fit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / NAMES[0]
+    sealed.write_pair(path, b"content", {})
+    path.write_bytes(b"another")
+    (tmp_path / f".{NAMES[1]}.x.part").write_bytes(b"{cut off")
+    with pytest.raises(Altered, match=r"quick\.csv was altered: its SHA-256 is"):
+        sealed.read_pair(path)
 
 
 # locks
