@@ -361,6 +361,13 @@ def test_a_kill_at_any_step_leaves_old_or_new_and_the_next_run_is_whole(
             (new / name).write_text(text)
         put_pages(new, folder / "tree", text)
 
+    def half_done(name: str, path: Path) -> None:
+        """What a kill leaves of a file that was being written or a folder being removed."""
+        if name == "write_bytes":
+            path.write_text("half")
+        elif name == "rmtree":
+            (path / "a").unlink(missing_ok=True)
+
     def state(folder: Path) -> set[str]:
         return {(folder / "tree" / n).read_text() for n in "ab" if (folder / "tree").exists()}
 
@@ -371,11 +378,12 @@ def test_a_kill_at_any_step_leaves_old_or_new_and_the_next_run_is_whole(
         put(folder, "old")
         steps = 0
 
-        def counted(real: Callable[..., Any], at: int = kill_at) -> Callable[..., Any]:
+        def counted(name: str, real: Callable[..., Any], at: int = kill_at) -> Callable[..., Any]:
             def call(*arguments: Any, **options: Any) -> Any:
                 nonlocal steps
                 steps += 1
                 if steps == at + 1:
+                    half_done(name, arguments[0])
                     raise Killed
                 return real(*arguments, **options)
 
@@ -388,7 +396,7 @@ def test_a_kill_at_any_step_leaves_old_or_new_and_the_next_run_is_whole(
                 (Path, "mkdir"),
                 (shutil, "rmtree"),
             ):
-                patched.setattr(owner, name, counted(getattr(owner, name)))
+                patched.setattr(owner, name, counted(name, getattr(owner, name)))
             try:
                 put(folder, "new")
             except Killed:
