@@ -15,6 +15,8 @@ from typing import Any
 
 import nbformat
 import pytest
+from ipykernel.kernelapp import IPKernelApp
+from IPython.core import application
 from jupyter_client.manager import AsyncKernelManager
 
 from thesis_repro import publish
@@ -248,6 +250,35 @@ def test_kernels_are_of_this_interpreter(tmp_path: Path, monkeypatch: pytest.Mon
     manager = surroundings.kernels()(kernel_name="python3")
     assert manager.kernel_spec.argv[0] == sys.executable
     assert "false" in AsyncKernelManager(kernel_name="python3").kernel_spec.argv
+
+
+def test_settings_of_the_machine_do_not_reach_a_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        tmp_path,
+        "etc/ipython_config.py",
+        "c.InteractiveShellApp.exec_lines = ['leaked = 1']\n"
+        "c.InteractiveShellApp.exec_files = ['leak.py']\n"
+        "c.InteractiveShellApp.extensions = ['leak']\n"
+        "c.InlineBackend.rc = {'figure.figsize': (2, 1)}\n",
+    )
+    monkeypatch.setattr(application, "SYSTEM_CONFIG_DIRS", [str(tmp_path / "etc")])
+    env = environment(tmp_path, tmp_path, jobs=1)
+
+    def config(ipython: Path) -> dict[str, Any]:
+        monkeypatch.setenv("IPYTHONDIR", str(ipython))
+        kernel = IPKernelApp(auto_create=True)
+        kernel.init_profile_dir()
+        kernel.init_config_files()
+        kernel.load_config_file()
+        return dict(kernel.config)
+
+    theirs = config(tmp_path / "theirs")
+    assert theirs["InteractiveShellApp"]["exec_lines"] == ["leaked = 1"]
+    ours = config(Path(env["IPYTHONDIR"]))
+    assert ours["InlineBackend"]["rc"] == {}
+    assert not any(ours["InteractiveShellApp"].values())
 
 
 # a figure that gave no picture

@@ -75,7 +75,13 @@ def render(root: Path, key: str, *, say: Callable[[str], None] = print) -> Path:
     command += [str(root / "_build" / "source"), "--path-output", str(work), "-W", "--keep-going"]
     env = environment(root, store(root), jobs=1)
     done = subprocess.run(
-        command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=root,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
     )
     log = root / "_build" / "render.log"
     write_atomic(log, done.stdout.encode())
