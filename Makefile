@@ -9,12 +9,16 @@ NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(or $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
 	$$p -c $(NEW_ENOUGH) 2>/dev/null && echo $$p && break; done),python3)
 BIN := .venv/bin
-PROFILE ?= quick
-DEVICE ?= cpu
-SEED ?= 0
+# given on make's command line: a variable of the same name in the shell decides nothing
+PROFILE := quick
+DEVICE := cpu
+SEED := 0
 PORT ?= 8000
 # cells run one thread each, so that a number does not depend on the machine's cores
-export OMP_NUM_THREADS ?= 1
+export OMP_NUM_THREADS := 1
+# nor does what Python reads: other modules, no assertions, other tests
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTHONWARNINGS PYTHONSAFEPATH
+unexport PYTEST_ADDOPTS PYTEST_PLUGINS
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 

@@ -241,3 +241,17 @@ def test_fresh_and_finished_exclude_each_other(
     status, _, err = call(monkeypatch, capsys, "run", "gloro-vra", "--fresh", "--finished")
     assert status != 0
     assert "give one of the two" in err
+
+
+def test_a_checkout_that_cannot_be_written_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "book").mkdir()
+    (tmp_path / "_toc.yml").write_text("root: book/index\n")
+    (tmp_path / "_build").touch()  # no folder can be made where a file lies
+    monkeypatch.chdir(tmp_path)
+    status, out, err = call(monkeypatch, capsys, "book", "build")
+    assert (status, out) == (1, "")
+    assert err.startswith("error: ")
+    assert "_build" in err
+    assert err.count("\n") == 1

@@ -1,7 +1,6 @@
 """The house in order: files that must agree, and what may never be committed."""
 
 import ast
-import importlib.util
 import json
 import re
 import subprocess
@@ -9,7 +8,6 @@ import sys
 import tomllib
 from itertools import chain
 from pathlib import Path
-from types import ModuleType
 
 import jsonschema
 import jupytext
@@ -77,37 +75,6 @@ def test_conda_asks_for_what_the_package_asks_for(root: Path, project: dict) -> 
     for tool in ("pip", "setuptools"):
         conda.pop(tool)
     assert conda == needs
-
-
-def test_old_python_is_refused_in_one_line(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    setup = _load(root / "tools" / "setup_venv.py")
-    monkeypatch.setattr(setup, "NEEDED", (9, 0))
-    with pytest.raises(SystemExit) as stop:
-        setup.main()
-    assert "3.11 or newer is needed" in str(stop.value)
-
-
-def test_the_stamp_changes_with_the_pins_and_the_needs(root: Path, tmp_path: Path) -> None:
-    setup = _load(root / "tools" / "setup_venv.py")
-    names = []
-    for change in (None, "requirements.lock", "pyproject.toml"):
-        for name in ("requirements.lock", "pyproject.toml"):
-            (tmp_path / name).write_text("changed" if name == change else "as before")
-        names.append(setup.stamp_name(str(tmp_path)))
-    assert len(set(names)) == 3
-    assert not setup.works(str(tmp_path / "no-python"))
-    assert setup.works(sys.executable)
-
-
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # citing

@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from thesis_repro import publish
@@ -304,28 +306,109 @@ def test_build_reuse_drift_and_failure(small_book: Path) -> None:
     assert "injected" not in (html / "book" / "one.html").read_text()
 
 
+def _until(happened: Callable[[], object], build: subprocess.Popen[bytes]) -> None:
+    for _ in range(4_000):  # some 200 seconds, on a busy machine
+        if happened():
+            return
+        assert build.poll() is None, "the build ended before it was killed"
+        time.sleep(0.05)
+    raise AssertionError("it did not come that far")
+
+
 @pytest.mark.book
-def test_a_killed_build_leaves_nothing_half_done(small_book: Path) -> None:
-    chapter = small_book / "book" / "one.md"
-    wait = 'import pathlib, time\nwhile not pathlib.Path("go").exists(): time.sleep(0.1)\nprint(42)'
-    chapter.write_text(chapter.read_text().replace("print(6 * 7 + seed)", wait))
+def test_a_build_killed_while_executing_or_rendering_is_taken_up(small_book: Path) -> None:
+    chapter, executed = small_book / "book" / "one.md", small_book / "_build" / "executed"
+    code = (
+        'import pathlib, time\npathlib.Path("began").touch()\n'
+        'while not pathlib.Path("go").exists(): time.sleep(0.1)\nprint(42)'
+    )
+    chapter.write_text(chapter.read_text().replace("print(6 * 7 + seed)", code))
     command = [sys.executable, "-m", "thesis_repro.cli", "book", "build"]
-    build = subprocess.Popen(command, cwd=small_book, start_new_session=True)
-    executed = small_book / "_build" / "executed"
-    for _ in range(600):
-        if list(executed.rglob("running-*/source.ipynb")):
-            break
-        time.sleep(0.1)
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, cwd=small_book, start_new_session=True)
+
+    def kill(build: subprocess.Popen[bytes]) -> None:
+        os.killpg(build.pid, signal.SIGKILL)
+        assert build.wait() == -signal.SIGKILL
+
+    build = start()
+    _until((small_book / "began").exists, build)
+    second = start()  # waits for the first, and is killed too
     time.sleep(1)
-    os.killpg(build.pid, signal.SIGKILL)
-    build.wait()
-    assert not [p for p in executed.rglob("*.ipynb") if re.fullmatch(r"[0-9a-f]{16}", p.stem)]
+    assert second.poll() is None
+    kill(second)
+    kill(build)
+    assert not list(executed.rglob("*.ipynb"))
 
     (small_book / "go").touch()
-    page = publish.build(root=small_book, say=lambda line: None)
-    assert page.is_file()
-    assert "42" in (page.parent / "book" / "one.html").read_text()
-    assert not list(executed.rglob("running-*"))
+    build = start()
+    _until((small_book / "_build" / "render").exists, build)
+    kill(build)
+    (kept,) = executed.rglob("*.ipynb")
+    assert not (small_book / "_build" / "html").exists()
+
+    first, second = start(), start()  # at once: one renders, the other finds it done
+    assert (first.wait(), second.wait()) == (0, 0)
+    assert "42" in (small_book / "_build" / "html" / "book" / "one.html").read_text()
+    assert list(executed.rglob("*.ipynb")) == [kept]
+    left = {path.name for path in (small_book / "_build").iterdir()}
+    assert left == {"executed", "html", "lock", "render.log", "settings", "source"}
+
+
+FIGURE = """
+```{code-cell} ipython3
+:mystnb:
+:  image:
+:    alt: "A line that rises."
+:  figure:
+:    name: fig-one-line
+:    caption: "A line."
+
+import matplotlib.pyplot as plt
+plt.plot([0, 1]);
+```
+"""
+
+
+@pytest.mark.book
+def test_a_page_without_a_figure_of_its_source_is_a_fault(small_book: Path) -> None:
+    chapter = small_book / "book" / "one.md"
+    text = chapter.read_text()
+    chapter.write_text(text + FIGURE)
+    page = publish.build(root=small_book, say=lambda line: None).parent / "book" / "one.html"
+    assert site.faults(small_book / "_build" / "html") == []
+    whole = page.read_text()
+    page.write_text(re.sub(r"<figure.*?</figure>", "", whole, flags=re.DOTALL))
+    assert page.read_text() != whole
+    assert "book/one.html: the figure fig-one-line of its source is not on the page" in (
+        site.faults(small_book / "_build" / "html")
+    )
+    chapter.write_text(text + FIGURE.replace("plt.plot([0, 1]);", "plt.plot([0, 1]); plt.close()"))
+    with pytest.raises(ChapterFailed, match=r"one: cell 4 draws a figure and gave no picture"):
+        publish.build(root=small_book, say=lambda line: None)
+
+
+@pytest.mark.parametrize("suffix", ["md", "ipynb"])
+@pytest.mark.parametrize("body", ['<figure id="fig-a"></figure>', '<img src="a.png" alt="x">', ""])
+def test_a_figure_of_the_source_has_to_be_on_the_page(
+    tmp_path: Path, suffix: str, body: str
+) -> None:
+    directive = ":::{figure} a.png\n:alt: x\n:name: fig-a\nWords.\n:::\n"
+    cells = [nbformat.v4.new_markdown_cell(directive), nbformat.v4.new_code_cell("x")]
+    cells[1].metadata["mystnb"] = {"figure": {"name": "fig-B b"}}
+    notebook = nbformat.writes(nbformat.v4.new_notebook(cells=cells))
+    (tmp_path / "_sources").mkdir()
+    (tmp_path / "_sources" / f"index.{suffix}").write_text(
+        directive if suffix == "md" else notebook
+    )
+    fault = "index.html: the figure {} of its source is not on the page"
+    expected = [fault.format("fig-a")] + [fault.format("fig-B b")] * (suffix == "ipynb")
+    assert [f for f in _page(tmp_path, body) if "of its source" in f] == expected
+    shown = "".join(
+        f'<figure id="{name}"><img src="a.png" alt="x"></figure>' for name in ("fig-a", "fig-b-b")
+    )
+    assert _page(tmp_path, shown) == []
 
 
 def test_the_table_of_models_says_what_their_cards_say(monkeypatch: pytest.MonkeyPatch) -> None:

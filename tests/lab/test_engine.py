@@ -134,7 +134,9 @@ def test_more_threads_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) 
     assert torch.get_num_threads() == 1
     with pytest.raises(ValueError, match=r"a cluster gives a cell one thread"):
         run([Cell(sample.threads, Config(2))], scheduler="tcp://localhost:1")
-    for wrong in ("0", "two", ""):
+    monkeypatch.setenv(threads.VARIABLE, "")
+    assert threads.threads() == 1  # as if it were not set
+    for wrong in ("0", "two", " "):
         monkeypatch.setenv(threads.VARIABLE, wrong)
         with pytest.raises(ValueError, match=rf"{threads.VARIABLE}=.* at least 1"):
             run([Cell(sample.square, Config(3))])

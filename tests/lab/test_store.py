@@ -1,7 +1,10 @@
 """The store: what goes in comes out, or is named and computed again; a full disk is one line."""
 
 import errno
+import fcntl
 import os
+import signal
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,21 @@ from hypothesis.extra import numpy as arrays
 
 from thesis_repro.lab import sealed
 from thesis_repro.lab.sealed import Altered
-from thesis_repro.lab.store import Result, Store, pack, unpack, write_atomic
+from thesis_repro.lab.store import (
+    NO_LOCKS,
+    Result,
+    Store,
+    _without_locks,
+    left,
+    lockable,
+    pack,
+    sweep,
+    unpack,
+    write_atomic,
+    write_together,
+)
+
+from .conftest import Fork
 
 KEY = "ab" * 32
 RESULT = Result({"a": 1, "b": [1.5, None, "x"]}, {"w": np.arange(6.0).reshape(2, 3)}, 2.5)
@@ -171,6 +188,159 @@ def test_parts_of_killed_writers_are_swept_by_the_next_holder_of_the_key(store: 
     (folder / ".other.cell.x1y2.part").write_bytes(b"half")
     with store.lock(KEY):
         assert files(folder) == [".other.cell.x1y2.part"]
+
+
+# files that belong together
+
+
+NAMES = ("quick.csv", "quick.json")
+
+
+def pair(folder: Path, text: str) -> dict[Path, bytes]:
+    return {folder / name: text.encode() for name in NAMES}
+
+
+def states(folder: Path) -> list[str | None]:
+    return [p.read_text() if p.exists() else None for p in (folder / name for name in NAMES)]
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+@pytest.mark.parametrize("call", ["os.fsync", "tempfile.mkstemp", "pathlib.Path.chmod"])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_full_disk_changes_neither_of_two_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None, call: str, nth: int
+) -> None:
+    if before:
+        write_together(pair(tmp_path, before))
+    module, _, name = call.rpartition(".")
+    owner = {"os": os, "tempfile": tempfile, "pathlib.Path": Path}[module]
+    real, calls = getattr(owner, name), []
+
+    def full(*arguments: object, **options: object) -> object:
+        calls.append(1)
+        if len(calls) == nth:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, full)
+        with pytest.raises(OSError, match=rf"the disk is full: {NAMES[nth - 1]} \("):
+            write_together(pair(tmp_path, "new"))
+    assert states(tmp_path) == [before, before]
+    assert files(tmp_path) == (list(NAMES) if before else [])
+
+
+def test_a_kill_between_two_renames_leaves_what_is_missing_beside_it(
+    tmp_path: Path, fork: Fork
+) -> None:
+    write_together(pair(tmp_path, "old"))
+
+    def killed() -> None:
+        real = Path.replace
+
+        def once(path: Path, target: Path) -> Path:
+            if target.name == NAMES[1]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(path, target)
+
+        Path.replace = once  # type: ignore[method-assign]
+        write_together(pair(tmp_path, "new"))
+
+    child = fork(killed)
+    child.join(30)
+    assert child.exitcode == -signal.SIGKILL
+    assert states(tmp_path) == ["new", "old"]
+    (part,) = left(tmp_path / NAMES[1])
+    assert part.read_text() == "new"
+    assert left(tmp_path / NAMES[0]) == []
+
+
+class Killed(BaseException):
+    """What ends a process at once: nothing is cleaned up after it."""
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+@pytest.mark.parametrize("step", range(6))
+def test_a_pair_is_read_as_old_or_as_new_wherever_its_writer_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None, step: int
+) -> None:
+    path = tmp_path / NAMES[0]
+    if before:
+        sealed.write_pair(path, before.encode(), {"is": before})
+    steps = iter(range(6))
+
+    def counted(real: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if next(steps, None) == step:
+                raise Killed
+            return real(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "mkstemp", counted(tempfile.mkstemp))
+        patched.setattr(os, "fsync", counted(os.fsync))
+        patched.setattr(Path, "replace", counted(Path.replace))
+        patched.setattr(Path, "unlink", lambda *_, **__: None)  # the dead clean nothing
+        with pytest.raises(Killed):
+            sealed.write_pair(path, b"new", {"is": "new"})
+    expected = "new" if step == 5 else before  # 5: the file has its new name, its record not yet
+    if expected is None:
+        with pytest.raises(Altered, match="missing beside"):
+            sealed.read_pair(path)
+    else:
+        about, data = sealed.read_pair(path)
+        assert (about["is"], data) == (expected, expected.encode())
+    sweep(path.with_suffix(".json"))
+    sealed.write_pair(path, b"newest", {"is": "newest"})
+    assert sealed.read_pair(path)[1] == b"newest"
+
+
+def test_a_pair_whose_parts_do_not_fit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / NAMES[0]
+    sealed.write_pair(path, b"content", {})
+    path.write_bytes(b"another")
+    (tmp_path / f".{NAMES[1]}.x.part").write_bytes(b"{cut off")
+    with pytest.raises(Altered, match=r"quick\.csv was altered: its SHA-256 is"):
+        sealed.read_pair(path)
+
+
+# locks
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_without_locks_the_work_goes_on_with_one_warning(
+    store: Store, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    _without_locks.cache_clear()
+    assert not lockable(store.root.parent)
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        for key in (KEY, "cd" * 32):
+            with store.lock(key):
+                store.put(key, RESULT)
+    _without_locks.cache_clear()
+    assert [str(warning.message) for warning in given] == [NO_LOCKS]
+    assert store.get(KEY) is not None
+
+
+def test_another_fault_of_a_lock_is_not_passed_over(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match="Input/output error"), store.lock(KEY):
+        pass
+
+
+def test_locks_are_found_where_there_are_some(store: Store) -> None:
+    assert lockable(store.root.parent)
 
 
 # sealed JSON

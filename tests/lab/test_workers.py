@@ -124,8 +124,11 @@ def test_the_number_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(workers.JOBS_VARIABLE, "7")
     assert workers.jobs() == 7
     monkeypatch.delenv(workers.JOBS_VARIABLE)
-    assert 1 <= workers.jobs() <= workers.MOST
-    for wrong in ("0", "two", "-1", ""):
+    unset = workers.jobs()
+    assert 1 <= unset <= workers.MOST
+    monkeypatch.setenv(workers.JOBS_VARIABLE, "")
+    assert workers.jobs() == unset
+    for wrong in ("0", "two", "-1", " "):
         monkeypatch.setenv(workers.JOBS_VARIABLE, wrong)
         with pytest.raises(ValueError, match=r"needs a whole number of at least 1"):
             workers.jobs()

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import html
 import io
 import json
 import math
@@ -12,11 +13,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from pybtex.database import parse_string
 
 from thesis_repro import tables
 from thesis_repro.lab.profiles import profile
-from thesis_repro.tables import records, render
+from thesis_repro.tables import escape, records, render
 from thesis_repro.tables.spec import Column, Frame
 
 NAME = "sample-rates"
@@ -153,7 +155,7 @@ def test_latex_is_balanced_escaped_and_complete(frame: Frame) -> None:
 
 @given(st.text(max_size=40))
 def test_any_text_is_safe_in_latex_and_in_a_table_cell(text: str) -> None:
-    safe = render._tex(text)
+    safe = escape.tex(text)
     bare = re.sub(r"\\(?:textbackslash|textasciitilde|textasciicircum)\{\}|\\[&%$#_{}]", "", safe)
     bare = re.sub(r"\$(?:[<>-]|\\(?:geq|leq|pm|times))\$", "", bare)
     assert not set(bare) & set("\\&%$#_{}~^<>")
@@ -189,3 +191,46 @@ def test_differences_carry_a_sign_unless_they_show_as_zero(value: float, text: s
 def test_an_unknown_format_lists_the_known(frame: Frame) -> None:
     with pytest.raises(ValueError, match="'word'; there are md, csv, latex, json, bibtex"):
         tables.text(frame, "word")
+
+
+HOSTILE = "<script>alert(1)</script> {{ 7 * 7 }} `<b>` \\<i>x</i>"
+
+
+def test_a_cell_of_a_record_cannot_put_html_into_a_page(frame: Frame) -> None:
+    data = frame.data.assign(remark=HOSTILE)
+    about = {**frame.provenance, "device": f"cpu {HOSTILE}"}
+    shown = tables.show(dataclasses.replace(frame, data=data, provenance=about)).data
+    page = html.unescape(MarkdownIt("commonmark").enable("table").render(shown))
+    body = MarkdownIt("commonmark").enable("table").render(shown)
+    assert "alert(1)" in body
+    assert not re.search(r"<(?:script|b|i)\b", body)
+    assert "<script>alert(1)</script>" in page  # it is read as it was written
+    assert "{{" not in shown.partition("```bibtex")[0]
+
+
+@pytest.mark.parametrize("text", ["p < 0.05", "a <= b", "x<5", "{a}", "$\\hat{x}$", "5 > 3"])
+def test_what_begins_no_tag_stays_as_it_is(text: str) -> None:
+    assert escape.markdown(text) == text
+
+
+def test_markup_of_our_own_pages_stays_markup() -> None:
+    text = render.myst((["a"], [["{doc}`b </c>`"]]), "t", "c", 1, markup=True)
+    assert "{doc}`b </c>`" in text
+
+
+@pytest.mark.parametrize("start", "=+-@\t\r")
+def test_a_text_that_a_spreadsheet_would_run_is_quoted_for_people_alone(
+    frame: Frame, start: str
+) -> None:
+    text = f'{start}HYPERLINK("x")'
+    data = frame.data.assign(remark=text, accuracy=-frame.data["accuracy"])
+    hostile = dataclasses.replace(frame, data=data)
+    printed = list(csv.DictReader(io.StringIO(tables.text(hostile, "csv"), newline="")))
+    assert {row["remark"] for row in printed} == {"'" + text}
+    assert printed[0]["accuracy"].startswith("-")  # a number stays a number
+    recorded = list(csv.DictReader(io.StringIO(records.to_csv(hostile).decode(), newline="")))
+    assert {row["remark"] for row in recorded} == {text}
+
+
+def test_an_ordinary_table_is_printed_as_it_is_recorded(frame: Frame) -> None:
+    assert tables.text(frame, "csv").encode() == records.to_csv(frame)

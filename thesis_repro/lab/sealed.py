@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from thesis_repro.lab.store import write_atomic
+from thesis_repro.lab.store import left, write_atomic, write_together
 
 
 class Altered(ValueError):
@@ -15,7 +15,7 @@ class Altered(ValueError):
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON with its seal, atomically."""
-    write_atomic(path, _bytes({**content, "seal": _seal(content)}))
+    write_atomic(path, _packed(content))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -37,6 +37,39 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+def write_pair(path: Path, data: bytes, about: Mapping[str, Any]) -> None:
+    """Write a file and its record: sealed JSON beside it, of the same stem, with its SHA-256.
+
+    A full disk changes neither. :func:`read_pair` reads both the old pair or both the new one,
+    whenever the writer is killed.
+    """
+    record = {**about, "sha256": hashlib.sha256(data).hexdigest()}
+    write_together({path: data, path.with_suffix(".json"): _packed(record)})
+
+
+def read_pair(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The record of a file, and the file.
+
+    A writer that is killed between its two renames leaves the record as a part: that one is taken.
+
+    Raises
+    ------
+    Altered
+        If no record is whole, or none is of this file.
+    """
+    card = path.with_suffix(".json")
+    wrong: Altered | None = None
+    for candidate in (card, *left(card), card):  # again: a writer may have renamed in between
+        try:
+            about = read(candidate)
+            return about, check_bytes(path, about.get("sha256", ""))
+        except FileNotFoundError:
+            continue
+        except Altered as error:
+            wrong = wrong or error
+    raise wrong or Altered(f"{_name(card)} is missing beside {path.name}")
+
+
 def check_bytes(path: Path, sha256: str) -> bytes:
     """The content of a file whose hash is recorded.
 
@@ -55,6 +88,10 @@ def check_bytes(path: Path, sha256: str) -> bytes:
             f"{_name(path)} was altered: its SHA-256 is {found[:12]}…, recorded was {sha256[:12]}…"
         )
     return data
+
+
+def _packed(content: Mapping[str, Any]) -> bytes:
+    return _bytes({**content, "seal": _seal(content)})
 
 
 def _bytes(content: Mapping[str, Any]) -> bytes:

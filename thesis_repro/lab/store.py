@@ -8,9 +8,10 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from thesis_repro.lab import places
 
 LAYOUT = "2"
 """Raise it when keys are made in another way, so that no older entry is found."""
+NOT_LOCKABLE = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""What the kernel says where a file system has no locks: Lustre and NFS, as some mount them."""
+
+NO_LOCKS = "this file system has no locks: do not start the same work twice at a time"
 
 
 @dataclass(frozen=True)
@@ -39,35 +44,126 @@ def write_atomic(path: Path, data: bytes) -> None:
     OSError
         With one clear line when the disk is full; the old file is untouched, no part is left.
     """
-    part: Path | None = None
+    write_together({path: data})
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: no name is changed before the content of all is on disk.
+
+    Renaming needs no space: a disk that fills up leaves all of them as they were. A kill between
+    two renames leaves the part of the second beside it, whole (:func:`left`).
+
+    Raises
+    ------
+    OSError
+        As :func:`write_atomic`.
+    """
+    parts: dict[Path, Path] = {}
+    begun = False
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        part = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        part.replace(path)
-        part = None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(
-                error.errno,
-                f"the disk is full: {path.name} ({len(data):,} bytes) was not written; free space "
-                f"under {path.parent.name}/ and run again, finished cells are kept",
-            ) from error
-        raise
+        for path, data in files.items():
+            with _named_when_full(path, data):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                handle, name = tempfile.mkstemp(
+                    prefix=f".{path.name}.", suffix=".part", dir=path.parent
+                )
+                parts[path] = Path(name)
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                parts[path].chmod(0o644)
+        for path, data in files.items():
+            with _named_when_full(path, data):
+                parts[path].replace(path)
+            del parts[path]
+            begun = True
     finally:
-        if part is not None:
+        for part in () if begun else parts.values():  # once begun, they are what is missing
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named_when_full(path: Path, data: bytes) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            error.errno,
+            f"the disk is full: {path.name} ({len(data):,} bytes) was not written; free space "
+            f"under {path.parent.name}/ and run again, finished cells are kept",
+        ) from error
+
+
+def left(path: Path) -> list[Path]:
+    """Parts of this file that killed writers left; any of them may be cut off."""
+    return sorted(path.parent.glob(f".{path.name}.*.part"))
 
 
 def sweep(path: Path) -> None:
     """Remove what writers of this file left when they were killed; nobody may be writing it."""
-    for part in path.parent.glob(f".{path.name}.*.part"):
+    for part in left(path):
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(
+    path: Path,
+    *,
+    waiting: Callable[[], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Iterator[None]:
+    """Hold a lock file against other processes; the kernel frees it when a process dies.
+
+    Where the file system has no locks the work goes on without one, and that is said once.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file, made if need be.
+    waiting : callable, optional
+        Called when another process holds the lock, before waiting for it.
+    say : callable, optional
+        Takes the line about a file system without locks; a warning otherwise.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be made: in one line, with its path.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting is not None:
+                    waiting()
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in NOT_LOCKABLE:
+                raise
+            _without_locks() if say is None else say(NO_LOCKS)
+        yield
+
+
+@cache
+def _without_locks() -> None:
+    warnings.warn(NO_LOCKS, stacklevel=2)
+
+
+def lockable(folder: Path) -> bool:
+    """Whether files in this folder can be locked."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in NOT_LOCKABLE:
+                raise
+            return False
+    return True
 
 
 def default_root() -> Path:
@@ -148,10 +244,7 @@ class Store:
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Hold a key against other processes; the kernel frees it when a process dies."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / key).open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with exclusive(self.root / "locks" / key):
             sweep(self.path(key))  # whoever held the lock before may have been killed
             yield
 

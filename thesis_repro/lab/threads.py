@@ -23,7 +23,7 @@ def threads() -> int:
 
 
 def at_least_one(variable: str, default: int) -> int:
-    """The whole number in a variable of the environment.
+    """The whole number in a variable of the environment; an empty one counts as not set.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def at_least_one(variable: str, default: int) -> int:
         If it is not a whole number of at least one.
     """
     asked = os.environ.get(variable)
-    if asked is None:
+    if not asked:
         return default
     if not asked.isdecimal() or int(asked) < 1:
         raise ValueError(f"{variable}={asked!r}: needs a whole number of at least 1")

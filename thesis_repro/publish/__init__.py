@@ -7,23 +7,18 @@ and moved there when it is whole, so a build that was killed is taken up or star
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from thesis_repro.lab.store import exclusive
 from thesis_repro.publish import site
-from thesis_repro.publish.execute import (
-    ChapterFailed,
-    Executed,
-    environment,
-    execute,
-    store,
-    validate,
-)
+from thesis_repro.publish.execute import ChapterFailed, Executed, execute, store, validate
 from thesis_repro.publish.render import RenderFailed, built, made_from, render
 from thesis_repro.publish.sources import Run, chapters, find_root, pages
 from thesis_repro.publish.stage import stage
+from thesis_repro.publish.surroundings import environment, pool
 
 __all__ = [
     "ChapterFailed",
@@ -46,14 +41,9 @@ Say = Callable[[str], None]
 
 @contextmanager
 def _one_at_a_time(root: Path, say: Say) -> Iterator[None]:
-    """Hold the build folder's lock; the kernel drops it when the process ends, however it ends."""
-    (root / "_build").mkdir(exist_ok=True)
-    with (root / "_build" / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("another build is running; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
+    """Hold the build folder's lock."""
+    waiting = partial(say, "another build is running; waiting for it")
+    with exclusive(root / "_build" / "lock", waiting=waiting, say=say):
         yield
 
 
@@ -98,8 +88,8 @@ def build(
         if built(html) == key and (root / "_build" / "source").is_dir():
             say("  pages: unchanged, not rendered again")
             return html / "index.html"
-        with environment(root, store(root), jobs=1):
-            stage(root, executed)
+        with pool(environment(root, store(root), jobs=1), 1) as process:
+            process.submit(stage, root, executed).result()
         return render(root, key, say=say)
 
 

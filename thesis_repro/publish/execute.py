@@ -6,27 +6,25 @@ An executed chapter is kept as ``_build/executed/<docname>/<key>.ipynb``, the ke
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thesis_repro.lab import workers
 from thesis_repro.publish import fingerprint
 from thesis_repro.publish.sources import Run, chapters
+from thesis_repro.publish.surroundings import environment, kernels, list_fonts, pool
 
 CELL_SECONDS = 3600  # no cell of a quick chapter comes near; paper runs are made by the CLI
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+DRAWS = re.compile(r"^figures\.\w+\(", re.MULTILINE)  # a call whose result is what is shown
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -85,20 +83,14 @@ def _all(
     failures: list[str] = []
     if not due:
         return failures
-    for left in (root / "_build" / "executed").rglob("running-*"):
-        shutil.rmtree(left, ignore_errors=True)  # by a build that was killed
     say(f"executing {len(due)} of {len(chapters(root))} chapters on {run.profile}")
     start = time.monotonic()
-    with (
-        environment(root, store(root), jobs=min(jobs, len(due))),
-        ProcessPoolExecutor(
-            min(jobs, len(due)),
-            mp_context=multiprocessing.get_context("spawn"),
-            max_tasks_per_child=1,
-        ) as pool,
-    ):
+    size = min(jobs, len(due))
+    env = environment(root, store(root), jobs=size)
+    list_fonts(env)
+    with pool(env, size) as processes:
         futures: dict[Future[float], str] = {
-            pool.submit(_one, root, name, path, run): name for name, path in due.items()
+            processes.submit(_one, root, name, path, run): name for name, path in due.items()
         }
         while futures:
             done, _ = wait(futures, timeout=15, return_when=FIRST_COMPLETED)
@@ -121,45 +113,6 @@ def store(root: Path) -> Path:
     return root / "_build" / "store"
 
 
-@contextmanager
-def environment(root: Path, cells: Path, *, jobs: int) -> Iterator[dict[str, str]]:
-    """Set what the kernels inherit: one thread, no progress bars, the store, a quiet kernel.
-
-    Parameters
-    ----------
-    root : Path
-        The project's folder.
-    cells : Path
-        The store of cells.
-    jobs : int
-        Chapters that run at a time: each gets its share of the cores.
-    """
-    ipython = root / "_build" / "ipython"
-    config = ipython / "profile_default" / "ipython_kernel_config.py"
-    config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text('c.IPKernelApp.log_level = "CRITICAL"  # no word about transports\n')
-    values = {
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-        "TQDM_DISABLE": "1",
-        "PYTHONHASHSEED": "0",
-        "IPYTHONDIR": str(ipython),
-        "JUPYTER_PREFER_ENV_PATH": "1",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "THESIS_REPRO_STORE": str(cells),
-        workers.JOBS_VARIABLE: str(max(1, workers.jobs() // jobs)),
-    }
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield dict(os.environ)
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 def _one(root: Path, docname: str, path: Path, run: Run) -> float:
     """Execute one chapter into ``path``; runs in a process of its own."""
     import jupytext
@@ -167,35 +120,35 @@ def _one(root: Path, docname: str, path: Path, run: Run) -> float:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    from thesis_repro.lab.store import write_atomic
+    from thesis_repro.lab.store import sweep, write_atomic
 
     start = time.monotonic()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix="running-") as folder:
-        source, output = Path(folder) / "source.ipynb", Path(folder) / "output.ipynb"
-        # fmt is given: a page that opens with ::: would be taken for pandoc's Markdown
-        notebook = jupytext.read(root / f"{docname}.md", fmt="md:myst")
-        notebook.metadata.kernelspec = KERNEL
-        nbformat.write(notebook, source)
-        _check_parameters(set(papermill.inspect_notebook(str(source))), run)
-        try:
-            notebook = papermill.execute_notebook(
-                str(source),
-                str(output),
-                parameters=run.parameters(),
-                kernel_name="python3",
-                cwd=str(root),
-                progress_bar=False,
-                log_output=False,
-                start_timeout=60,
-                execution_timeout=CELL_SECONDS,
-                autosave_cell_every=0,
-            )
-        except PapermillExecutionError as error:
-            trace = ANSI.sub("", "\n".join(error.traceback))
-            raise ChapterFailed(
-                f"cell {error.exec_count} raised\n\n{error.source}\n\n{trace}"
-            ) from None
+    sweep(path)
+    # fmt is given: a page that opens with ::: would be taken for pandoc's Markdown
+    notebook = jupytext.read(root / f"{docname}.md", fmt="md:myst")
+    notebook.metadata.kernelspec = KERNEL
+    # the notebook itself and no path: papermill takes braces in a path for parameters
+    _check_parameters(set(papermill.inspect_notebook(notebook)), run)
+    try:
+        notebook = papermill.execute_notebook(
+            notebook,
+            None,
+            parameters=run.parameters(),
+            kernel_name="python3",
+            kernel_manager_class=kernels(),
+            cwd=str(root),
+            progress_bar=False,
+            log_output=False,
+            start_timeout=60,
+            execution_timeout=CELL_SECONDS,
+            autosave_cell_every=0,
+        )
+    except PapermillExecutionError as error:
+        trace = ANSI.sub("", "\n".join(error.traceback))
+        raise ChapterFailed(
+            f"cell {error.exec_count} raised\n\n{error.source}\n\n{trace}"
+        ) from None
+    _check_figures(notebook)
     write_atomic(path, nbformat.writes(_clean(notebook)).encode())
     return time.monotonic() - start
 
@@ -208,6 +161,24 @@ def _check_parameters(found: set[str], run: Run) -> None:
             f"its parameters cell has {', '.join(sorted(found)) or 'nothing'}; "
             f"it needs {', '.join(sorted(needed))}"
         )
+
+
+def _check_figures(notebook: Any) -> None:
+    """A cell that draws and gives no picture would leave a hole in the page that nobody sees."""
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or not draws(cell):
+            continue
+        kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
+        if not any(kind.startswith("image/") for kind in kinds):
+            raise ChapterFailed(
+                f"cell {cell.execution_count} draws a figure and gave no picture\n\n{cell.source}"
+            )
+
+
+def draws(cell: Any) -> bool:
+    """Whether a code cell is there for a figure: it has a caption for one, or calls one."""
+    captioned = "figure" in cell.metadata.get("mystnb", {})
+    return captioned or DRAWS.search(cell.source) is not None
 
 
 def _clean(notebook: Any) -> Any:
@@ -256,8 +227,6 @@ def validate(root: Path, *, jobs: int = 2) -> int:
         *("-n", str(jobs), "--dist", "loadfile", "-p", "no:cacheprovider", "-m", ""),
         str(root / "_build" / "source" / "book"),
     ]
-    with (
-        tempfile.TemporaryDirectory(prefix="thesis-repro-") as empty,
-        environment(root, Path(empty), jobs=jobs) as env,
-    ):
+    with tempfile.TemporaryDirectory(prefix="thesis-repro-") as empty:
+        env = environment(root, Path(empty), jobs=jobs)
         return subprocess.run(command, cwd=root, env=env, check=False).returncode

@@ -83,6 +83,7 @@ def evidence(root: Path, run: Run) -> dict[str, str]:
 def committed() -> str:
     """Return the table of committed models with what the attacks on them found."""
     from thesis_repro.robustness import models
+    from thesis_repro.tables.escape import markdown
 
     rows = []
     for name in models.names():
@@ -92,7 +93,7 @@ def committed() -> str:
         rows.append(
             [
                 f"`{name}`",
-                about["data"],
+                markdown(about["data"]),
                 f"{recipe['epochs']:,} of {recipe['epochs_paper']:,}",
                 f"{100 * scores['clean']:.2f}",
                 f"{100 * scores['vra']:.2f}",
@@ -163,6 +164,7 @@ def _claim(row: dict[str, Any]) -> list[str]:
 def cite(root: Path) -> str:
     """Return the list of recorded tables with their citation keys."""
     from thesis_repro import tables
+    from thesis_repro.tables.escape import markdown
 
     known, index = chapters(root), tables.cite_index()
     if index.empty:
@@ -172,8 +174,8 @@ def cite(root: Path) -> str:
     for row in index.to_dict("records"):
         docname = f"book/{row['chapter']}"
         where = _link(root, docname) if docname in known else row["chapter"]
-        cells = [f"`{row['table']}`", f"`{row['key']}`", row["run"], row["device"]]
-        rows.append([*cells, str(row["seeds"]), row["date"], row["verdict"], where])
+        cells = [f"`{row['table']}`", f"`{row['key']}`", row["run"], markdown(row["device"])]
+        rows.append([*cells, str(row["seeds"]), markdown(row["date"]), row["verdict"], where])
     return _table("tab-cite-index", "The recorded tables.", headings, rows)
 
 
@@ -196,12 +198,19 @@ def experiments() -> str:
 
 
 def downloads() -> dict[str, str]:
-    """Return every recorded run as CSV, JSON, LaTeX and BibTeX, by name in the staged tree."""
+    """Return every recorded run as CSV, JSON, LaTeX and BibTeX, by name in the staged tree.
+
+    The CSV is the recorded one, byte for byte: its hash stands beside it.
+    """
     from thesis_repro import tables
     from thesis_repro.tables import records
 
+    def content(name: str, run: str, kind: str) -> str:
+        frame = tables.recorded(name, run)
+        return records.to_csv(frame).decode() if kind == "csv" else tables.text(frame, kind)
+
     return {
-        f"book/_tables/{name}-{run}.{suffix}": tables.text(tables.recorded(name, run), kind)
+        f"book/_tables/{name}-{run}.{suffix}": content(name, run, kind)
         for name in tables.names()
         for run in records.runs(tables.get(name).spec)
         for kind, suffix in DOWNLOADS.items()
@@ -217,4 +226,4 @@ def _table(name: str, caption: str, headings: list[str], rows: list[list[str]]) 
     from thesis_repro.tables.render import myst
 
     numeric_from = len(headings)  # texts and mixed cells: all to the left
-    return myst((headings, rows), name, caption, numeric_from)
+    return myst((headings, rows), name, caption, numeric_from, markup=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -19,7 +18,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from thesis_repro.lab.store import write_atomic
-from thesis_repro.publish.execute import Executed
+from thesis_repro.publish.execute import Executed, store
+from thesis_repro.publish.surroundings import environment
 
 
 class RenderFailed(ValueError):
@@ -73,9 +73,15 @@ def render(root: Path, key: str, *, say: Callable[[str], None] = print) -> Path:
     start = time.monotonic()
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
     command += [str(root / "_build" / "source"), "--path-output", str(work), "-W", "--keep-going"]
-    env = os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    env = environment(root, store(root), jobs=1)
     done = subprocess.run(
-        command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=root,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
     )
     log = root / "_build" / "render.log"
     write_atomic(log, done.stdout.encode())

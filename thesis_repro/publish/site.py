@@ -21,6 +21,7 @@ NOISE = {
     "an unfilled substitution": re.compile(r"\{\{ ?\w+ ?\}\}"),
     "an unread directive": re.compile(r"^:::|^```\{", re.MULTILINE),
 }
+FIGURE = re.compile(r"^[`:]{3,}\{figure\}[^\n]*\n(?::[^\n]*\n)*?:name: *(\S+)", re.MULTILINE)
 HOME = re.compile(r"/(?:home|root|Users|tmp)/[\w./-]+")
 
 
@@ -29,7 +30,8 @@ def faults(html: Path) -> list[str]:
 
     Looked for: a link to a page or an anchor that does not exist; a script, style, font or picture
     from another host; LaTeX outside mathematics; tracebacks, progress bars, warnings and machine
-    paths in the text; a picture without alternative text.
+    paths in the text; a picture without alternative text; a figure of a page's source that the page
+    does not show.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ def faults(html: Path) -> list[str]:
         # the pages of source code show code, and code may hold anything
         checks = [_links(path, soup, anchors), _hosts(soup)]
         if not page.startswith(("_modules/", "_static/")):
-            checks += [_pictures(soup), _text(soup)]
+            checks += [_pictures(soup), _figures(html, page, soup), _text(soup)]
         found += [f"{page}: {fault}" for check in checks for fault in check]
     for path in sorted(html.rglob("*.css")):
         for url in re.findall(r"url\(\s*['\"]?((?:https?:)?//[^)'\"]+)", path.read_text("utf-8")):
@@ -95,6 +97,32 @@ def _pictures(soup: BeautifulSoup) -> Iterator[str]:
         words = str(tag.get("alt") or "").strip()
         if not words or words.endswith((".png", ".svg", ".jpg")):
             yield f"picture without alternative text: {tag.get('src')}"
+
+
+def _figures(html: Path, page: str, soup: BeautifulSoup) -> Iterator[str]:
+    """Compare the figures of a page with those of its source, which Sphinx puts beside it."""
+    from docutils.nodes import make_id
+
+    for name in _named_figures(html / "_sources" / page):
+        place = soup.find(id=make_id(name))
+        if place is None or not (place.name == "img" or place.find(["img", "svg", "object"])):
+            yield f"the figure {name} of its source is not on the page"
+
+
+def _named_figures(source: Path) -> Iterator[str]:
+    """Yield the names of a source's figures: those that cells draw, and those of directives."""
+    import nbformat
+
+    notebook, text = source.with_suffix(".ipynb"), source.with_suffix(".md")
+    if notebook.is_file():
+        for cell in nbformat.read(notebook, as_version=4).cells:
+            figure = cell.metadata.get("mystnb", {}).get("figure", {})
+            if "name" in figure:
+                yield str(figure["name"])
+            elif cell.cell_type == "markdown":
+                yield from FIGURE.findall(cell.source)
+    elif text.is_file():
+        yield from FIGURE.findall(text.read_text("utf-8"))
 
 
 def _text(soup: BeautifulSoup) -> Iterator[str]:

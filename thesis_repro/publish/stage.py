@@ -75,9 +75,13 @@ def _put(target: Path, wanted: dict[str, bytes]) -> None:
     new, old = target.with_name("source.new"), target.with_name("source.old")
     for folder in (new, old):
         shutil.rmtree(folder, ignore_errors=True)
-    for name, content in wanted.items():
-        (new / name).parent.mkdir(parents=True, exist_ok=True)
-        (new / name).write_bytes(content)
+    try:
+        for name, content in wanted.items():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            (new / name).write_bytes(content)
+    except OSError:  # a full disk: give back what was taken
+        shutil.rmtree(new, ignore_errors=True)
+        raise
     if target.exists():
         target.rename(old)
     new.rename(target)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from thesis_repro.lab import places, sealed
 from thesis_repro.lab.sealed import Altered
-from thesis_repro.lab.store import sweep, write_atomic
+from thesis_repro.lab.store import left, sweep
 from thesis_repro.tables.spec import Frame, TableSpec
 
 RUNS = ("paper-cuda", "paper-cpu", "quick")
@@ -56,15 +56,19 @@ def write(frame: Frame) -> Path:
     content = to_csv(frame)
     for file in (path, about):
         sweep(file)
-    write_atomic(path, content)
-    sealed.write(about, {**frame.provenance, "sha256": hashlib.sha256(content).hexdigest()})
+    sealed.write_pair(path, content, frame.provenance)
     return path
 
 
 def runs(spec: TableSpec) -> list[str]:
     """The recorded runs of a table, the fullest first."""
     folder = root() / spec.name
-    return [run for run in RUNS if (folder / f"{run}.json").exists()]
+    return [run for run in RUNS if _is_recorded(folder / f"{run}.json")]
+
+
+def _is_recorded(card: Path) -> bool:
+    """Whether a run has its card, be it under the name that a killed writer left it with."""
+    return card.exists() or (card.with_suffix(".csv").exists() and bool(left(card)))
 
 
 def read(spec: TableSpec, run: str | None = None) -> Frame:
@@ -84,8 +88,7 @@ def read(spec: TableSpec, run: str | None = None) -> Frame:
         what = "no run" if run is None else f"no run {run!r}"
         raise NotRecorded(f"{spec.name}: {what} is recorded; {_advice(spec, run)}")
     path = root() / spec.name / f"{run}.csv"
-    about = sealed.read(path.with_suffix(".json"))
-    content = sealed.check_bytes(path, about["sha256"])
+    about, content = sealed.read_pair(path)
     header = content.partition(b"\n")[0].decode().split(",")
     if header != spec.fields() or about.get("spec_version") != spec.version:
         raise NotRecorded(
@@ -161,7 +164,8 @@ def check_all(specs: Sequence[TableSpec]) -> list[str]:
 
 def _no_others(folder: Path, known: set[str]) -> None:
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.name not in known:
+        part = path.name.startswith(".") and path.name.endswith(".part")  # a writer was killed
+        if path.name not in known and not part:
             raise Altered(f"{folder.name}/{path.name} belongs to no record")
 
 

@@ -1,5 +1,6 @@
 """Frames as text: Markdown, CSV, LaTeX, JSON, BibTeX, and MyST for the book."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -7,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_repro.tables import find, records, where
+from thesis_repro.tables import escape, records, where
 from thesis_repro.tables.spec import NOT_PUBLISHED, NOT_RUN, Column, Frame, TableSpec
 from thesis_repro.tables.verdict import Judged
 
@@ -179,11 +180,19 @@ def seeds_used(frame: Frame) -> list[int]:
     return list(frame.provenance.get("seeds", []))[: max(most, 1)]
 
 
-def to_markdown(grid_: Grid, numeric_from: int = 0, numeric_to: int = 99) -> str:
-    """A pipe table; the columns from `numeric_from` up to `numeric_to` are right-aligned."""
+def to_markdown(
+    grid_: Grid, numeric_from: int = 0, numeric_to: int = 99, *, markup: bool = False
+) -> str:
+    """A pipe table; the columns from `numeric_from` up to `numeric_to` are right-aligned.
+
+    Cells are text, in which a tag or a substitution has no effect; with `markup` they are MyST.
+    """
     headings, rows = grid_
     rule = ["---:" if numeric_from <= i < numeric_to else ":---" for i in range(len(headings))]
-    lines = [[_inline(c) for c in headings], rule, *([_inline(c) for c in row] for row in rows)]
+    shown = [
+        [_inline(c if markup else escape.markdown(c)) for c in row] for row in [headings, *rows]
+    ]
+    lines = [shown[0], rule, *shown[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -197,15 +206,18 @@ def numeric(spec: TableSpec) -> tuple[int, int]:
     return len(spec.keys), len(spec.keys) + count
 
 
-def myst(grid_: Grid, name: str, caption_: str, numeric_from: int, numeric_to: int = 99) -> str:
-    """A numbered, captioned MyST table that can be referred to as `name`."""
-    body = to_markdown(grid_, numeric_from, numeric_to)
-    return f"::::{{table}} {' '.join(caption_.split())}\n:name: {name}\n\n{body}\n\n::::\n"
+def myst(
+    grid_: Grid, name: str, caption_: str, first: int, last: int = 99, *, markup: bool = False
+) -> str:
+    """A numbered, captioned MyST table that can be referred to as `name`; else as `to_markdown`."""
+    body = to_markdown(grid_, first, last, markup=markup)
+    caption_ = " ".join((caption_ if markup else escape.markdown(caption_)).split())
+    return f"::::{{table}} {caption_}\n:name: {name}\n\n{body}\n\n::::\n"
 
 
 def cite_block(frame: Frame, downloads: bool) -> str:
     """Below a table: the code that made it; folded, key, BibTeX, and files of a recorded run."""
-    lines = [f"Code: {code(frame)}", "", ":::{dropdown} Cite this table"]
+    lines = [f"Code: {where.links(frame)}", "", ":::{dropdown} Cite this table"]
     lines += [f"Key: `{records.key(frame)}`", ""]
     lines += ["```bibtex", to_bibtex(frame), "```"]
     if downloads:
@@ -215,32 +227,13 @@ def cite_block(frame: Frame, downloads: bool) -> str:
     return "\n".join([*lines, ":::", ""])
 
 
-def code(frame: Frame) -> str:
-    """Links to the source of the cells that made a frame, as the provenance names them.
-
-    A run that was recorded before it named them, or whose code has moved since, has those of the
-    table as it stands.
-    """
-    here = {f"{f.__module__}.{f.__qualname__}" for f in where.cells(find.get(frame.spec.name))}
-    named = {cell["function"] for cell in frame.provenance["cells"] if "function" in cell}
-    links: dict[str, list[str]] = {}
-    for name in sorted(named & here or here):
-        module, _, function = name.rpartition(".")
-        links.setdefault(module, []).append(f"{{source}}`{function} <{module}:{function}>`")
-    files = [
-        f"`{module.removeprefix('thesis_repro.').replace('.', '/')}.py`, {', '.join(cells)}"
-        for module, cells in links.items()
-    ]
-    return "; ".join(files) or f"`{find.module_of(frame.spec.name)}`"
-
-
 def to_bibtex(frame: Frame) -> str:
     """A BibTeX entry that means this exact table."""
     about = frame.provenance
     fields = {
-        "author": f"{{{_tex(AUTHOR)}}}",  # a second pair of braces: one name, not to be split
-        "title": _tex(f"Table {frame.spec.name} ({frame.run}). {frame.spec.caption}"),
-        "howpublished": _tex(f"In: {BOOK}"),
+        "author": f"{{{escape.tex(AUTHOR)}}}",  # a second pair of braces: one name, not to be split
+        "title": escape.tex(f"Table {frame.spec.name} ({frame.run}). {frame.spec.caption}"),
+        "howpublished": escape.tex(f"In: {BOOK}"),
         "year": str(about.get("date", ""))[:4],
         "note": f"SHA-256 of the CSV: {records.digest(frame)}",
     }
@@ -253,11 +246,11 @@ def to_latex(frame: Frame) -> str:
     headings, rows = grid(frame)
     first, last = numeric(frame.spec)
     align = "l" * first + "r" * (last - first) + "l" * (len(headings) - last)
-    lines = [" & ".join(map(_tex, row)) + r" \\" for row in [headings, *rows]]
+    lines = [" & ".join(map(escape.tex, row)) + r" \\" for row in [headings, *rows]]
     return "\n".join(
         [
             r"\begin{table}",
-            rf"\caption{{{_tex(caption(frame))}}}",
+            rf"\caption{{{escape.tex(caption(frame))}}}",
             rf"\label{{tab:{frame.spec.name}}}",
             rf"\begin{{tabular}}{{{align}}}",
             r"\toprule",
@@ -270,28 +263,6 @@ def to_latex(frame: Frame) -> str:
             "",
         ]
     )
-
-
-_TEX = str.maketrans(
-    {
-        **{c: f"\\{c}" for c in "&%$#_{}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": "$<$",
-        ">": "$>$",
-        "–": "--",
-        "−": "$-$",
-        "≥": r"$\geq$",
-        "≤": r"$\leq$",
-        "±": r"$\pm$",
-        "×": r"$\times$",
-    }
-)
-
-
-def _tex(text: str) -> str:
-    return text.translate(_TEX)
 
 
 def to_json(frame: Frame) -> str:
@@ -307,9 +278,21 @@ def to_json(frame: Frame) -> str:
     return json.dumps({**about, "rows": rows}, indent=1, sort_keys=True, ensure_ascii=False)
 
 
+def to_csv(frame: Frame) -> str:
+    """The recorded CSV for people: a text that a spreadsheet would run gets a quote before it.
+
+    The recorded file, its hash and its download have the text as it was measured.
+    """
+    texts = [name for name in frame.data if not pd.api.types.is_numeric_dtype(frame.data[name])]
+    safe = {name: [escape.spreadsheet(str(text)) for text in frame.data[name]] for name in texts}
+    return records.to_csv(dataclasses.replace(frame, data=frame.data.assign(**safe))).decode()
+
+
 FORMATS: dict[str, Callable[[Frame], str]] = {
-    "md": lambda frame: f"{caption(frame)}\n\n{to_markdown(grid(frame), *numeric(frame.spec))}\n",
-    "csv": lambda frame: records.to_csv(frame).decode(),
+    "md": lambda frame: (
+        f"{escape.markdown(caption(frame))}\n\n{to_markdown(grid(frame), *numeric(frame.spec))}\n"
+    ),
+    "csv": to_csv,
     "latex": to_latex,
     "json": to_json,
     "bibtex": to_bibtex,

@@ -12,7 +12,7 @@ from typing import Any
 
 from thesis_repro.lab.profiles import Profile, profile
 from thesis_repro.tables import find
-from thesis_repro.tables.spec import Row, Table
+from thesis_repro.tables.spec import Frame, Row, Table
 
 PACKAGE = "thesis_repro"
 TOOL = (f"{PACKAGE}.tables", f"{PACKAGE}.lab")
@@ -82,6 +82,25 @@ def _defined(name: str) -> list[Callable[..., Any]]:
     module = sys.modules[find.module_of(name)]
     functions = inspect.getmembers(module, inspect.isfunction)
     return [f for _, f in functions if (f.__doc__ or "").startswith("Cell:")]
+
+
+def links(frame: Frame) -> str:
+    """Links to the source of the cells that made a frame, as the provenance names them.
+
+    A run that was recorded before it named them, or whose code has moved since, has those of the
+    table as it stands.
+    """
+    here = {f"{f.__module__}.{f.__qualname__}" for f in cells(find.get(frame.spec.name))}
+    named = {cell["function"] for cell in frame.provenance["cells"] if "function" in cell}
+    by_module: dict[str, list[str]] = {}
+    for name in sorted(named & here or here):
+        module, _, function = name.rpartition(".")
+        by_module.setdefault(module, []).append(f"{{source}}`{function} <{module}:{function}>`")
+    files = [
+        f"`{module.removeprefix('thesis_repro.').replace('.', '/')}.py`, {', '.join(functions)}"
+        for module, functions in by_module.items()
+    ]
+    return "; ".join(files) or f"`{find.module_of(frame.spec.name)}`"
 
 
 def _sizes() -> Iterator[Profile]:
