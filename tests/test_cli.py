@@ -190,6 +190,23 @@ def test_a_recorded_table_is_checked_and_an_altered_one_named(
     assert err.count("\n") == 1
 
 
+def test_a_key_in_print_leads_to_its_table_or_to_what_replaced_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from thesis_repro import tables
+    from thesis_repro.tables import records, superseded
+
+    key = records.key(tables.recorded("gloro-vra", "quick"))
+    status, out, _ = call(monkeypatch, capsys, "table", "--key", key, "--format", "bibtex")
+    assert status == 0 and out.startswith(f"@misc{{{key},")
+    line = superseded.listed()[0]
+    status, out, _ = call(monkeypatch, capsys, "table", "--key", line.key)
+    assert status == 0 and line.replaced_by in out and f"git show {line.commit}:" in out
+    for arguments in (("--key", "gloro-vra-000000000000"), ("gloro-vra", "--key", key), ()):
+        status, out, err = call(monkeypatch, capsys, "table", *arguments)
+        assert (status, out) == (1, "") and err.startswith("error: ") and err.count("\n") == 1
+
+
 def test_a_table_without_a_record_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

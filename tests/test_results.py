@@ -19,7 +19,7 @@ from thesis_repro.tables import records
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
-FILES = sorted(p.relative_to(RESULTS).as_posix() for p in RESULTS.rglob("*") if p.is_file())
+FILES = sorted(p.relative_to(RESULTS).as_posix() for p in RESULTS.glob("*/*"))
 PAGES = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "book").rglob("*.md"))
 
 

@@ -183,13 +183,29 @@ def run(
 
 @app.command()
 def table(
-    name: Annotated[str, typer.Argument(help="A name as `thesis-repro tables` lists it.")],
+    name: Annotated[
+        str | None, typer.Argument(help="A name as `thesis-repro tables` lists it.")
+    ] = None,
     format: Annotated[str, typer.Option(help="md, csv, latex, json or bibtex.")] = "md",
     check: Annotated[bool, typer.Option("--check", help="Recompute the recorded hashes.")] = False,
+    key: Annotated[
+        str | None, typer.Option(help="A citation key, of this release or an earlier one.")
+    ] = None,
 ) -> None:
-    """Print a recorded table, or check that nobody altered it."""
+    """Print a recorded table, by name or by key, or check that nobody altered it."""
     from thesis_repro import tables
+    from thesis_repro.tables import superseded
 
+    if (name is None) == (key is None):
+        raise ValueError("give either the name of a table or --key KEY")
+    if key is not None:
+        found = superseded.resolve(key)
+        if isinstance(found, superseded.Superseded):
+            print(found)
+            return
+        print("\n".join(tables.check(found.spec.name)) if check else tables.text(found, format))
+        return
+    assert name is not None
     if check:
         print("\n".join(tables.check(name)))
     else:

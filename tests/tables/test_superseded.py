@@ -1,0 +1,71 @@
+"""Every key that was ever recorded leads to a table, or to what replaced it."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from thesis_repro import tables
+from thesis_repro.lab import places
+from thesis_repro.tables import records, superseded
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tool", ROOT / "tools" / "superseded.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_key_in_git_is_recorded_or_listed(tool: ModuleType) -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    if tool._git(ROOT, "rev-parse", "--is-shallow-repository").strip() == b"true":
+        pytest.skip("a shallow clone")
+    past = tool.past(ROOT)
+    assert len(past) > 50
+    lacking = set(past) - tool.recorded(ROOT) - {line.key for line in superseded.listed()}
+    assert lacking == set(), "run: python tools/superseded.py"
+    for line in superseded.listed():
+        table, run, commit, *_ = past[line.key]
+        assert (line.table, line.run) == (table, run) and commit.startswith(line.commit)
+
+
+def test_the_keys_that_follow_end_at_a_recorded_table(tool: ModuleType) -> None:
+    after = {line.key: line.replaced_by for line in superseded.listed()}
+    for key in after:
+        seen = set()
+        while key in after:
+            assert key not in seen
+            seen.add(key)
+            key = after[key]
+        assert key in tool.recorded(ROOT)
+
+
+def test_a_key_is_resolved_to_its_table_or_to_what_replaced_it() -> None:
+    frame = tables.recorded("gloro-vra")
+    found = superseded.resolve(records.key(frame))
+    assert not isinstance(found, superseded.Superseded)
+    assert found.spec.name == "gloro-vra" and found.run == frame.run
+    line = next(line for line in superseded.listed() if line.table == "gloro-vra")
+    assert superseded.resolve(line.key) == line
+    said = str(line)
+    assert f"replaced by {line.replaced_by}" in said
+    assert f"git show {line.commit}:results/gloro-vra/{line.run}.csv" in said
+    with pytest.raises(ValueError, match="no table was recorded under the key 'gloro-vra-0'"):
+        superseded.resolve("gloro-vra-0")
+
+
+def test_a_file_with_other_columns_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(places.RESULTS, str(tmp_path))
+    assert superseded.listed() == []
+    (tmp_path / superseded.NAME).write_text("key,table\n")
+    with pytest.raises(ValueError, match="needs the columns key, table, run"):
+        superseded.listed()
