@@ -92,6 +92,8 @@ def package(tmp_path: Path) -> Path:
         "thesis_repro/other.py": "O = 1\n",
         "results/a-b/quick.csv": "1\n",
         "results/c-d/quick.csv": "1\n",
+        "results/published.csv": "table,value\na-b,1\nc-d,1\n",
+        "results/superseded.csv": "key\n",
         "results/models/net-a.json": "1\n",
         "results/models/page-net.json": "1\n",
         "book/page.md": PAGE,
@@ -134,6 +136,9 @@ def test_tables_whose_names_are_put_together_are_reached(package: Path) -> None:
         ("thesis_repro/experiments/c/d.py", "TABLE = 2\n", False),
         ("thesis_repro/other.py", "O = 2\n", False),
         ("results/c-d/quick.csv", "2\n", False),
+        ("results/published.csv", "table,value\na-b,2\nc-d,1\n", True),
+        ("results/published.csv", "table,value\na-b,1\nc-d,2\n", False),
+        ("results/superseded.csv", "key\na\n", False),
         ("results/models/net-a.json", "2\n", False),
         ("results/models/page-net.json", "2\n", True),  # of the chapter's stem
     ],

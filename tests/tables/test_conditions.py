@@ -1,10 +1,12 @@
-"""What has to hold: the trend of a table, and one numbered table for a chapter."""
+"""What has to hold, as one numbered table for a chapter."""
+
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from thesis_repro.tables import conditions
-from thesis_repro.tables.conditions import Condition, Every
+from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.spec import Column, Frame, TableSpec
 
 
@@ -13,24 +15,12 @@ def check(rows: pd.DataFrame) -> list[Condition]:
     return [Condition(f"row {x}", "above 0", f"{x}", bool(x > 0)) for x in rows["x"]]
 
 
-TREND = Every(check)
-
-
-def frame(name: str, values: list[float], trend: Every | None = TREND) -> Frame:
+def frame(name: str, values: list[float], conditions: Any = check) -> Frame:
     """A frame of these values and of a row that was not run."""
     keys, columns = (Column("row", "row", kind="key"),), (Column("x", "x"),)
-    spec = TableSpec(name, "", keys, columns, "part/sample", trend=trend)
+    spec = TableSpec(name, "", keys, columns, "part/sample", conditions=conditions)
     rows = pd.DataFrame({"x": [*values, -9.0], "status": ["run"] * len(values) + ["not run"]})
     return Frame(spec, "quick", rows)
-
-
-def test_a_trend_holds_where_all_conditions_do_and_there_are_some() -> None:
-    def holds(*values: float) -> bool:
-        return Every(check)(pd.DataFrame({"x": values}))
-
-    assert holds(1.0, 2.0)
-    assert not holds(1.0, -2.0)
-    assert not holds()
 
 
 def test_the_conditions_of_several_tables_are_one_numbered_table() -> None:
@@ -51,5 +41,5 @@ def test_the_conditions_of_several_tables_are_one_numbered_table() -> None:
 
 
 def test_a_table_without_conditions_is_named() -> None:
-    with pytest.raises(ValueError, match="^sample-one has no conditions: its trend has to be"):
-        conditions.show(frame("sample-one", [1.0], trend=None))
+    with pytest.raises(ValueError, match="^sample-one has no conditions$"):
+        conditions.show(frame("sample-one", [1.0], conditions=None))

@@ -185,7 +185,7 @@ def test_numbers_keep_their_format(
     ("value", "text"), [(0.04, "0.0"), (-0.04, "0.0"), (1, "+1.0"), (-1, "−1.0")]
 )
 def test_differences_carry_a_sign_unless_they_show_as_zero(value: float, text: str) -> None:
-    assert render._signed(value, Column("x", "x")) == text
+    assert render.signed(value, Column("x", "x")) == text
 
 
 def test_an_unknown_format_lists_the_known(frame: Frame) -> None:

@@ -11,6 +11,7 @@ from thesis_repro.lab.store import Result
 from thesis_repro.tables.statistics import (
     clopper_pearson,
     gather,
+    holm,
     mcnemar,
     student_t,
     summarise_number,
@@ -96,3 +97,12 @@ def test_a_number_of_few_seeds_has_no_interval() -> None:
 
 def test_cells_that_lack_a_column_are_left_out() -> None:
     assert gather([Result({"a": 1}), Result({"a": None}), Result({})], "a") == [1]
+
+
+def test_holm_agrees_with_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    p_values = [0.03, 0.01, 0.04, 0.5, 0.01, 0.9]
+    assert holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]))
+    assert holm([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([]) == []

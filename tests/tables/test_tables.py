@@ -3,14 +3,16 @@
 import dataclasses
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from thesis_repro import tables
 from thesis_repro.figures import evidence as picture
 from thesis_repro.lab.profiles import profile
-from thesis_repro.tables import records
+from thesis_repro.tables import compared, overview, records
 from thesis_repro.tables.records import NotRecorded
 from thesis_repro.tables.spec import Column, Frame, TableSpec
+from thesis_repro.tables.verdict import judge_all
 
 NAME = "sample-rates"
 pytestmark = pytest.mark.usefixtures("sample")
@@ -68,15 +70,16 @@ def test_show_gives_a_numbered_table_and_a_way_to_cite_it(live: Frame, paper: Fr
     assert f"@misc{{{records.key(paper)}," in text
 
 
-def test_compare_has_thesis_recorded_and_verdict_and_keeps_live_apart(
+def test_compare_has_published_recorded_and_verdict_and_keeps_live_apart(
     live: Frame, paper: Frame
 ) -> None:
     records.write(live)
     text = tables.compare(NAME, live).data
-    claims, drift = text.split(":name: tab-sample-rates-drift")
+    claims, words = text.split(":name: tab-sample-rates-words")
+    words, drift = words.split(":name: tab-sample-rates-drift")
     assert ":name: tab-sample-rates-compare" in claims
     assert (
-        "| thesis | recorded (paper-cpu) | live (quick) | difference | tolerance | verdict |"
+        "| published | recorded (paper-cpu) | live (quick) | difference | tolerance | verdict |"
         in claims
     )
     rows = [line for line in claims.splitlines() if line.startswith(("| digits", "| faces"))]
@@ -86,19 +89,28 @@ def test_compare_has_thesis_recorded_and_verdict_and_keeps_live_apart(
         for c in cells
     ]
     assert cells[0][3] == "90.0"
+    assert cells[3][3] == "80.0 (code)"
     assert cells[0][-2] == "≥ −1.0"
     assert cells[1][-2] == "±0.5"
     assert cells[2][3] == "not published"
     assert cells[3][4] == "not run"
-    assert "Trend: all above 90%." in claims
+    assert "| all above 90% | 90% | 9" in words
+    assert "| faces above 90% | – | not run | not run |" in words
     assert "| digits | ours | accuracy (%) |" in drift
     assert "±1.0" in drift
+
+
+def test_the_column_is_headed_thesis_where_its_slides_have_every_value(paper: Frame) -> None:
+    slides = [dataclasses.replace(c, how_read="slides") for c in paper.spec.claims if c.row]
+    headings, rows = compared.comparison(paper.spec, judge_all(paper, slides), paper, None)
+    assert "thesis" in headings and "published" not in headings
+    assert rows[0][3] == "90.0"
 
 
 def test_compare_without_a_record_reads_not_run() -> None:
     text = tables.compare(NAME).data
     assert "recorded (no paper run)" in text
-    assert text.count("| not run |") == 8
+    assert sum(line.endswith("| not run |") for line in text.splitlines()) == 6
     assert tables.compare("sample-empty").data == ""
 
 
@@ -136,14 +148,15 @@ def test_an_assertion_without_a_value_to_compare_fails(live: Frame) -> None:
         tables.assert_reproduces(dataclasses.replace(live, spec=spec))
 
 
-def test_evidence_has_one_row_for_each_published_value(live: Frame, paper: Frame) -> None:
+def test_evidence_has_one_row_for_each_claim(live: Frame, paper: Frame) -> None:
     for _ in range(2):  # the second call once met the module in place of the function
         claims = tables.evidence({NAME: live})
-    assert list(claims["thesis"].isna()) == [False, False, True, False]
-    assert list(claims["run"]) == ["paper-cpu"] * 4
-    assert list(claims["verdict"])[2:] == ["not published", "not run"]
-    assert list(claims["source"]) == [f"page {i}" for i in range(1, 5)]
-    assert claims["live"][0] == live.value(("digits", "ours"), "accuracy")
+    mine = claims[claims["table"] == NAME]
+    assert list(mine["value"].isna()) == [False, False, True, False, True, True]
+    assert list(mine["run"]) == ["paper-cpu"] * 6
+    assert list(mine["verdict"])[2:] == ["not published", "not run", "holds", "not run"]
+    assert list(mine["source"]) == [f"page {i}" for i in range(1, 7)]
+    assert mine["live"][0] == live.value(("digits", "ours"), "accuracy")
     assert tables.evidence()["live"].isna().all()
 
 
@@ -154,7 +167,8 @@ def test_the_cite_index_has_one_row_for_each_recorded_run(live: Frame, paper: Fr
     assert list(index["run"]) == ["paper-cpu", "quick"]
     assert list(index["seeds"]) == [3, 1]
     assert index["verdict"][1] == "not judged"
-    counts = tables.evidence()["verdict"].value_counts(sort=False)
+    claims = tables.evidence()
+    counts = claims.loc[claims["table"] == NAME, "verdict"].value_counts(sort=False)
     assert index["verdict"][0] == ", ".join(f"{n} {v}" for v, n in counts.items())
 
 
@@ -163,16 +177,21 @@ def test_without_records_the_lists_are_empty() -> None:
     assert set(tables.evidence()["verdict"]) == {"not run"}
 
 
-def test_the_picture_has_a_row_for_each_claim(paper: Frame, tmp_path: Path) -> None:
-    claims = tables.evidence()
-    figure = picture.forest(claims)
-    panels = figure.axes
-    assert [ax.get_xlabel() for ax in panels] == ["%", "s"]
+def test_the_picture_has_a_row_for_each_published_number(paper: Frame) -> None:
+    claims = overview.numbers(tables.evidence())
+    assert len(claims) == 3
+    ratio = claims.iloc[[0]].assign(kind="factor", value=15.0, recorded=30.0, verdict="reproduced")
+    claims = pd.concat([claims, ratio])
+    panels = picture.forest(claims).axes
+    assert [ax.get_xscale() for ax in panels] == ["log", "linear"]
+    assert [ax.get_xlabel() for ax in panels] == ["ours over the published ratio", "%"]
+    marks = [line.get_xdata()[0] for line in panels[0].lines]
+    assert 2.0 in marks and 1.0 in marks  # ours is twice the published ratio
     labels = [t.get_text() for ax in panels for t in ax.get_yticklabels()]
-    assert sorted(labels) == sorted(claims["row"] + ": " + claims["measure"])
+    assert sorted(labels) == sorted(claims["says"])
     assert [t.get_text().strip() for ax in panels for t in ax.texts] == ["not run"]
     assert picture.svg(claims) == picture.svg(claims)
-    assert picture.alt(claims).startswith("Forest plot of 4 published values with our intervals: ")
+    assert picture.alt(claims).startswith("Forest plot of 4 published values and ratios with ours")
     with pytest.raises(ValueError, match="at least one claim"):
         picture.forest(claims[:0])
 
@@ -194,17 +213,18 @@ def test_a_quoted_row_that_fits_no_column_is_refused() -> None:
 def test_the_generated_pages_hold_every_claim_and_every_record(live: Frame, paper: Frame) -> None:
     from xml.etree import ElementTree
 
-    from thesis_repro.publish import Run, generated
+    from thesis_repro.publish import generated
+    from thesis_repro.publish.claims import evidence
 
     root = Path(__file__).resolve().parents[2]
     records.write(live)
-    page, drawing = generated.evidence(root, Run()).values()
+    page, drawing = evidence(root).values()
     claims = tables.evidence()
     for row in claims.to_dict("records"):
-        assert f"| {row['row']} | {row['measure']} |" in page
-        assert row["verdict"] in page
+        line = next(line for line in page.splitlines() if f"| {row['says']} |" in line)
+        assert line.startswith("| **")
         assert row["source"] in page
-    assert f":alt: {picture.alt(claims)}\n" in page
+    assert f":alt: {picture.alt(overview.numbers(claims))}\n" in page
     assert ElementTree.fromstring(drawing).tag.endswith("svg")
     listed = generated.cite(root)
     assert all(key in listed for key in tables.cite_index()["key"])

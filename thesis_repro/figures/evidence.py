@@ -1,7 +1,8 @@
-"""The picture of the evidence page: one row per published value, our interval against it."""
+"""The picture of the evidence page: our values and ratios against the published ones."""
 
 import io
 import math
+import textwrap
 from typing import Any
 
 import pandas as pd
@@ -10,29 +11,34 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, RED, SKY
+from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY
 
 MARKS = {
     "exceeded": ("^", GREEN),
     "reproduced": ("o", BLUE),
-    "trend": ("s", ORANGE),
+    "same order of magnitude": ("P", SKY),
+    "order only": ("s", ORANGE),
+    "too short to judge": ("v", PINK),
+    "not measurable": ("D", BLACK),
     "not reproduced": ("X", RED),
-    "not published": ("D", SKY),
 }
-"""Marker and colour of each verdict: either tells it alone."""
+"""Marker and colour of each verdict that a number can get: either tells it alone."""
 
 GREY = "#7F7F7F"
-ROW_INCHES = 0.32
+LINE_INCHES = 0.19
+WIDTH = 46
+BANDS = ((10.0, "0.95"), (3.0, "0.87"))
+"""Factors around the published ratio, and the grey of each."""
 
 
 def forest(claims: pd.DataFrame) -> Figure:
-    """Draw published values (bars) and ours (marks with 95% intervals), one panel per unit.
+    """Draw published values and ours: one panel of ratios on a logarithmic axis, one per unit.
 
     Parameters
     ----------
     claims : DataFrame
-        As `tables.evidence()` returns it. A claim that was not run shows its bar alone; the pale
-        band is the tolerance.
+        As `tables.overview.numbers` returns it: claims of a published value or factor. The pale
+        band is the tolerance; of ratios, up to 3 and up to 10 times. Lines are our 95% intervals.
 
     Raises
     ------
@@ -41,13 +47,17 @@ def forest(claims: pd.DataFrame) -> Figure:
     """
     if claims.empty:
         raise ValueError("a forest plot needs at least one claim, got none")
-    panels = list(claims.groupby("unit", sort=False))
-    heights = [len(rows) for _, rows in panels]
-    height = ROW_INCHES * sum(heights) + 0.9 * len(panels) + 0.5
+    factor = claims["kind"] == "factor"
+    panels = [("", claims[factor], True)] if factor.any() else []
+    panels += [(str(u), rows, False) for u, rows in claims[~factor].groupby("unit", sort=False)]
+    labels = [["\n".join(textwrap.wrap(s, WIDTH)) for s in rows["says"]] for _, rows, _ in panels]
+    heights = [sum(1.4 + text.count("\n") for text in texts) for texts in labels]
+    height = LINE_INCHES * sum(heights) + 0.8 * len(panels) + 0.6
     figure = Figure(figsize=(8.0, height), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for ax, (unit, rows) in zip(axes, panels, strict=True):
-        _panel(ax, rows.to_dict("records"), str(unit))
+    for ax, (unit, rows, log), texts in zip(axes, panels, labels, strict=True):
+        _panel(ax, rows.to_dict("records"), texts, log)
+        ax.set_xlabel("ours over the published ratio" if log else unit or "value")
     marks: dict[str, Artist] = {}
     for ax in axes:
         marks |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
@@ -55,24 +65,33 @@ def forest(claims: pd.DataFrame) -> Figure:
     return figure
 
 
-def _panel(ax: Axes, rows: list[dict[str, Any]], unit: str) -> None:
-    for y, row in enumerate(rows):
-        if _is_number(row["thesis"]):
-            low, width = row["thesis"] - row["tolerance"], 2 * row["tolerance"]
-            ax.barh(y, width, left=low, height=0.7, color="0.9")
-            ax.plot(row["thesis"], y, "|", color=BLACK, ms=11, mew=2, label="published")
+def _panel(ax: Axes, rows: list[dict[str, Any]], labels: list[str], log: bool) -> None:
+    if log:
+        ax.set_xscale("log")
+        for factor, grey in BANDS:
+            ax.axvspan(1 / factor, factor, color=grey, zorder=0)
+    places = []
+    below = 0.0
+    for text in labels:  # a label of more lines takes more room
+        room = 1.4 + text.count("\n")
+        places.append(below + room / 2)
+        below += room
+    for y, row in zip(places, rows, strict=True):
+        value = 1.0 if log else row["value"]
+        if not log:
+            ax.barh(y, 2 * row["tolerance"], left=value - row["tolerance"], height=1, color="0.9")
+        ax.plot(value, y, "|", color=BLACK, ms=11, mew=2, label="published")
         if not _is_number(row["recorded"]):
-            if _is_number(row["thesis"]):
-                ax.text(row["thesis"], y, "    not run", fontsize=8, va="center", color=GREY)
+            ax.text(value, y, "    not run", fontsize=8, va="center", color=GREY)
             continue
+        unit = row["value"] if log else 1.0
         mark, colour = MARKS[row["verdict"]]
         if _is_number(row["low"]) and _is_number(row["high"]):
-            ax.plot([row["low"], row["high"]], [y, y], color=colour, lw=2)
-        ax.plot(row["recorded"], y, mark, color=colour, ms=7, label=f"ours: {row['verdict']}")
-    labels = [f"{row['row']}: {row['measure']}" for row in rows]
-    ax.set_yticks(range(len(rows)), labels, fontsize=8)
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlabel(unit or "value")
+            ax.plot([row["low"] / unit, row["high"] / unit], [y, y], color=colour, lw=2)
+        ours = f"ours: {row['verdict']}"
+        ax.plot(row["recorded"] / unit, y, mark, color=colour, ms=7, label=ours)
+    ax.set_yticks(places, labels, fontsize=8)
+    ax.set_ylim(below, 0)
     ax.use_sticky_edges = False
     ax.margins(x=0.08)
     ax.grid(axis="x", color="0.9")
@@ -87,7 +106,7 @@ def alt(claims: pd.DataFrame) -> str:
     """What the picture shows, for those who do not see it."""
     counts = claims["verdict"].value_counts(sort=False)
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    return f"Forest plot of {len(claims)} published values with our intervals: {said}."
+    return f"Forest plot of {len(claims)} published values and ratios with ours: {said}."
 
 
 def svg(claims: pd.DataFrame) -> str:

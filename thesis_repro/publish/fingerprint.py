@@ -90,15 +90,26 @@ def _data(run: Run) -> dict[str, str]:
 
 
 def _results(root: Path, docname: str, text: str, code: dict[str, str]) -> dict[str, str]:
-    """Hash the recorded tables, figures and models of the chapter's stem, or named in its code."""
+    """Hash the recorded tables, figures and models of the chapter's stem, or named in its code.
+
+    Of the published values, the lines of those tables.
+    """
     named = "\n".join([text, *code.values()])
-    stem = docname.rpartition("/")[2]
+    stem, results = docname.rpartition("/")[2], root / "results"
+
+    def shown(name: str) -> bool:
+        return name.startswith(f"{stem}-") or name in named
+
     hashes = {}
-    for path in sorted((root / "results").rglob("*")):
+    for path in sorted(results.glob("*/*")):
         folder = path.parent.name
-        name = path.stem if folder in ("figures", "models") else folder
-        if path.is_file() and (name.startswith(f"{stem}-") or name in named):
+        if shown(path.stem if folder in ("figures", "models") else folder):
             hashes[path.relative_to(root).as_posix()] = _sha(path.read_bytes())
+    published = results / "published.csv"
+    if published.is_file():
+        lines = published.read_text("utf-8").splitlines()
+        mine = [line for line in lines if shown(line.partition(",")[0])]
+        hashes["results/published.csv"] = _sha("\n".join(mine).encode())
     return hashes
 
 

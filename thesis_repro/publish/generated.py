@@ -1,19 +1,19 @@
 """The pieces of pages that are written anew at each staging, from what ran and what is recorded.
 
-They land in ``book/reference/_generated/`` of the staged tree, where the status, evidence and cite
-pages include them; the recorded tables land in ``book/_tables/`` for download.
+They land in ``book/reference/_generated/`` of the staged tree, where the pages include them; the
+recorded tables land in ``book/_tables/`` for download.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from thesis_repro.publish import claims
+from thesis_repro.publish.claims import FOLDER
 from thesis_repro.publish.execute import Executed
-from thesis_repro.publish.sources import Run, chapters, title
+from thesis_repro.publish.sources import chapters, title
 
-FOLDER = "book/reference/_generated"
 DOWNLOADS = {"csv": "csv", "json": "json", "latex": "tex", "bibtex": "bib"}
 NONE_YET = "No table is recorded yet.\n"
 
@@ -22,8 +22,11 @@ def pieces(root: Path, executed: Sequence[Executed]) -> dict[str, str]:
     """Return the generated files, by name in the staged tree."""
     return {
         f"{FOLDER}/status.md": status(root, executed),
-        **evidence(root, executed[0].run if executed else Run()),
+        **claims.evidence(root),
+        f"{FOLDER}/judging.md": claims.judging(),
+        f"{FOLDER}/models.md": committed(),
         f"{FOLDER}/cite.md": cite(root),
+        f"{FOLDER}/errata.md": errata(),
         f"{FOLDER}/experiments.md": experiments(),
         **downloads(),
     }
@@ -48,36 +51,6 @@ def status(root: Path, executed: Sequence[Executed]) -> str:
     ]
     headings = ["chapter", "profile", "device", "seed", "seconds", "executed", "result"]
     return _table("tab-status", "The chapters of this build.", headings, rows)
-
-
-def evidence(root: Path, run: Run) -> dict[str, str]:
-    """Return the picture of all published values, and a table for each table of the thesis."""
-    from thesis_repro import tables
-    from thesis_repro.figures import evidence as picture
-
-    live = {name: frame for name in tables.names() if (frame := _live(name, run)) is not None}
-    claims = tables.evidence(live)
-    if claims.empty:
-        return {f"{FOLDER}/evidence.md": NONE_YET}
-    known = chapters(root)
-    parts = [
-        f"```{{figure}} /{FOLDER}/evidence.svg\n:name: fig-evidence\n:alt: {picture.alt(claims)}\n",
-        "Every published value (bar; its tolerance in grey) and ours with its interval.\n```\n",
-    ]
-    for name, rows in claims.groupby("table", sort=False):
-        docname = f"book/{rows.iloc[0]['chapter']}"
-        ran = ", ".join(sorted({r for r in rows["run"] if r})) or "no paper run yet"
-        where = f" Chapter: {_link(root, docname)}." if docname in known else ""
-        headings = ["row", "measure", "thesis", f"recorded ({ran})", "difference", "verdict"]
-        headings += [f"this build ({run.profile})", "source"]
-        lines = [_claim(row) for row in rows.to_dict("records")]
-        caption = f"The claims behind `{name}`.{where}"
-        parts.append(_table(f"tab-evidence-{name}", caption, headings, lines))
-    parts.append(committed())
-    return {
-        f"{FOLDER}/evidence.md": "\n".join(parts),
-        f"{FOLDER}/evidence.svg": picture.svg(claims),
-    }
 
 
 def committed() -> str:
@@ -120,47 +93,6 @@ def committed() -> str:
     return _table("tab-committed-models", caption, headings, rows) if rows else ""
 
 
-def _live(name: str, run: Run) -> Any:
-    """Return the table that this build measured, or None; computes nothing."""
-    from thesis_repro import tables
-    from thesis_repro.lab.profiles import profile
-    from thesis_repro.lab.store import Store
-    from thesis_repro.tables.measure import measure
-
-    store, table = Store(), tables.get(name)
-    chosen = profile(run.profile, run.device, run.seed if run.profile == "quick" else None)
-    cells = [cell for _, cell in table.cells(chosen) if cell is not None]
-    if any(store.get(cell.key) is None for cell in cells):
-        return None
-    return measure(table, chosen, progress=False)
-
-
-def _claim(row: dict[str, Any]) -> list[str]:
-    def text(name: str, missing: str = "–") -> str:
-        value = row[name]
-        return missing if value is None or value != value else row["format"].format(value)
-
-    recorded = text("recorded", "not run")
-    if text("low") != "–":
-        recorded += f" [{text('low')}, {text('high')}]"
-    sign = {"at least": "≥", "at most": "≤", "equal": "="}[row["side"]]
-    difference = text("difference")
-    if difference[0].isdigit() and difference.strip("0."):
-        difference = f"+{difference}"
-    return [
-        row["row"],
-        row["measure"],
-        "not published"
-        if text("thesis") == "–"
-        else f"{sign} {text('thesis')}, tolerance {text('tolerance')}",
-        recorded,
-        difference.replace("-", "−"),
-        row["verdict"],
-        text("live"),
-        row["source"],
-    ]
-
-
 def cite(root: Path) -> str:
     """Return the list of recorded tables with their citation keys."""
     from thesis_repro import tables
@@ -177,6 +109,26 @@ def cite(root: Path) -> str:
         cells = [f"`{row['table']}`", f"`{row['key']}`", row["run"], markdown(row["device"])]
         rows.append([*cells, str(row["seeds"]), markdown(row["date"]), row["verdict"], where])
     return _table("tab-cite-index", "The recorded tables.", headings, rows)
+
+
+def errata() -> str:
+    """Return the keys of tables that were recorded again, with what replaced them and why."""
+    from thesis_repro.tables import superseded
+    from thesis_repro.tables.escape import markdown
+
+    headings = ["key", "run", "replaced by", "commit", "why it was recorded again"]
+    rows = [
+        [
+            f"`{line.key}`",
+            line.run,
+            f"`{line.replaced_by}`" if line.replaced_by else "–",
+            f"`{line.commit}`",
+            markdown(line.why),
+        ]
+        for line in superseded.listed()
+    ]
+    caption = "Keys that were recorded once and are no more."
+    return _table("tab-errata", caption, headings, rows) if rows else NONE_YET
 
 
 def experiments() -> str:

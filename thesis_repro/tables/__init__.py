@@ -182,28 +182,33 @@ def small(data: "pd.DataFrame", name: str, caption: str, keys: int = 1) -> Any:
 
 
 def compare(name: str, live: "Frame | None" = None) -> Any:
-    """Thesis against the fullest recorded paper run, with verdicts; then this run's drift.
+    """What is published against the fullest recorded paper run, with verdicts; this run's drift.
 
-    Live and recorded values stand in columns of their own.
+    Claims with a row come first, then those in words. Live and recorded values stand in columns of
+    their own.
     """
     from IPython.display import Markdown
 
-    from thesis_repro.tables import records, render
+    from thesis_repro.tables import compared, records, render
     from thesis_repro.tables.verdict import judge_all
 
     spec = get(name).spec
     frame = records.paper(spec)
     judged = judge_all(frame, spec.claims)
     parts = []
-    if judged:
-        title = f"Thesis or paper against our recorded run. {spec.caption}"
-        title += f" Trend: {spec.trend_says}." if spec.trend_says else ""
-        grid = render.comparison(spec, judged, frame, live)
+    if any(j.claim.row for j in judged):
+        title = f"Published values against our recorded run. {spec.caption}"
+        grid = compared.comparison(spec, judged, frame, live)
         parts.append(render.myst(grid, f"tab-{name}-compare", title, len(spec.keys) + 1))
+    if not all(j.claim.row for j in judged):
+        ran = "no paper run" if frame is None else frame.run
+        title = f"What is claimed in words of {name}, as tests of ours: run {ran}."
+        grid = compared.in_words(judged)
+        parts.append(render.myst(grid, f"tab-{name}-words", title, len(grid[0])))
     if live is not None and live.run in records.runs(spec):
         committed = records.read(spec, live.run)
         title = f"This very run against the committed {live.run} run of {name}."
-        grid = render.drift(live, committed)
+        grid = compared.drift(live, committed)
         parts.append(render.myst(grid, f"tab-{name}-drift", title, len(spec.keys) + 1))
     return Markdown("\n".join(parts))
 

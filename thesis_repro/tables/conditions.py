@@ -1,12 +1,10 @@
 """What has to hold: a paper's claims in words, each with the number that decides it."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
-from thesis_repro.tables.spec import NOT_RUN, Frame
+from thesis_repro.tables.spec import NOT_RUN, Checked, Frame
 
 HEADINGS = ["what has to hold", "needed", "measured", "verdict"]
 
@@ -21,28 +19,13 @@ class Condition:
     holds: bool
 
 
-@dataclass(frozen=True)
-class Every:
-    """The trend of a table: there are conditions, and all of them hold.
-
-    check : the conditions that the rows of a table, those that were run, have to meet
-    """
-
-    check: Callable[[pd.DataFrame], list[Condition]]
-
-    def __call__(self, rows: pd.DataFrame) -> bool:
-        """Whether all conditions hold; rows that ask for none show nothing."""
-        found = self.check(rows)
-        return bool(found) and all(condition.holds for condition in found)
-
-
 def show(first: Frame, *others: Frame) -> Any:
     """All conditions of a chapter's tables as one numbered table; whether they hold is computed.
 
     Raises
     ------
     ValueError
-        If the trend of a table is not made of conditions.
+        If a table has no conditions.
     """
     from IPython.display import Markdown
 
@@ -62,8 +45,8 @@ def show(first: Frame, *others: Frame) -> Any:
     return Markdown(myst((HEADINGS, rows), name, caption, len(HEADINGS)))
 
 
-def _of(frame: Frame) -> list[Condition]:
-    trend = frame.spec.trend
-    if not isinstance(trend, Every):
-        raise ValueError(f"{frame.spec.name} has no conditions: its trend has to be an `Every`")
-    return trend.check(frame.data[frame.data["status"] != NOT_RUN])
+def _of(frame: Frame) -> Sequence[Checked]:
+    check = frame.spec.conditions
+    if check is None:
+        raise ValueError(f"{frame.spec.name} has no conditions")
+    return check(frame.data[frame.data["status"] != NOT_RUN])

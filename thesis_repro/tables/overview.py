@@ -1,50 +1,138 @@
 """All claims at once: what a sceptical reader opens first."""
 
+import csv
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
-from thesis_repro.tables import records, render
+from thesis_repro.tables import compared, published, records, render
 from thesis_repro.tables.find import get, names
-from thesis_repro.tables.spec import Frame
-from thesis_repro.tables.verdict import judge_all
+from thesis_repro.tables.spec import FACTOR, MEASURED, NOT_RUN, Frame, TableSpec
+from thesis_repro.tables.verdict import KINDS, VERDICTS, Judged, judge_all
+
+PARTS = {
+    "explanations": "Part I. Assessing conceptual soundness",
+    "robustness": "Part II. Robustness",
+    "weaknesses": "Part III. Other weaknesses",
+}
+BEFORE = "verdicts-before.csv"
 
 
 def evidence(live: Mapping[str, Frame] | None = None) -> pd.DataFrame:
-    """One row per published value: thesis, recorded with interval, verdict, and where it stands.
+    """One row per claim: what is published, ours, and the verdict; those not measured last.
 
-    Columns: table, row, measure, unit, format, side, thesis, source, recorded, low, high, run,
-    difference, tolerance, verdict, live (the quick run's value where it has that row), chapter.
+    Columns: chapter, table ("" where nothing measures it), row, column, measure, unit, kind, says,
+    published and ours as text, source, how_read, note, run, verdict; and as numbers value,
+    tolerance, recorded, low, high, share (of the published training), live (the value of a live
+    frame where it has that row).
     """
-    rows = []
-    for name in names():
-        spec = get(name).spec
-        paper = records.paper(spec)
-        for judged in judge_all(paper, spec.claims):
-            claim, frame = judged.claim, (live or {}).get(name)
-            column = spec.column(claim.column)
-            rows.append(
-                {
-                    "table": name,
-                    "row": " / ".join(claim.row),
-                    "measure": column.heading,
-                    "unit": column.unit,
-                    "format": column.format,
-                    "side": claim.side,
-                    "thesis": claim.value,
-                    "source": claim.source,
-                    "recorded": judged.estimate,
-                    "low": judged.low,
-                    "high": judged.high,
-                    "run": paper.run if paper is not None else "",
-                    "difference": judged.difference,
-                    "tolerance": claim.tolerance,
-                    "verdict": judged.verdict,
-                    "live": None if frame is None else frame.value(claim.row, claim.column),
-                    "chapter": spec.chapter,
-                }
-            )
+    rows = [
+        _row(spec, frame, judged, live or {})
+        for spec in (get(name).spec for name in names())
+        for frame in (records.paper(spec),)
+        for judged in judge_all(frame, spec.claims)
+    ]
+    rows += [_not_measured(line) for line in published.not_measured()]
     return pd.DataFrame(rows)
+
+
+def _row(
+    spec: TableSpec, frame: Frame | None, judged: Judged, live: Mapping[str, Frame]
+) -> dict[str, Any]:
+    claim, now = judged.claim, live.get(spec.name)
+    column = spec.column(claim.column) if claim.row else None
+    if column is None:
+        said, ours = f"{judged.needed} needed" if judged.needed else "a test", judged.measured
+    else:
+        said = compared.claimed(claim, column, with_reading=False)
+        ours = render.number(judged.estimate, column, judged.low, judged.high)
+    in_live = column is not None and now is not None and column in now.spec.columns
+    return {
+        "chapter": spec.chapter,
+        "table": spec.name,
+        "row": " / ".join(claim.row),
+        "column": claim.column,
+        "measure": claim.column if column is None else compared.measure_of(claim, column),
+        "unit": "" if column is None else column.unit,
+        "kind": claim.kind,
+        "says": claim.says or claim.column,
+        "published": said,
+        "ours": NOT_RUN if judged.verdict == NOT_RUN else ours,
+        "source": claim.source,
+        "how_read": claim.how_read,
+        "note": claim.note,
+        "run": "" if frame is None else frame.run,
+        "verdict": judged.verdict,
+        "value": claim.value,
+        "tolerance": claim.tolerance,
+        "recorded": judged.estimate,
+        "low": judged.low,
+        "high": judged.high,
+        "share": judged.share,
+        "live": now.value(claim.row, claim.column) if in_live and now is not None else None,
+    }
+
+
+def _not_measured(line: published.Line) -> dict[str, Any]:
+    empty = dict.fromkeys(("table", "row", "column", "measure", "unit", "run"), "")
+    nothing = dict.fromkeys(("value", "tolerance", "recorded", "low", "high", "live"))
+    return {
+        "chapter": line.table,
+        "kind": line.kind,
+        "says": line.says,
+        "published": "no number taken",
+        "ours": NOT_RUN,
+        "source": line.source,
+        "how_read": line.how_read,
+        "note": line.note,
+        "verdict": NOT_RUN,
+        "share": 1.0,
+        **empty,
+        **nothing,
+    }
+
+
+def counts(claims: pd.DataFrame) -> pd.DataFrame:
+    """How many claims of each kind came to each verdict; words and kinds that occur, in order."""
+    table = pd.crosstab(claims["kind"], claims["verdict"])
+    kinds = [kind for kind in KINDS if kind in table.index]
+    words = [verdict for verdict in VERDICTS if verdict in table.columns]
+    return table.loc[kinds, words]
+
+
+def numbers(claims: pd.DataFrame) -> pd.DataFrame:
+    """The claims of a value or a factor that is published: what a picture can show."""
+    return claims[claims["kind"].isin([MEASURED, FACTOR]) & claims["value"].notna()]
+
+
+def before() -> pd.DataFrame:
+    """Every claim under the rules before and now: table, row, column, published, before, now, why.
+
+    Claims that were added since have no word before. `why` says what became of a claim that is
+    no longer made.
+    """
+    path = records.root() / BEFORE
+    old = list(csv.DictReader(path.open(encoding="utf-8"))) if path.is_file() else []
+    now = evidence()
+    words: dict[tuple[str, str, str], list[str]] = {}
+    for line in now[now["row"] != ""].to_dict("records"):
+        words.setdefault((line["table"], line["row"], line["column"]), []).append(line["verdict"])
+    rows = []
+    for line in old:
+        place = line["table"], line["row"], line["column"]
+        found = words.get(place, [])
+        rows.append({**line, "now": found.pop(0) if found else "no longer judged"})
+    known = {(line["table"], line["row"], line["column"]) for line in old}
+    taken = dict.fromkeys(known, 0)
+    for line in now.to_dict("records"):
+        place = line["table"], line["row"], line["column"]
+        if place in known and not taken[place]:
+            taken[place] = 1
+            continue
+        row = {"table": line["table"], "row": line["row"] or line["says"], "column": line["column"]}
+        rows.append({**row, "published": line["published"], "before": "", "now": line["verdict"]})
+    return pd.DataFrame(rows).fillna("")
 
 
 def cite_index() -> pd.DataFrame:

@@ -3,14 +3,13 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
 from thesis_repro.tables import escape, records, where
-from thesis_repro.tables.spec import NOT_PUBLISHED, NOT_RUN, Column, Frame, TableSpec
-from thesis_repro.tables.verdict import Judged
+from thesis_repro.tables.spec import NOT_RUN, Column, Frame, TableSpec
 
 BOOK = "Foundations for Conceptually Sound Neural Networks: an executable companion"
 AUTHOR = "The executable thesis developers"
@@ -67,57 +66,8 @@ def _cell(line: "pd.Series", column: Column) -> str:
     return number(float(line[column.name]), column, low, high)
 
 
-def comparison(
-    spec: TableSpec, judged: Sequence[Judged], recorded: Frame | None, live: Frame | None
-) -> Grid:
-    """Thesis, recorded, live, difference, tolerance, verdict.
-
-    The verdict is on the recorded run. The live run has a column of its own, which is left out
-    where it shares no row with the thesis (a quick run has other data sets).
-    """
-    shared = live is not None and any(live.lookup(j.claim.row) is not None for j in judged)
-    run = recorded.run if recorded is not None else "no paper run"
-    headings = [c.heading for c in spec.keys]
-    headings += ["measure", "thesis", f"recorded ({run})"]
-    headings += [f"live ({live.run})"] if shared and live is not None else []
-    headings += ["difference", "tolerance", "verdict"]
-    rows = []
-    for j in judged:
-        claim, column = j.claim, spec.column(j.claim.column)
-        cells = [*claim.row, column.heading]
-        cells.append(NOT_PUBLISHED if claim.value is None else column.format.format(claim.value))
-        cells.append(NOT_RUN if j.estimate is None else number(j.estimate, column, j.low, j.high))
-        if shared and live is not None:
-            cells.append(number(live.value(claim.row, claim.column), column))
-        cells.append(NOTHING if j.difference is None else _signed(j.difference, column))
-        side = {"at least": "≥ −", "at most": "≤ +", "equal": "±"}[claim.side]
-        rows.append([*cells, side + column.format.format(claim.tolerance), j.verdict])
-    return headings, rows
-
-
-def drift(live: Frame, committed: Frame) -> Grid:
-    """The live run beside the committed run of the same profile."""
-    spec = live.spec
-    headings = [c.heading for c in spec.keys]
-    headings += ["measure", "this run", "committed run", "difference", "allowed"]
-    rows = []
-    for _, line in live.data.iterrows():
-        row = tuple(str(line[c.name]) for c in spec.keys)
-        for column in spec.columns:
-            if column.drift is None:
-                continue
-            ours, theirs = live.value(row, column.name), committed.value(row, column.name)
-            if ours is None and theirs is None:
-                continue
-            missing = ours is None or theirs is None
-            gap = NOTHING if missing else _signed((ours or 0.0) - (theirs or 0.0), column)
-            allowed = "±" + column.format.format(column.drift)
-            cells = [number(ours, column), number(theirs, column), gap, allowed]
-            rows.append([*row, column.heading, *cells])
-    return headings, rows
-
-
-def _signed(value: float, column: Column) -> str:
+def signed(value: float, column: Column) -> str:
+    """A value with its sign, in the column's format."""
     text = column.format.format(abs(value))
     if not any(c in "123456789" for c in text):
         return text  # zero at this precision has no sign

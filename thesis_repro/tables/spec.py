@@ -1,8 +1,9 @@
 """What a table is, before any number: columns, claims of the thesis, tolerances, cells."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 
@@ -11,10 +12,25 @@ from thesis_repro.lab.profiles import Profile
 
 Row = tuple[str, ...]
 Kind = Literal["key", "rate", "number", "text"]
-Side = Literal["at least", "at most", "equal"]
+Side = Literal["at least", "at most", "equal", "holds"]
+ClaimKind = Literal["theorem, checked", "measured", "order", "factor", "in words"]
 
 NOT_RUN = "not run"
 NOT_PUBLISHED = "not published"
+
+THEOREM: ClaimKind = "theorem, checked"
+MEASURED: ClaimKind = "measured"
+ORDER: ClaimKind = "order"
+FACTOR: ClaimKind = "factor"
+IN_WORDS: ClaimKind = "in words"
+SIDES: Mapping[str, tuple[Side, ...]] = {
+    THEOREM: ("at least", "at most", "holds"),
+    MEASURED: ("at least", "at most", "equal"),
+    ORDER: ("at least", "at most"),
+    FACTOR: ("equal",),
+    IN_WORDS: ("holds",),
+}
+"""The sides that a claim of each kind may be judged from."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +44,8 @@ class Column:
     kind: Kind = "number"
     drift: float | None = None
     """How far a quick run may lie from the committed quick run; None: not compared."""
+    of_training: bool = True
+    """Whether it depends on how long the nets were trained; times and memory do not."""
 
     @property
     def heading(self) -> str:
@@ -37,11 +55,27 @@ class Column:
 
 @dataclass(frozen=True)
 class Claim:
-    """One value that the thesis or a paper publishes, and how ours is judged against it.
+    """One thing that the thesis or a paper says, and how ours is judged against it.
 
-    value : None where the source publishes none ("not published").
-    side : "at least" (ours should reach it), "at most", or "equal".
-    tolerance : in the column's units.
+    row : of the table; () for a claim that holds or does not (side "holds")
+    column : a column or a derived measure of the table; with side "holds", the name of one of the
+        table's conditions
+    value : in the column's units; for kind "order" how far the row is ahead; None where the source
+        publishes none ("not published")
+    side : "at least" (ours should reach it), "at most", "equal", or "holds"
+    tolerance : in the column's units, at most the value itself
+    kind : how it is judged (:mod:`thesis_repro.tables.verdict`)
+    ahead_of : rows of the table, measured or quoted, that the source says this row is ahead of
+    points : test points behind the published value; None where not known
+    how_read : one of `HOW_READ`
+    says : the claim in one sentence
+    note : what a reader has to know, such as an older published value
+
+    Raises
+    ------
+    ValueError
+        Without a source; if the tolerance is negative or wider than the value; if the kind does
+        not fit the side; or if the value is none that the kind can be judged by.
     """
 
     row: Row
@@ -50,6 +84,36 @@ class Claim:
     source: str
     side: Side = "at least"
     tolerance: float = 0.0
+    kind: ClaimKind = MEASURED
+    ahead_of: tuple[Row, ...] = ()
+    points: int | None = None
+    how_read: str = ""
+    says: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        what = f"claim {' / '.join(self.row)!r} {self.column!r}"
+        if not self.source.strip():
+            raise ValueError(f"{what} names no source")
+        if self.side not in SIDES.get(self.kind, ()):
+            raise ValueError(f"{what} is of kind {self.kind!r}, which has no side {self.side!r}")
+        if (self.side == "holds") == bool(self.row):
+            raise ValueError(f"{what}: a claim has a row, or is on the side 'holds'")
+        if self.side == "holds" and self.value is not None:
+            raise ValueError(f"{what} holds or does not: it takes no value, got {self.value}")
+        if not 0 <= self.tolerance <= abs(self.value or 0.0):
+            raise ValueError(
+                f"{what}: a tolerance lies between 0 and the value, got {self.tolerance} for "
+                f"{self.value}"
+            )
+        if self.kind in (THEOREM, FACTOR) and self.tolerance:
+            raise ValueError(f"{what} is of kind {self.kind!r}, which takes no tolerance")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"{what} has the value {self.value}; it has to be finite")
+        if self.kind == FACTOR and self.value is not None and self.value <= 0:
+            raise ValueError(f"{what}: a factor is above 0, got {self.value}")
+        if self.kind == ORDER and (self.value is None or self.value < 0 or not self.ahead_of):
+            raise ValueError(f"{what}: an order names what it is ahead of, and by how much")
 
 
 @dataclass(frozen=True)
@@ -62,6 +126,49 @@ class Quoted:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What a claim is judged by: a value with its 95% interval, NaN where there is none.
+
+    seeds : how many seeds (targets, runs) are behind it
+    measurable : false where what is to be removed is no larger than chance makes it
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    seeds: int = 1
+    measurable: bool = True
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A measure that is computed from the recorded rows of a table, and is no column of it."""
+
+    column: Column
+    measure: Callable[["Frame", Row], Measured | None]
+
+
+class Checked(Protocol):
+    """One thing that has to hold, with the number that decides it."""
+
+    @property
+    def says(self) -> str:
+        """What has to hold."""
+
+    @property
+    def needed(self) -> str:
+        """How much is needed."""
+
+    @property
+    def measured(self) -> str:
+        """What was measured."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it holds."""
+
+
+@dataclass(frozen=True)
 class TableSpec:
     """A table's contract.
 
@@ -70,8 +177,8 @@ class TableSpec:
     keys, columns : what names a row, what is measured
     claims : published values that judge paper runs
     chapter : document of the chapter, e.g. "robustness/gloro"
-    trend : decides from the measured frame whether the order that the thesis claims holds
-    trend_says : that order in words
+    derived : measures of the recorded rows that claims are about
+    conditions : what has to hold, computed from the rows that ran; claims in words name them
     rows : rows in their order, so that absent ones read "not run"
     """
 
@@ -82,25 +189,29 @@ class TableSpec:
     chapter: str
     claims: tuple[Claim, ...] = ()
     quoted: tuple[Quoted, ...] = ()
-    trend: Callable[[pd.DataFrame], bool] | None = None
-    trend_says: str = ""
+    derived: tuple[Derived, ...] = ()
+    conditions: Callable[[pd.DataFrame], Sequence[Checked]] | None = None
     rows: tuple[Row, ...] = ()
     version: int = 1
 
     def __post_init__(self) -> None:
         names = {c.name for c in self.columns if c.kind in ("rate", "number")}
+        known = names | {d.column.name for d in self.derived}
         for claim in self.claims:
-            if claim.column not in names or len(claim.row) != len(self.keys):
+            rows = (claim.row, *claim.ahead_of)
+            if claim.side == "holds":
+                if self.conditions is None:
+                    raise ValueError(f"{self.name}: claim {claim.column!r} fits no condition")
+            elif claim.column not in known or any(len(row) != len(self.keys) for row in rows):
                 raise ValueError(f"{self.name}: claim {claim.row} {claim.column!r} fits no column")
-            if claim.tolerance < 0:
-                raise ValueError(f"{self.name}: claim {claim.row} has a tolerance below 0")
         for quote in self.quoted:
             if not set(quote.values) <= names or len(quote.row) != len(self.keys):
                 raise ValueError(f"{self.name}: quoted row {quote.row} fits no column")
 
     def column(self, name: str) -> Column:
-        """The column of this name."""
-        return next(c for c in (*self.keys, *self.columns) if c.name == name)
+        """The column, or the derived measure, of this name."""
+        derived = (d.column for d in self.derived)
+        return next(c for c in (*self.keys, *self.columns, *derived) if c.name == name)
 
     def fields(self) -> list[str]:
         """The columns of a frame's data, and of its CSV, in order."""

@@ -48,6 +48,15 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
     return float(exact(table, exact=True).pvalue)
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values of a family of tests, in its order (Holm 1979)."""
+    adjusted, floor = [0.0] * len(p_values), 0.0
+    for rank, (p, place) in enumerate(sorted((p, i) for i, p in enumerate(p_values))):
+        floor = max(floor, min(1.0, (len(p_values) - rank) * p))  # never below a smaller p's
+        adjusted[place] = floor
+    return adjusted
+
+
 def summarise_rate(cells: Sequence[dict[str, int]]) -> tuple[float, float, float, str]:
     """Mean over seeds in percent, its interval, and which interval it is.
 

@@ -1,73 +1,226 @@
-"""Verdicts: computed from an estimate, its interval and a claim; never typed."""
+"""Verdicts: computed from a measure, its interval and a claim; never typed.
+
+The rules stand here once, in `decide`; :mod:`thesis_repro.tables.rules` says each in words.
+"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from thesis_repro.tables.spec import NOT_PUBLISHED, NOT_RUN, Claim, Frame
+from thesis_repro.tables import statistics
+from thesis_repro.tables.spec import (
+    FACTOR,
+    IN_WORDS,
+    MEASURED,
+    NOT_PUBLISHED,
+    NOT_RUN,
+    ORDER,
+    THEOREM,
+    Checked,
+    Claim,
+    ClaimKind,
+    Frame,
+    Measured,
+    Row,
+)
 
+HOLDS = "holds"
+DOES_NOT_HOLD = "does not hold"
 EXCEEDED = "exceeded"
 REPRODUCED = "reproduced"
-TREND = "trend"
+SAME_MAGNITUDE = "same order of magnitude"
+ORDER_ONLY = "order only"
+TOO_SHORT = "too short to judge"
 NOT_REPRODUCED = "not reproduced"
+NOT_MEASURABLE = "not measurable"
+VERDICTS = (
+    HOLDS,
+    EXCEEDED,
+    REPRODUCED,
+    SAME_MAGNITUDE,
+    ORDER_ONLY,
+    TOO_SHORT,
+    NOT_REPRODUCED,
+    DOES_NOT_HOLD,
+    NOT_MEASURABLE,
+    NOT_PUBLISHED,
+    NOT_RUN,
+)
+KINDS: tuple[ClaimKind, ...] = (THEOREM, MEASURED, ORDER, FACTOR, IN_WORDS)
+
 ROUNDING = 1e-9  # of a subtraction: 94.2 - 95.7 is a little below -1.5
-VERDICTS = (EXCEEDED, REPRODUCED, TREND, NOT_REPRODUCED, NOT_RUN, NOT_PUBLISHED)
+WITHIN, MAGNITUDE = 3.0, 10.0
+"""Factors up to which a ratio is reproduced, and is of the same order of magnitude."""
+ENOUGH = 0.25
+"""Share of the published training below which a miss shows nothing."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One claim beside our estimate: difference is ours minus the published value."""
+    """One claim beside ours.
+
+    estimate, low, high : ours; for an order by how much the row is ahead; None and NaN where not
+        run, and for a claim in words
+    difference : ours minus the published value; None where there is none
+    measured, needed : of a condition, in words
+    share : of the published training that ran
+    """
 
     claim: Claim
-    estimate: float | None
-    low: float
-    high: float
-    difference: float | None
     verdict: str
+    estimate: float | None = None
+    low: float = math.nan
+    high: float = math.nan
+    difference: float | None = None
+    measured: str = ""
+    needed: str = ""
+    share: float = 1.0
 
 
-def judge(claim: Claim, frame: Frame | None, trend: bool | None = None) -> Judged:
-    """Judge one claim by a recorded paper run.
+def decide(claim: Claim, found: Measured, *, ahead: bool = False, share: float = 1.0) -> str:
+    """The verdict on a claim with a row.
 
     Parameters
     ----------
-    claim : the published value
-    frame : a paper run; None when there is none
-    trend : whether the order that the thesis claims holds in this run; None if undefined
+    claim : its value is a lead, in its own direction, where its kind is "order"
+    found : ours, or our lead
+    ahead : whether this row is ahead of what the source says that it is ahead of
+    share : of the published training that ran, in [0, 1]
     """
-    record = None if frame is None else frame.lookup(claim.row)
-    if record is None or math.isnan(record[claim.column]):
-        return Judged(claim, None, math.nan, math.nan, None, NOT_RUN)
-    estimate = float(record[claim.column])
-    low, high = float(record[f"{claim.column}_low"]), float(record[f"{claim.column}_high"])
     if claim.value is None:
-        return Judged(claim, estimate, low, high, None, NOT_PUBLISHED)
-    difference = estimate - claim.value
-    return Judged(
-        claim, estimate, low, high, difference, _verdict(claim, difference, low, high, trend)
-    )
-
-
-def _verdict(claim: Claim, difference: float, low: float, high: float, trend: bool | None) -> str:
-    assert claim.value is not None
-    allowed = claim.tolerance + ROUNDING
-    if claim.side == "equal":
-        good, beyond = abs(difference) <= allowed, False
-    elif claim.side == "at least":
-        good, beyond = difference >= -allowed, low > claim.value
+        return NOT_PUBLISHED
+    if claim.kind == THEOREM:
+        return HOLDS if _meets(claim, found.value) else DOES_NOT_HOLD
+    if not found.measurable:
+        return NOT_MEASURABLE
+    if claim.kind == FACTOR:
+        return _by_factor(claim.value, found.value)
+    if claim.kind == ORDER:
+        ahead = _is_lead(found)
+        good = ahead and found.value >= claim.value - claim.tolerance - ROUNDING
     else:
-        good, beyond = difference <= allowed, high < claim.value
-    if beyond:
-        return EXCEEDED
+        good = _meets(claim, found.value)
+        if _exceeds(claim, found):
+            return EXCEEDED
     if good:
         return REPRODUCED
-    return TREND if trend else NOT_REPRODUCED
+    if share < ENOUGH:
+        return TOO_SHORT
+    return ORDER_ONLY if ahead else NOT_REPRODUCED
 
 
-def judge_all(frame: Frame | None, claims: tuple[Claim, ...]) -> list[Judged]:
+def _by_factor(published: float, ours: float) -> str:
+    apart = abs(math.log10(ours / published)) if ours > 0 else math.inf
+    if apart <= math.log10(WITHIN) + ROUNDING:
+        return REPRODUCED
+    return SAME_MAGNITUDE if apart <= math.log10(MAGNITUDE) + ROUNDING else NOT_REPRODUCED
+
+
+def _meets(claim: Claim, value: float) -> bool:
+    """Whether a value lies on the claim's side of the published one, or within the tolerance."""
+    assert claim.value is not None
+    difference, allowed = value - claim.value, claim.tolerance + ROUNDING
+    if claim.side == "equal":
+        return abs(difference) <= allowed
+    return difference >= -allowed if claim.side == "at least" else difference <= allowed
+
+
+def _exceeds(claim: Claim, found: Measured) -> bool:
+    """Three seeds or more, and our interval lies wholly beyond that of the published rate."""
+    if claim.points is None or found.seeds < statistics.ENOUGH_SEEDS or claim.side == "equal":
+        return False
+    assert claim.value is not None
+    right = round(claim.value / 100 * claim.points)
+    low, high = (100 * end for end in statistics.clopper_pearson(right, claim.points))
+    return found.low > high if claim.side == "at least" else found.high < low
+
+
+def _is_lead(found: Measured) -> bool:
+    """Whether a lead is above zero, with its whole interval where it has one."""
+    return found.value > 0 and not found.low <= 0
+
+
+def judge(claim: Claim, frame: Frame | None) -> Judged:
+    """Judge one claim by a recorded paper run; None when there is none."""
+    return judge_all(frame, [claim])[0]
+
+
+def _judge(claim: Claim, frame: Frame, conditions: Sequence[Checked]) -> Judged:
+    if claim.side == "holds":
+        return _judge_condition(claim, conditions)
+    found = measured(frame, claim.row, claim.column)
+    of_training = frame.spec.column(claim.column).of_training
+    share = trained(frame, claim.row) if of_training else 1.0
+    if found is None:
+        return Judged(claim, NOT_RUN)
+    leads = [lead(claim, frame, row) for row in claim.ahead_of]
+    ahead = bool(leads) and all(one is not None and _is_lead(one) for one in leads)
+    if claim.kind == ORDER:
+        there = [one for one in leads if one is not None]
+        if len(there) < len(leads):
+            return Judged(claim, NOT_RUN)
+        found = min(there, key=lambda one: one.value)
+    verdict = decide(claim, found, ahead=ahead, share=share)
+    difference = None if claim.value is None else found.value - claim.value
+    ends = found.low, found.high
+    return Judged(claim, verdict, found.value, *ends, difference, share=share)
+
+
+def _judge_condition(claim: Claim, conditions: Sequence[Checked]) -> Judged:
+    for condition in conditions:
+        if condition.says == claim.column:
+            verdict = HOLDS if condition.holds else DOES_NOT_HOLD
+            return Judged(claim, verdict, measured=condition.measured, needed=condition.needed)
+    return Judged(claim, NOT_RUN)
+
+
+def measured(frame: Frame, row: Row, column: str) -> Measured | None:
+    """What a frame holds of a row: a column, or a derived measure; None where it was not run."""
+    for derived in frame.spec.derived:
+        if derived.column.name == column:
+            return derived.measure(frame, row)
+    record = frame.lookup(row)
+    if record is None or math.isnan(record[column]):
+        return None
+    ends = float(record[f"{column}_low"]), float(record[f"{column}_high"])
+    return Measured(float(record[column]), *ends, seeds=int(record["seeds"]))
+
+
+def lead(claim: Claim, frame: Frame, other: Row) -> Measured | None:
+    """By how much the claim's row is ahead of another one, measured or else quoted.
+
+    The interval takes the two rows as independent: their half-widths add in squares. For rows
+    that share points or targets that is wider than a paired one.
+    """
+    ours, theirs = measured(frame, claim.row, claim.column), measured(frame, other, claim.column)
+    if theirs is None:
+        quoted = [q.values for q in frame.spec.quoted if q.row == other]
+        values = [line[claim.column] for line in quoted if claim.column in line]
+        theirs = Measured(values[0]) if values else None
+    if ours is None or theirs is None:
+        return None
+    ahead = ours.value - theirs.value if claim.side == "at least" else theirs.value - ours.value
+    halves = [(one.high - one.low) / 2 for one in (ours, theirs)]
+    known = [half for half in halves if not math.isnan(half)]
+    half = math.hypot(*known) if known else math.nan
+    return Measured(ahead, ahead - half, ahead + half, min(ours.seeds, theirs.seeds))
+
+
+def trained(frame: Frame, row: Row) -> float:
+    """The least share of the published epochs that a row's nets were trained for; 1 if all."""
+    shares: list[float] = [
+        entry["epochs_run"] / entry["epochs_paper"]
+        for entry in frame.provenance.get("shortened", ())
+        if row[: len(entry["row"])] == tuple(entry["row"])
+    ]
+    return min([1.0, *shares])
+
+
+def judge_all(frame: Frame | None, claims: Sequence[Claim]) -> list[Judged]:
     """Judge all claims of a table by one recorded run; quick runs judge nothing."""
-    used = frame if frame is not None and frame.run != "quick" else None
-    trend = None
-    if used is not None and used.spec.trend is not None:
-        run = used.data[used.data["status"] == "run"]
-        trend = bool(used.spec.trend(run)) if len(run) else None
-    return [judge(claim, used, trend) for claim in claims]
+    if frame is None or frame.run == "quick":
+        return [Judged(claim, NOT_RUN) for claim in claims]
+    check, ran = frame.spec.conditions, frame.data[frame.data["status"] != NOT_RUN]
+    asked = check is not None and len(ran) and any(claim.side == "holds" for claim in claims)
+    conditions = check(ran) if check is not None and asked else ()
+    return [_judge(claim, frame, conditions) for claim in claims]

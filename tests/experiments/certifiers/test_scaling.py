@@ -29,13 +29,14 @@ def test_exponents_are_those_of_powers():
     assert (record["least"], record["most"]) == pytest.approx((16.0, 32.0))
 
 
-def test_the_trend_can_fail():
+def test_the_condition_can_fail():
     good = pd.DataFrame(
         {"varied": "pixels per side", "method": list(METHODS), "operations": [2.0, 2.0, 3.9, 2.0]}
     )
-    assert scaling.dearest(good)
-    assert not scaling.dearest(good.assign(operations=[2.0, 3.0, 3.9, 2.0]))
-    assert not scaling.dearest(good[good["method"] != RS])
+    assert [c.holds for c in scaling.conditions(good)] == [True]
+    bad = scaling.conditions(good.assign(operations=[2.0, 3.0, 3.9, 2.0]))
+    assert [c.holds for c in bad] == [False]
+    assert scaling.conditions(good[good["method"] != RS]) == []
 
 
 def test_the_untrained_nets_have_the_sizes_they_are_asked_for():

@@ -53,14 +53,14 @@ def test_the_trade_of_radii_is_false_when_one_part_of_it_is():
     good = pd.DataFrame(names, columns=["method", "trained"]).assign(
         clean=[75.0, 66.0, 85.0], vra36=[60.0, 57, 0], vra108=[27.0, 40, 0], broken=0.0
     )
-    assert cifar10.traded(good)
-    assert cifar10.traded(good[1:])  # nothing to compare with yet
-    for column, row, value in (
-        ("clean", 1, 76.0),
-        ("vra108", 1, 20.0),
-        ("vra36", 2, 5.0),
-        ("broken", 0, 1.0),
+    assert [c.holds for c in cifar10.conditions(good)] == [True] * 3
+    assert [c.holds for c in cifar10.conditions(good[1:])] == [True] * 2  # no trade to see
+    for column, row, value, which in (
+        ("clean", 1, 76.0, 0),
+        ("vra108", 1, 20.0, 0),
+        ("vra36", 2, 5.0, 1),
+        ("broken", 0, 1.0, 2),
     ):
         bad = good.copy()
         bad.loc[row, column] = value
-        assert not cifar10.traded(bad), column
+        assert [c.holds for c in cifar10.conditions(bad)] == [i != which for i in range(3)], column

@@ -33,7 +33,7 @@ def test_the_quick_table_is_consistent_and_deterministic(short, tmp_path, monkey
     rows = short.data.set_index("radius")
     assert list(rows.index) == ["0.3", "1.58"]
     assert (rows["clean"] > 80).all()  # one epoch
-    assert gloro.ordered(short.data)
+    assert gloro.conditions(short.data)[0].holds
     assert (rows["vra"] + rows["rejected"] <= 100 + 1e-9).all()
     monkeypatch.setenv("THESIS_REPRO_STORE", str(tmp_path / "again"))
     pd.testing.assert_frame_equal(tables.live("gloro-vra").data, short.data)
@@ -69,12 +69,19 @@ def test_vra_curve_falls_and_starts_at_the_clean_accuracy():
     assert found.tolist() == [50.0, 50.0, 25.0, 25.0, 0.0]  # a radius of 0 is never robust
 
 
-def test_the_trend_is_false_when_a_proof_breaks_or_vra_beats_the_attack():
-    good = pd.DataFrame({"clean": [99.0], "pgd": [97.0], "vra": [95.0], "broken": [0.0]})
-    assert gloro.ordered(good)
-    assert not gloro.ordered(good.assign(broken=1.0))
-    assert not gloro.ordered(good.assign(vra=98.0))
-    assert not gloro.ordered(good.assign(pgd=99.5))
+def test_the_theorem_fails_when_a_proof_breaks_or_vra_beats_the_attack():
+    good = pd.DataFrame(
+        {"clean": [99.0], "pgd": [97.0], "vra": [95.0], "broken": [0.0], "attacked": [9.0]}
+    )
+
+    def holds(**change):
+        (found,) = gloro.conditions(good.assign(**change))
+        return found.holds
+
+    assert holds()
+    assert not holds(broken=1.0)
+    assert not holds(vra=98.0)
+    assert not holds(pgd=99.5)
 
 
 def test_paper_rows_follow_the_data(monkeypatch):

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -54,3 +55,14 @@ def test_too_few_images_of_a_class_are_an_error_that_names_the_cell():
     wanted = InstanceConfig(SHORT, LINEAR, GLORO, 300, 0)
     with pytest.raises(CellError, match=r"instances\.compare\(.*300 to train on"):
         run(wanted)
+
+
+def test_nearness_is_judged_on_every_row_and_corrected_for_their_number():
+    def found(ratio, p):
+        rows = pd.DataFrame({"dataset": "LFW", "net": ["a", "a", "b"], "ratio": ratio, "p": p})
+        return [c.holds for c in instances.conditions(rows)]
+
+    assert found([0.9, 0.8, 0.9], [0.001] * 3) == [True, True]
+    assert found([0.9, 1.0, 0.9], [0.001] * 3) == [False, True]
+    assert found([0.9, 0.9, 0.9], [0.001, 0.02, 0.03]) == [True, True]
+    assert found([0.9, 0.9, 0.9], [0.04, 0.02, 0.03]) == [False, False]  # 0.06 by Holm

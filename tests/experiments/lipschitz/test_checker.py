@@ -15,8 +15,12 @@ def test_the_quick_plan_needs_no_data_and_names_its_rows():
     assert len({row for row, _ in plan}) == len(plan)
 
 
-def test_the_trend_can_fail():
-    good = pd.DataFrame({"contradicted": [0], "confirmed": [99.5]})
-    assert checker.confirmed(good)
-    assert not checker.confirmed(good.assign(contradicted=[1]))
-    assert not checker.confirmed(good.assign(confirmed=[99.4]))
+def test_the_conditions_can_fail():
+    good = pd.DataFrame({"contradicted": [0], "confirmed": [99.5], "claimed": [9]})
+
+    def found(**change):
+        return [c.holds for c in checker.conditions(good.assign(**change))]
+
+    assert found() == [True, True]
+    assert found(contradicted=[1]) == [False, True]
+    assert found(confirmed=[99.4]) == [True, False]

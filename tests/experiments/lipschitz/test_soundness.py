@@ -34,9 +34,13 @@ def test_the_table_of_faults_names_tests_that_exist(root):
         assert f"def {check}(" in sources
 
 
-def test_the_trend_can_fail():
+def test_the_conditions_can_fail():
     good = pd.DataFrame({"dataset": "MNIST", "method": list(soundness.METHODS)})
     good = good.assign(vra=[95.0, 95.0, 94.9, 94.9], lost=[0.0, 0.0, 0.1, 0.1])
-    assert soundness.cheap(good)
-    assert not soundness.cheap(good.assign(vra=[95.0, 95.0, 94.9, 95.1]))
-    assert not soundness.cheap(good.assign(lost=[0.0, 0.0, 0.1, 0.3]))
+
+    def found(**change):
+        return [c.holds for c in soundness.conditions(good.assign(**change))]
+
+    assert found() == [True, True]
+    assert found(vra=[95.0, 95.0, 94.9, 95.1]) == [False, True]
+    assert found(lost=[0.0, 0.0, 0.1, 0.3]) == [True, False]

@@ -29,8 +29,13 @@ def test_a_cpu_climbs_fewer_pairs_of_the_large_net(monkeypatch):
     assert set(efforts("quick", "cpu").values()) == {(20, 150)}
 
 
-def test_the_trend_can_fail():
+def test_the_conditions_can_fail():
     good = pd.DataFrame({"net": ["GloRo 2C2F", "standard 2C2F"], "share": [80.0, 40.0]})
-    assert tightness.below_the_bound(good)
-    assert not tightness.below_the_bound(good.assign(share=[100.1, 40.0]))
-    assert not tightness.below_the_bound(good.assign(share=[40.0, 80.0]))
+
+    def found(**change):
+        return [c.holds for c in tightness.conditions(good.assign(**change))]
+
+    assert found() == [True, True]
+    assert found(share=[100.1, 40.0]) == [False, True]
+    assert found(share=[40.0, 80.0]) == [True, False]
+    assert len(tightness.conditions(good[:1])) == 1  # nothing to compare with

@@ -1,3 +1,5 @@
+import pandas as pd
+
 from thesis_repro.experiments.membership import dp
 from thesis_repro.lab.profiles import profile
 
@@ -10,3 +12,17 @@ def test_without_opacus_the_private_rows_are_not_run(monkeypatch):
     monkeypatch.setattr(dp.private, "available", lambda: False)
     plan = dict(dp.plan(profile("quick")))
     assert [row[0] for row, cell in plan.items() if cell is None] == ["DP-SGD, ε = 16"]
+
+
+def test_what_noise_leaves_of_the_attack_is_judged_at_both_ends():
+    def found(least, most):
+        lines = [("none", 52.0), ("DP-SGD, ε = 1", least), ("DP-SGD, ε = 16", most)]
+        rows = pd.DataFrame(lines, columns=["defence", "accuracy"])
+        rows = rows.assign(
+            accuracy_low=rows["accuracy"] - 0.6, accuracy_high=rows["accuracy"] + 0.6
+        )
+        return [c.holds for c in dp.conditions(rows)]
+
+    assert found(50.3, 51.6) == [True, True]
+    assert found(50.7, 51.5) == [False, False]
+    assert dp.conditions(pd.DataFrame({"defence": ["none"]})) == []

@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from thesis_repro.experiments.membership.contests import PLAIN, TRAININGS
-from thesis_repro.experiments.membership.mnist import TABLE, assemble, order_holds
+from thesis_repro.experiments.membership.contests import PLAIN
+from thesis_repro.experiments.membership.mnist import PUBLISHED, TABLE, assemble, conditions
 from thesis_repro.weaknesses.membership.guesses import GENERAL, NAIVE, SHADOW
 
 
@@ -16,15 +16,20 @@ def test_assembly_averages_targets(contested):
     assert record["precision"] == 60.0 and "3 targets" in record["interval"]
 
 
-def test_the_trend_can_fail():
-    frame = pd.DataFrame(
-        [
-            (training, attack, value)
-            for training in TRAININGS
-            for attack, value in ((NAIVE, 51.0), (SHADOW, 52.0), (GENERAL, 55.0))
-        ],
-        columns=["training", "attack", "accuracy"],
-    )
-    assert order_holds(frame)
-    frame.loc[5, "accuracy"] = 52.0
-    assert not order_holds(frame)
+def test_the_naive_attack_is_an_identity_of_the_gap():
+    rows = pd.DataFrame({"attack": [NAIVE, SHADOW], "gap": [1.2, 1.2], "accuracy": [50.6, 55.0]})
+    assert [c.holds for c in conditions(rows)] == [True]
+    assert [c.holds for c in conditions(rows.assign(accuracy=50.8))] == [False]
+
+
+def test_the_numbers_that_enter_a_cell_are_those_that_are_published():
+    quoted = {q.row[1].partition(",")[0]: q.values for q in TABLE.spec.quoted}
+    found = {
+        attack: (line["accuracy"], line["precision"])
+        for attack, line in (
+            (NAIVE, quoted["naive"]),
+            (SHADOW, quoted["shadow"]),
+            (GENERAL, quoted["white-box"]),
+        )
+    }
+    assert found == PUBLISHED

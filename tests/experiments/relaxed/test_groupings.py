@@ -1,6 +1,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from thesis_repro import tables
@@ -59,3 +60,17 @@ def test_sets_without_any_relation_have_no_small_p():
     for row in sets:
         row[rng.choice(12, 2, replace=False)] = True
     assert groupings.chance(sets, groups, 500, rng)[1] > 0.05
+
+
+def test_the_conditions_are_about_relaxed_nets_and_corrected_for_their_number():
+    def found(points, *p):
+        lines = [("EuroSAT", "relaxed", "slides 1", "a, b", points, np.nan)]
+        lines += [("EuroSAT", "GloRo", "slides 1", "a, b", 9.0, np.nan)]
+        lines += [(f"set {i}", "relaxed", "all", "all", 9.0, one) for i, one in enumerate(p)]
+        names = ["dataset", "objective", "rank", "set", "points", "p"]
+        rows = pd.DataFrame(lines, columns=names).assign(inside=90.0, chance=20.0)
+        return [c.holds for c in groupings.conditions(rows)]
+
+    assert found(1.0, 0.03) == [True, True]
+    assert found(0.0, 0.03, 0.03) == [False, False, False]  # 0.06 by Holm
+    assert found(0.0, 0.02, 0.03) == [False, True, True]

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Polygon, Rectangle
 from torch import Tensor, nn
 
-from thesis_repro.experiments.certifiers.cost import THESIS
 from thesis_repro.experiments.certifiers.methods import BCP, GLORO, KW, METHODS, RS
 from thesis_repro.experiments.certifiers.scaling import Curve
 from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PINK, REJECTED
@@ -26,6 +25,8 @@ MARKS = {GLORO: (BLUE, "o"), BCP: (ORANGE, "s"), KW: (GREEN, "D"), RS: (PINK, "^
 def cost(frame: Frame) -> Figure:
     """Time over GloRo's by method, this run; and what the thesis publishes."""
     rows = frame.data[frame.data["net"].str.startswith("GloRo")].set_index("method")
+    quoted = [q for q in frame.spec.quoted if "ratio" in q.values]
+    published = {q.row[-1]: q.values["ratio"] for q in quoted}
     figure, axis = plt.subplots(figsize=(8, 2.8))
     at_edge = axis.get_yaxis_transform()
     for place, name in enumerate(METHODS):
@@ -34,7 +35,7 @@ def cost(frame: Frame) -> Figure:
         seconds = rows.loc[name, "seconds"]
         axis.text(1.0, place, _time(seconds), va="center", ha="right", transform=at_edge)
     axis.plot(
-        [THESIS[name][1] for name in METHODS],
+        [published[name] for name in METHODS],
         range(len(METHODS)),
         "D",
         mfc="white",

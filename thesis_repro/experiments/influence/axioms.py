@@ -16,8 +16,9 @@ from thesis_repro.explanations.influence import internal_influence, line
 from thesis_repro.explanations.subjects import DIGITS
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables import published
 from thesis_repro.tables.measure import summarise
-from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 
 POINTS = 50
 EXACT = 1e-6
@@ -61,15 +62,13 @@ class Check:
     measure: Callable[[Case], Tensor]
     bound: float
     share: float = 100.0
-    source: str = ""
 
 
-THEOREM = "Leino et al. 2018, axioms, from notes"
 CHECKS = {
-    "linear agreement": Check(axioms.linear_agreement, EXACT, source=THEOREM),
-    "distributional marginality": Check(axioms.marginality, EXACT, source=THEOREM),
-    "slice invariance": Check(axioms.slice_invariance, CAPTUM, source=THEOREM),
-    "consistency": Check(axioms.consistency, EXACT, source=THEOREM),
+    "linear agreement": Check(axioms.linear_agreement, EXACT),
+    "distributional marginality": Check(axioms.marginality, EXACT),
+    "slice invariance": Check(axioms.slice_invariance, CAPTUM),
+    "consistency": Check(axioms.consistency, EXACT),
     "completeness, median": Check(axioms.completeness, 1e-3, 50.0),
     "completeness, 95th percentile": Check(axioms.completeness, 1e-2, 95.0),
     "saliency": Check(axioms.saliency, CAPTUM),
@@ -161,11 +160,7 @@ TABLE = Table(
             *(row("digits", check) for check in CHECKS),
             *(row("squeezenet", check) for check in ON_SQUEEZENET),
         ),
-        claims=tuple(
-            Claim(row("digits", name), "within", check.share, check.source)
-            for name, check in CHECKS.items()
-            if check.source
-        ),
+        claims=published.claims("influence-axioms"),
     ),
     cells,
     assemble,

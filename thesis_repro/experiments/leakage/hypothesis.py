@@ -3,6 +3,7 @@
 import pandas as pd
 
 from thesis_repro.experiments.leakage.models import GLORO, INVISIBLE, STANDARD, TRAININGS
+from thesis_repro.tables.conditions import Condition
 
 ENOUGH = 20
 """Models per arm below which a game is underpowered."""
@@ -88,8 +89,30 @@ def hypothesis(data: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns)
 
 
-def supported(data: pd.DataFrame) -> bool:
-    """Whether the hypothesis is supported on every data set of a frame's rows, fully powered."""
-    found = hypothesis(data)
-    verdicts = found.loc[found["statement"] == "verdict", "holds"]
-    return bool(len(verdicts) and (verdicts == SUPPORTED).all())
+def conditions(data: pd.DataFrame) -> list[Condition]:
+    """The two halves of the hypothesis on each data set, and the whole."""
+    found = []
+    lines = hypothesis(data)
+    for title, rows in lines.groupby("data set", sort=False):
+        strong = rows[rows["statement"].str.startswith("best strong")]
+        if len(strong):
+            found.append(
+                Condition(
+                    f"{title}: the game is won on robust and non-robust nets",
+                    "best strong adversary ≥ 80% on every training",
+                    ", ".join(strong["measured"]),
+                    bool((strong["holds"] == "yes").all()),
+                )
+            )
+        whole = rows[rows["statement"] == "verdict"].iloc[0]
+        if whole["holds"] == UNTESTED:
+            continue
+        found.append(
+            Condition(
+                f"{title}: the information organization hypothesis",
+                "every condition of the chapter, p < 0.05 by Fisher",
+                str(whole["holds"]),
+                bool(whole["holds"] == SUPPORTED),
+            )
+        )
+    return found

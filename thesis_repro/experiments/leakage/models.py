@@ -1,7 +1,6 @@
 """The models that the tables of the chapter weaknesses/leakage share: trained, read backwards."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +15,7 @@ from thesis_repro.lab.cells import Cell, Result, current_workdir
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import attacks, gloro
 from thesis_repro.robustness.gloro import EstimatedNet
-from thesis_repro.tables.spec import Claim, Column, Row
+from thesis_repro.tables.spec import Column
 from thesis_repro.weaknesses import leakage
 
 STANDARD, ADVERSARIAL, GLORO = "standard", "adversarial", "GloRo"
@@ -242,12 +241,6 @@ def models(profile: Profile, setup: Setup, method: str, arm: str) -> list[Cell |
     ]
 
 
-def claims(names: Sequence[Row], column: str, source: str) -> tuple[Claim, ...]:
-    """Claims without a published value, one for each row."""
-    return tuple(Claim(row, column, None, source) for row in names)
-
-
-SLIDES = "thesis slides, reconstruction attacks on robust models; shown as pictures"
 DATASET = Column("dataset", "data set", kind="key")
 TRAINING = Column("training", "training", kind="key")
 COUNT = Column("models", "models", format="{:.0f}")

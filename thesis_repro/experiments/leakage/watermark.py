@@ -12,17 +12,16 @@ from thesis_repro.experiments.leakage.models import (
     INVISIBLE,
     MARKED,
     PAPER_SETS,
-    SLIDES,
     TITLES,
     TRAINING,
     TRAININGS,
     Setup,
-    claims,
     models,
     setups,
 )
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables import published
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 
@@ -87,7 +86,7 @@ TABLE = Table(
         rows=tuple(
             (t, method, arm) for t in PAPER_SETS for method in TRAININGS for arm in arms(method)
         ),
-        claims=claims([(t, GLORO, MARKED) for t in PAPER_SETS], "z", SLIDES),
+        claims=published.claims("leakage-watermark"),
     ),
     plan,
     assemble,

@@ -12,6 +12,8 @@ from thesis_repro.experiments.nets import GLORO_2C2F, TITLES, Net, bounded_nets
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import certificate, certify, checker
+from thesis_repro.tables import published
+from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.spec import Column, Plan, Table, TableSpec
 
 
@@ -64,9 +66,20 @@ def cells(profile: Profile) -> Plan:
     ]
 
 
-def confirmed(frame: pd.DataFrame) -> bool:
+def conditions(frame: pd.DataFrame) -> list[Condition]:
     """Nothing contradicted, nearly everything confirmed."""
-    return bool((frame["contradicted"] == 0).all() and (frame["confirmed"] >= 99.5).all())
+    against, least = frame["contradicted"].sum(), float(frame["confirmed"].min())
+    return [
+        Condition(
+            "the independent checker contradicts no certificate",
+            "0 points",
+            f"{against:.0f} of {frame['claimed'].sum():,.0f}",
+            bool(against == 0),
+        ),
+        Condition(
+            "the independent checker confirms nearly all", "≥ 99.5%", f"{least:.2f}%", least >= 99.5
+        ),
+    ]
 
 
 TABLE = Table(
@@ -87,8 +100,8 @@ TABLE = Table(
             Column("seconds", "time", "s", format="{:.0f}"),
         ),
         rows=((TITLES["mnist"], GLORO_2C2F),),
-        trend=confirmed,
-        trend_says="no point contradicted, and at least 99.5% of the claims confirmed",
+        claims=published.claims("lipschitz-checker"),
+        conditions=conditions,
     ),
     cells,
     timed=True,

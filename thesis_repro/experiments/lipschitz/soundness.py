@@ -14,7 +14,9 @@ from thesis_repro.robustness import GloroNet, certify, gloro, lipschitz
 from thesis_repro.robustness.faults import FAULTS
 from thesis_repro.robustness.gloro import Bound, pairwise_norms
 from thesis_repro.robustness.lanczos import converged, linear_layers
-from thesis_repro.tables.spec import Column, Plan, Quoted, Row, Table, TableSpec
+from thesis_repro.tables import published
+from thesis_repro.tables.conditions import Condition
+from thesis_repro.tables.spec import Column, Plan, Row, Table, TableSpec
 
 METHODS = {
     "power iteration, 10 steps": "no",
@@ -92,17 +94,30 @@ def cells(profile: Profile) -> Plan:
     ]
 
 
-def cheap(frame: pd.DataFrame) -> bool:
+def conditions(frame: pd.DataFrame) -> list[Condition]:
     """Each step towards soundness keeps or lowers the VRA, on MNIST by at most 0.2 points."""
     falls = [
         (part.set_index("method")["vra"].reindex(list(METHODS)).diff().dropna() <= 1e-9).all()
         for _, part in frame.groupby("dataset")
     ]
     digits = frame[frame["dataset"].str.startswith("MNIST")]
-    return bool(all(falls) and digits["lost"].max() <= 0.2)
+    most = float(digits["lost"].max())
+    return [
+        Condition(
+            "each step towards soundness keeps or lowers the VRA",
+            "on every data set",
+            f"on {sum(map(bool, falls))} of {len(falls)}",
+            all(map(bool, falls)),
+        ),
+        Condition(
+            "all steps together cost little, digits",
+            "at most 0.2% of points",
+            f"{most:.2f}%",
+            most <= 0.2,
+        ),
+    ]
 
 
-VERIFIED = "README of a verified certifier (Murray et al. 2025), a dense net trained at 0.45"
 MNIST, CIFAR = TITLES["mnist"], TITLES["cifar10"]
 
 TABLE = Table(
@@ -124,14 +139,9 @@ TABLE = Table(
             Column("sound", "holds for", kind="text"),
         ),
         rows=tuple((title, method) for title in (MNIST, CIFAR) for method in METHODS),
-        quoted=(
-            Quoted((MNIST, "GloRo code, dense 8x128"), {"vra": 95.41}, VERIFIED),
-            Quoted(
-                (MNIST, "verified certifier, dense 8x128"), {"vra": 95.40, "seconds": 960}, VERIFIED
-            ),
-        ),
-        trend=cheap,
-        trend_says="each step towards soundness costs VRA, all steps together at most 0.2 points",
+        claims=published.claims("lipschitz-soundness"),
+        quoted=published.quoted("lipschitz-soundness"),
+        conditions=conditions,
     ),
     cells,
     timed=True,

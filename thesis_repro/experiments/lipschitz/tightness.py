@@ -18,6 +18,8 @@ from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import gloro, pairs
 from thesis_repro.robustness.lanczos import converged
+from thesis_repro.tables import published
+from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.spec import Column, Plan, Table, TableSpec
 
 
@@ -87,10 +89,26 @@ def _climb(profile: Profile, net: Net) -> tuple[int, int]:
     return (10, 300) if net.training.recipe.net == "6c2f" else (50, 500)
 
 
-def below_the_bound(frame: pd.DataFrame) -> bool:
-    """Nothing steeper than the bound was found, and the GloRo net's bound is the tighter one."""
+def conditions(frame: pd.DataFrame) -> list[Condition]:
+    """Nothing steeper than the bound was found, and training brings the bound closer to it."""
     share = frame.set_index("net")["share"]
-    return bool((share.dropna() <= 100).all() and share[GLORO_2C2F] > share[STANDARD_2C2F])
+    most = float(share.max())
+    found = [
+        Condition(
+            "no slope is steeper than its proven bound", "≤ 100%", f"{most:.1f}%", most <= 100
+        )
+    ]
+    if {GLORO_2C2F, STANDARD_2C2F} <= set(share.index):
+        robust, plain = float(share[GLORO_2C2F]), float(share[STANDARD_2C2F])
+        found.append(
+            Condition(
+                "the bound of the GloRo net is tighter than that of the standard net, digits",
+                "a larger share of it is reached",
+                f"{robust:.1f}% against {plain:.1f}%",
+                robust > plain,
+            )
+        )
+    return found
 
 
 MNIST, CIFAR = TITLES["mnist"], TITLES["cifar10"]
@@ -117,8 +135,8 @@ TABLE = Table(
         ),
         rows=((MNIST, GLORO_2C2F), (MNIST, STANDARD_2C2F), (CIFAR, GLORO_6C2F)),
         version=2,
-        trend=below_the_bound,
-        trend_says="no slope above its bound, and the GloRo net closer to it than the standard net",
+        claims=published.claims("lipschitz-tightness"),
+        conditions=conditions,
     ),
     cells,
     timed=True,

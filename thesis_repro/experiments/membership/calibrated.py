@@ -3,6 +3,9 @@
 import math
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from thesis_repro.experiments.membership.contests import (
     DIGITS,
     SETTING,
@@ -13,7 +16,19 @@ from thesis_repro.experiments.membership.contests import (
 )
 from thesis_repro.experiments.membership.rates import note, rate
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.tables.spec import Column, Gathered, Row, Table, TableSpec
+from thesis_repro.tables import published
+from thesis_repro.tables.conditions import Condition
+from thesis_repro.tables.spec import (
+    NOT_RUN,
+    Column,
+    Derived,
+    Frame,
+    Gathered,
+    Measured,
+    Row,
+    Table,
+    TableSpec,
+)
 from thesis_repro.weaknesses.membership.calibration import ENOUGH_CLAIMS
 from thesis_repro.weaknesses.membership.contest import Contest
 
@@ -37,6 +52,67 @@ def assemble(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
     return records
 
 
+TPR, FPR = 34.3, 19.3
+"""The thesis's operating point, in percent. On as many non-members, accuracy 57.5 means
+TPR - FPR = 2 x 57.5 - 100 = 15.0, and precision p = 64.0 means FPR = TPR (100 - p) / p: so
+TPR = 15.0 / (1 - 36.0 / 64.0)."""
+
+
+def _points(frame: Frame, training: str, end: str = "") -> list[tuple[float, float]]:
+    """FPR and TPR of a training's calibrated thresholds, between those of nothing and of all."""
+    found = [(0.0, 0.0), (100.0, 100.0)]
+    for wanted in WANTED:
+        line = frame.lookup((training, wanted))
+        if line is None or line["status"] == NOT_RUN:
+            return []
+        recall, precision = (float(line[f"{name}{end}"]) for name in ("recall", "precision"))
+        found.append((recall * (100 - precision) / precision, recall))
+    return sorted(found)
+
+
+def tpr_at(frame: Frame, row: Row) -> Measured | None:
+    """TPR at the thesis's FPR on the chords between recorded thresholds: a ROC lies above them."""
+    ends = [_points(frame, row[0], end) for end in ("", "_low", "_high")]
+    if not all(ends):
+        return None
+    value, low, high = (
+        float(np.interp(FPR, [fpr for fpr, _ in points], [tpr for _, tpr in points]))
+        for points in ends
+    )
+    return Measured(value, low, high)
+
+
+def precision_at(frame: Frame, row: Row) -> Measured | None:
+    """Precision at the thesis's recall, on the same chords."""
+    ends = [_points(frame, row[0], end) for end in ("", "_low", "_high")]
+    if not all(ends):
+        return None
+    alarms = [
+        np.interp(TPR, [tpr for _, tpr in points], [fpr for fpr, _ in points]) for points in ends
+    ]
+    value, low, high = (float(100 * TPR / (TPR + false)) for false in alarms)
+    return Measured(value, low, high)
+
+
+def conditions(frame: pd.DataFrame) -> list[Condition]:
+    """Thresholds from shadows reach the precision that is wanted, where enough is claimed."""
+    found = []
+    for training, rows in frame.groupby("training", sort=False):
+        judged = rows[~rows["note"].str.startswith("too few")]
+        short = judged["wanted"].str.rstrip("%").astype(float) - judged["precision"]
+        found.append(
+            Condition(
+                f"calibration reaches the precision that is wanted, {training}",
+                f"at most {NEAR:g} points below, wherever it can be measured",
+                f"at most {max(float(short.max()), 0.0):.1f} points below, at {len(judged)}",
+                bool(len(judged)) and float(short.max()) <= NEAR,
+            )
+        )
+    return found
+
+
+NEAR = 2.0
+
 TABLE = Table(
     TableSpec(
         name="membership-calibrated",
@@ -52,6 +128,12 @@ TABLE = Table(
             Column("claims", "claims", format="{:,.0f}", drift=120.0),
         ),
         rows=tuple((t, w) for t in TRAININGS for w in WANTED),
+        claims=published.claims("membership-calibrated"),
+        derived=(
+            Derived(Column("tpr_at", f"TPR at an FPR of {FPR}%", "%"), tpr_at),
+            Derived(Column("precision_at", f"precision at a recall of {TPR}%", "%"), precision_at),
+        ),
+        conditions=conditions,
     ),
     contest_cells(WANTED),
     assemble,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_repro import data
@@ -19,6 +20,8 @@ from thesis_repro.experiments.membership.contests import (
 from thesis_repro.experiments.membership.rates import note, rate
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables import published
+from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership import calibration, private, victims, white_box
 from thesis_repro.weaknesses.membership import game as games
@@ -147,6 +150,34 @@ def assemble(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
     return records
 
 
+KEPT = 80.0
+"""Percent of the undefended advantage that counts as nearly the same."""
+
+
+def conditions(frame: pd.DataFrame) -> list[Condition]:
+    """What DP-SGD leaves of the attack, at the least and at the largest epsilon."""
+    by = frame.set_index("defence")
+    least, most = (f"DP-SGD, ε = {epsilon:g}" for epsilon in (min(EPSILONS), max(EPSILONS)))
+    if not {"none", least, most} <= set(by.index):
+        return []
+    low, high = by.loc[least, "accuracy_low"], by.loc[least, "accuracy_high"]
+    kept = 100 * (by.loc[most, "accuracy"] - 50) / (by.loc["none", "accuracy"] - 50)
+    return [
+        Condition(
+            f"{least}: the attack is not told from guessing",
+            "50% inside its interval",
+            f"[{low:.1f}%, {high:.1f}%]",
+            bool(low <= 50 <= high),
+        ),
+        Condition(
+            f"{most}: the attack is nearly as good as without a defence",
+            f"{KEPT:g}% of its advantage kept",
+            f"{kept:.0f}%".replace("-", "−"),
+            bool(kept >= KEPT),
+        ),
+    ]
+
+
 TABLE = Table(
     TableSpec(
         name="membership-dp",
@@ -165,6 +196,8 @@ TABLE = Table(
             Column("auc", "AUC", "%", drift=2.0),
         ),
         rows=tuple((d,) for d in DEFENCES),
+        claims=published.claims("membership-dp"),
+        conditions=conditions,
     ),
     plan,
     assemble,

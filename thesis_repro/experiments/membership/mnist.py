@@ -6,7 +6,6 @@ import pandas as pd
 
 from thesis_repro.experiments.membership.contests import (
     ATTACK,
-    PLAIN,
     SETTING,
     TRAINING,
     TRAININGS,
@@ -14,25 +13,14 @@ from thesis_repro.experiments.membership.contests import (
 )
 from thesis_repro.experiments.membership.rates import answers
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.tables.spec import Claim, Column, Gathered, Row, Table, TableSpec
+from thesis_repro.tables import published
+from thesis_repro.tables.conditions import Condition
+from thesis_repro.tables.spec import Column, Gathered, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership.guesses import ATTACKS, GENERAL, NAIVE, SHADOW
 
-SLIDES = "thesis slides, “Summary of Results”, membership, at a generalization error of 1.1%"
 PUBLISHED = {NAIVE: (50.6, 50.3), SHADOW: (50.6, 50.6), GENERAL: (57.5, 64.0)}
-CLAIMS = tuple(
-    Claim(
-        (training, attack),
-        column,
-        value,
-        SLIDES,
-        side="at least" if attack == GENERAL else "equal",
-        tolerance=1.0,
-    )
-    for training in TRAININGS
-    for attack, values in PUBLISHED.items()
-    for column, value in zip(("accuracy", "precision"), values, strict=True)
-    if training == PLAIN or attack == GENERAL
-)
+"""Accuracy and precision on the thesis's slides, as `results/published.csv` has them: the search
+for a stronger attack calibrates to the last. They stand here because they enter a cell."""
 
 
 def assemble(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
@@ -44,10 +32,18 @@ def assemble(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
     }
 
 
-def order_holds(frame: pd.DataFrame) -> bool:
-    """The learned white-box attack is more accurate than naive and shadow, in every training."""
-    by = frame.pivot(index="training", columns="attack", values="accuracy")
-    return bool((by[GENERAL] > by[[NAIVE, SHADOW]].max(axis=1)).all())
+def conditions(frame: pd.DataFrame) -> list[Condition]:
+    """What the naive attack is: its accuracy is an identity of the gap."""
+    naive = frame[frame["attack"] == NAIVE]
+    off = float((naive["accuracy"] - 50 - naive["gap"] / 2).abs().max()) if len(naive) else 0.0
+    return [
+        Condition(
+            "the naive attack's accuracy is one half plus half the gap",
+            "to 0.01 points",
+            f"{off:.1g} points off",
+            bool(len(naive)) and off <= 0.01,
+        )
+    ]
 
 
 TABLE = Table(
@@ -67,9 +63,9 @@ TABLE = Table(
             Column("auc", "AUC", "%", drift=1.5),
         ),
         rows=tuple((training, attack) for training in TRAININGS for attack in ATTACKS),
-        claims=CLAIMS,
-        trend=order_holds,
-        trend_says="white-box is more accurate than naive and shadow",
+        claims=published.claims("membership-mnist"),
+        quoted=published.quoted("membership-mnist"),
+        conditions=conditions,
     ),
     contest_cells(ATTACKS),
     assemble,

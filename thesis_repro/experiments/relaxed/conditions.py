@@ -7,16 +7,17 @@ import pandas as pd
 
 from thesis_repro import tables
 from thesis_repro.experiments.relaxed.settings import PLAIN, PLANE, RELAXED, TOP
+from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.spec import Frame
 
 FEWER, HIGHER, SHARE = 5.0, 3.0, 1 / 3
 """What has to be gained: points of rejection, points of VRA; largest share of area in the plane."""
 
 
-def conditions(frame: pd.DataFrame) -> list[tuple[str, str, str, bool]]:
-    """What has to hold: what, how much is needed, what was measured, whether it holds."""
+def conditions(frame: pd.DataFrame) -> list[Condition]:
+    """What has to hold, from the rows that were run."""
     found = [
-        (
+        Condition(
             "no guaranteed set is broken by the set attack",
             "0",
             f"{frame['broken'].sum():.0f} of {frame['attacked'].sum():,.0f}",
@@ -32,7 +33,7 @@ def conditions(frame: pd.DataFrame) -> list[tuple[str, str, str, bool]]:
             before = by.loc[(title, TOP, PLAIN), "rejected"]
             share = line["rejected"] / before if before else np.inf
             found.append(
-                (
+                Condition(
                     f"{title}, {guarantee}: area that is rejected, as a share of top-1 GloRo's",
                     f"at most {SHARE:.2f}",
                     f"{share:.2f}",
@@ -46,7 +47,7 @@ def conditions(frame: pd.DataFrame) -> list[tuple[str, str, str, bool]]:
         ):
             ends = f"[{line[f'{column}_low']:.1f}, {line[f'{column}_high']:.1f}]"
             found.append(
-                (
+                Condition(
                     f"{title}, {guarantee}: {what}",
                     f"at least {needed:g} points",
                     f"{line[column]:.1f} {ends}".replace("-", "−"),
@@ -60,8 +61,8 @@ def verdicts(frame: Frame) -> Any:
     """The conditions as a numbered table."""
     ran = frame.data[frame.data["status"] == "run"]
     rows = [
-        (what, needed, measured, "holds" if holds else "does not hold")
-        for what, needed, measured, holds in conditions(ran)
+        (c.says, c.needed, c.measured, "holds" if c.holds else "does not hold")
+        for c in conditions(ran)
     ]
     headings = ["what has to hold", "needed", "measured", "verdict"]
     caption = f"Conditions of ours for what the paper claims in words: run {frame.run}."

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from thesis_repro import data
 from thesis_repro.experiments import nets as gloro_recipes
+from thesis_repro.experiments.relaxed.conditions import conditions
 from thesis_repro.experiments.relaxed.settings import (
     CIFAR10,
     CIFAR100,
@@ -30,9 +31,9 @@ from thesis_repro.robustness import plane, recipes, relaxed, set_attack
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.recipes import Recipe, Training
 from thesis_repro.robustness.relaxed import Guarantee, SetCertificate
-from thesis_repro.tables import statistics
+from thesis_repro.tables import published, statistics
 from thesis_repro.tables.measure import summarise
-from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 
 
 @dataclass(frozen=True)
@@ -256,8 +257,6 @@ def gain(ours: Sequence[np.ndarray], base: Sequence[np.ndarray]) -> tuple[float,
     return float(np.mean(values)), low, high, method
 
 
-NEURIPS = "Leino and Fredrikson 2021; the values could not be read"
-
 TABLE = Table(
     TableSpec(
         name="relaxed-rejection",
@@ -290,10 +289,8 @@ TABLE = Table(
         rows=tuple(
             (SETTINGS[name].title, *row) for name in PICTURES for row in contenders(SETTINGS[name])
         ),
-        claims=tuple(
-            Claim((SETTINGS[name].title, guarantee, RELAXED), "rejected", None, NEURIPS, "at most")
-            for name, guarantee in ((EUROSAT, "RT3"), (CIFAR100, "RT5"), (TINY, "RT5"))
-        ),
+        claims=published.claims("relaxed-rejection"),
+        conditions=conditions,
     ),
     cells,
     assemble,
