@@ -96,7 +96,7 @@ def judging() -> str:
 
     kinds = [[f"*{kind}*", meaning] for kind, meaning in rules.MEANING.items()]
     lines = [
-        [f"**{rule.verdict}**", ", ".join(rule.kinds), markdown(rule.when), markdown(rule.example)]
+        [f"**{rule.verdict}**", "; ".join(rule.kinds), markdown(rule.when), markdown(rule.example)]
         for rule in rules.RULES
     ]
     changed = [
