@@ -118,7 +118,7 @@ PLANTS = {
         lambda conv, *_: (torch.linalg.matrix_norm(conv.weight.flatten(1), 2).item(), "fast"),
     ),
     "layer above 1": (nets.MinMax, "forward", lambda self, x: 1.05 * x),
-    "autocast": (certifying, "_exact", as_it_is),
+    "autocast": (certifying, "exact", as_it_is),
     "rounding": (rounding, "of", lambda *_: None),
     "input scaling": (rules, "RULES", {**rules.RULES, nets.Scale: rules._one}),
     "second logit": (certifying, "_from_logits", second_logit_alone),

@@ -3,13 +3,11 @@
 Defined in the chapter robustness/gloro. Radii are L2, in units of pixels in [0, 1].
 """
 
-import hashlib
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from thesis_repro.robustness import estimates
+from thesis_repro.robustness import estimates, structure
 from thesis_repro.robustness.certifying import (
     REJECT,
     Bound,
@@ -78,7 +76,7 @@ class GloroNet(nn.Module):
         self.epsilon = float(epsilon)
         self.input_shape = tuple(input_shape)
         self.power_steps = power_steps
-        self._cached: tuple[str, Bound] | None = None
+        self._cached: tuple[structure.Snapshot, Bound] | None = None
         self._factors = estimates.factors(body[:-1], self.input_shape)
         generator = torch.Generator().manual_seed(0)
         for part in estimates.iterated(self._factors):
@@ -112,10 +110,10 @@ class GloroNet(nn.Module):
         return self.bound().k_ij.to(self.head.weight)
 
     def bound(self) -> Bound:
-        """The upper bound that certificates use; computed once for given weights."""
-        digest = _weights_hash(self.body)
-        if self._cached is None or self._cached[0] != digest:
-            self._cached = (digest, bound(self.body, self.input_shape))
+        """The upper bound that certificates use; computed once for a net that does not change."""
+        if self._cached is None or not self._cached[0].matches(self.body, self.input_shape):
+            found = bound(self.body, self.input_shape)
+            self._cached = structure.snapshot(self.body, self.input_shape), found
         return self._cached[1]
 
     def forward(self, x: Tensor, epsilon: float | None = None) -> Tensor:
@@ -194,11 +192,3 @@ def emma(schedule: Schedule) -> Loss:
         return F.cross_entropy(logits + epsilon * reach * k, y)
 
     return loss
-
-
-def _weights_hash(body: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in body.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
