@@ -17,16 +17,15 @@ def evaluated(model: nn.Module | Callable[..., Any]) -> Iterator[None]:
 
     A callable that is no module is left to answer as it does.
     """
-    modes = []
-    if isinstance(model, nn.Module):
-        modes = [(module, module.training) for module in model.modules()]
-    for module, _ in modes:
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    training = [module for module in modules if module.training]
+    for module in training:
         module.training = False
     try:
         yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        for module in training:
+            module.training = True
 
 
 @contextmanager

@@ -169,7 +169,7 @@ def measure(
     if not epsilon > 0:
         raise ValueError(f"epsilon needs to be positive, got {epsilon}")
     check_images(x, net.input_shape)
-    structure.described(net.body)
+    structure.check(net.body)
     x = _widened(x, structure.precision(net.body))
     with exact(net), torch.no_grad():
         passes = [_forward(net.body, part) for part in x.split(batch_size)]
@@ -272,6 +272,6 @@ def check_images(x: Tensor, input_shape: tuple[int, ...]) -> None:
             f"images need shape (n, {', '.join(map(str, input_shape))}) with n >= 1, got "
             f"{tuple(x.shape)}"
         )
-    low, high = x.min().item(), x.max().item()
+    low, high = (end.item() for end in x.aminmax())
     if not (low >= 0 and high <= 1):
         raise ValueError(f"pixels need to lie in [0, 1], got values from {low:.3g} to {high:.3g}")
