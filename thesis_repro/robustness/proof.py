@@ -64,7 +64,8 @@ def lengths(rows: Tensor) -> Tensor:
     if not rows.shape[-1]:
         return rows.new_zeros(rows.shape[:-1])
     scale = scale_of(rows.abs().amax(-1))
-    return torch.linalg.vector_norm(rows / scale[..., None], dim=-1) * scale
+    norms: Tensor = torch.linalg.vector_norm(rows / scale[..., None], dim=-1)
+    return norms * scale
 
 
 def length(values: Tensor) -> float:

@@ -12,14 +12,8 @@ from torch import Tensor, nn
 from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale
 from thesis_repro.robustness import convolution, proof
 from thesis_repro.robustness.convolution import Convolution
-from thesis_repro.robustness.walk import (
-    Shape,
-    UnknownLayer,
-    check_shape,
-    convolutions,
-    layers,
-    plain,
-)
+from thesis_repro.robustness.structure import UnknownLayer, plain
+from thesis_repro.robustness.walk import Shape, check_shape, convolutions, layers
 
 SELECTING = (MinMax, nn.ReLU, nn.Identity, nn.PixelUnshuffle, nn.Flatten, nn.Dropout)
 """Layers that select, permute or drop values: 1-Lipschitz, and without rounding; nn.Dropout is

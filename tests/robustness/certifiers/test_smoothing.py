@@ -112,9 +112,7 @@ def test_noise_has_sigma_is_not_clipped_and_comes_in_batches():
 
 def test_counts_depend_on_the_seed_alone():
     smooth = Smooth(half_space, 2, 0.5)
-    first, again, other = (
-        smooth.counts(at(0.1), 500, 100, seeded(s)).tolist() for s in (1, 1, 2)
-    )
+    first, again, other = (smooth.counts(at(0.1), 500, 100, seeded(s)).tolist() for s in (1, 1, 2))
     assert first == again != other and sum(first) == 500
 
 
