@@ -8,8 +8,8 @@ from torch import nn
 
 from thesis_repro import nets
 
-EXPONENTS = {torch.float32: 15.0, torch.float64: 100.0}
-"""Powers of ten of the weights of one layer, either way, in nets of extreme scale."""
+EXPONENTS = {torch.float32: (0.3, 0.3, 15.0, 30.0), torch.float64: (0.3, 0.3, 100.0, 170.0)}
+"""Powers of ten of the weights of one layer, either way."""
 
 
 class Builder:
@@ -51,8 +51,6 @@ class Builder:
 
     def maximum(self):
         kernel, stride, padding = self.pick(2, 3, (2, 1)), self.pick(1, 2, 3), self.pick(0, 0, 1)
-        if kernel != 2 and padding == 1 and kernel == (2, 1):
-            padding = 0
         self.add(nn.MaxPool2d(kernel, stride, padding, 1, ceil_mode=self.pick(True, False)))
 
     def activation(self):
@@ -70,9 +68,7 @@ class Builder:
 
     def scale(self):
         c = self.shape[0]
-        channels = c if self.rng.random() < 0.8 else 3  # of one channel this makes three
-        if channels != c and c != 1:
-            return
+        channels = 3 if c == 1 and self.rng.random() < 0.5 else c  # of one channel this makes three
         factor = self.normal(channels).view(-1, 1, 1) + 1
         self.add(nets.Scale(factor, self.normal(channels).view(-1, 1, 1)))
 
@@ -120,7 +116,7 @@ def dense(builder, rng, simple):
 def random_net(seed):
     """A body, images (n, *shape) that lie near its boundaries, both in its format; and a rng.
 
-    Two in three nets have weights of extreme scale: each layer's own, drawn anew per row in some,
+    Half of the nets have weights of extreme scale: each layer's own, drawn anew per row in some,
     and made up for by the last layer, so that logits stay in range. Every third net has layers
     alone that all certifiers know.
     """
@@ -137,8 +133,8 @@ def random_net(seed):
             continue
     dense(builder, rng, simple)
     body = nn.Sequential(*builder.layers).eval().double()
-    rescale(body, rng, EXPONENTS[dtype] if rng.random() < 2 / 3 else 0.3)
-    x = torch.from_numpy(rng.random((6, *shape)))
+    rescale(body, rng, builder.pick(*EXPONENTS[dtype]))
+    x = torch.from_numpy(rng.random((4, *shape)))
     approach(body, x, rng)
     return body.to(dtype), x.to(dtype), rng
 

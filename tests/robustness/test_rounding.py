@@ -251,7 +251,11 @@ def settings_of_torch():
             backends.mkldnn.matmul,
             backends.mkldnn.conv,
         )
-    ] + [backends.cudnn.enabled, torch.get_float32_matmul_precision()]
+    ] + [
+        backends.cudnn.enabled,
+        torch._C._get_nnpack_enabled(),  # Winograd and FFT convolutions on a CPU
+        torch.get_float32_matmul_precision(),
+    ]
 
 
 def test_reduced_precision_is_off_inside_and_restored_after():
@@ -261,7 +265,7 @@ def test_reduced_precision_is_off_inside_and_restored_after():
     forward = certifying._forward
 
     def spy(body, part):
-        seen.append(settings_of_torch()[:5])
+        seen.append(settings_of_torch()[:6])
         return forward(body, part)
 
     before = torch.get_float32_matmul_precision()
@@ -276,7 +280,8 @@ def test_reduced_precision_is_off_inside_and_restored_after():
             assert settings_of_torch() == outside
         finally:
             torch.set_float32_matmul_precision(before)
-    assert seen == [["ieee", "ieee", "ieee", "ieee", False]]
+    assert outside[5]
+    assert seen == [["ieee", "ieee", "ieee", "ieee", False, False]]
     assert torch.equal(found.margin, expected.margin)
 
 

@@ -4,6 +4,7 @@ No certificate may break; with a fault planted, some do.
 """
 
 import copy
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -19,10 +20,9 @@ from thesis_repro.robustness import (
     GloroNet,
     certifiers,
     certify,
+    certifying,
     convolution,
-    proof,
     relaxed,
-    rounding,
     rules,
     walk,
 )
@@ -65,7 +65,7 @@ def candidates(body, x, radius, own, rng):
             step = at(step - 0.5 * at(slopes(flat + step, rival)))
             found.append(step)
     pixels = torch.eye(flat.shape[1], dtype=torch.float64)[:12]
-    tries = [*pixels, *-pixels, *torch.from_numpy(rng.standard_normal((30, flat.shape[1])))]
+    tries = [*pixels, *-pixels, *torch.from_numpy(rng.standard_normal((20, flat.shape[1])))]
     found += [at(step.expand_as(flat)) for step in tries]
     return flat[None] + torch.stack(found)
 
@@ -162,3 +162,71 @@ def search(seeds):
 
 def test_no_certificate_breaks():
     assert list(search(range(40))) == []
+
+
+@pytest.mark.slow
+def test_no_certificate_breaks_of_2000_nets():
+    assert list(search(range(2000))) == []
+
+
+def iterated(conv, *_):
+    """Ten steps of power iteration, from below."""
+    x = torch.randn(1, conv.weight.shape[1], *conv.size, dtype=torch.float64)
+    for _ in range(10):
+        x = x / x.norm()
+        y = conv(x)
+        back = nn.functional.conv_transpose2d(y, conv.weight, None, conv.stride, conv.padding)
+        x = nn.functional.pad(
+            back, (0, conv.size[1] - back.shape[3], 0, conv.size[0] - back.shape[2])
+        )
+    return conv(x / x.norm()).norm().item(), "fast"
+
+
+def reshaped(conv, *_):
+    return torch.linalg.matrix_norm(conv.weight.flatten(1), 2).item(), "fast"
+
+
+def branch_alone(layer, *rest):
+    return rules._sequence(layer.branch, *rest)
+
+
+def second_alone(logits, used, epsilon, norms=None):
+    best = logits.topk(2, 1)
+    constants = used.k_ij[best.indices[:, 0], best.indices[:, 1]]
+    radius = (best.values[:, 0] - best.values[:, 1]) / constants
+    honest = FROM_LOGITS(logits, used, epsilon, norms)
+    return dataclasses.replace(honest, radius=radius, certified=radius > epsilon)
+
+
+def without_rounding(logits, used, epsilon, norms=None):
+    return FROM_LOGITS(logits, used, epsilon, None)
+
+
+def as_it_is(model):
+    return certifiers.Normalised(copy.deepcopy(model), {})
+
+
+FROM_LOGITS = certifying._from_logits
+PLANTS = {
+    "power iteration": (convolution, "norm", iterated),
+    "max-pooling": (rules, "RULES", {**rules.RULES, nn.MaxPool2d: rules._one}),
+    "average pooling": (rules, "RULES", {**rules.RULES, nn.AvgPool2d: rules._one}),
+    "residual sum": (rules, "RULES", {**rules.RULES, nets.Residual: branch_alone}),
+    "reshaped kernel": (convolution, "norm", reshaped),
+    "layer above 1": (nets.MinMax, "forward", lambda self, x: 1.05 * x),
+    "input scaling": (rules, "RULES", {**rules.RULES, nets.Scale: rules._one}),
+    "second logit": (certifying, "_from_logits", second_alone),
+    "rounding": (certifying, "_from_logits", without_rounding),
+    "broadcasting": (walk, "_fits", lambda layer, before, after: True),
+    "scale of BCP": (bcp, "normalised", as_it_is),
+    "scale of KW": (dual, "normalised", as_it_is),
+}
+"""Faults that change a bound or a comparison, as wide as the search can see them."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLANTS)
+def test_the_search_finds_a_planted_fault(name, monkeypatch):
+    monkeypatch.setattr(*PLANTS[name])
+    seed, certifier = next(search(range(2000)))
+    print(f"{name}: net {seed} broke {', '.join(sorted(certifier))}")
