@@ -144,18 +144,18 @@ def rescale(body, rng, reach):
     layers = [part for part in body.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
     total = 0.0
     uneven = rng.random() < 0.3
-    with torch.no_grad():
+    with torch.no_grad(), np.errstate(over="ignore"):  # what overflows is refused
         for layer in layers:
             exponent = -total if layer is layers[-1] else rng.uniform(-reach, reach)
             exponent = float(np.clip(exponent, -2 * reach, 2 * reach))
             total += exponent
             layer.weight.copy_(torch.from_numpy(rng.standard_normal(tuple(layer.weight.shape))))
             rows = rng.uniform(-reach / 2, 0, len(layer.weight)) if uneven else 0.0
-            layer.weight *= torch.as_tensor(10.0 ** (exponent + rows)).view(
+            layer.weight *= torch.as_tensor(np.power(10.0, exponent + rows)).view(
                 -1, *[1] * (layer.weight.ndim - 1)
             )
             if layer.bias is not None:
-                size = 10.0 ** (total if rng.random() < 0.7 else rng.uniform(-reach, reach))
+                size = np.power(10.0, total if rng.random() < 0.7 else rng.uniform(-reach, reach))
                 layer.bias.copy_(size * torch.from_numpy(rng.standard_normal(len(layer.bias))))
 
 

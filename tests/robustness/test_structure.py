@@ -10,7 +10,16 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.nn.utils import parametrizations
 
 from thesis_repro import nets
-from thesis_repro.robustness import GloroNet, certify, gloro, lipschitz, proof, rounding, structure
+from thesis_repro.robustness import (
+    GloroNet,
+    certifiers,
+    certify,
+    gloro,
+    lipschitz,
+    proof,
+    rounding,
+    structure,
+)
 from thesis_repro.robustness.certifiers import bcp, dual, smoothing
 from thesis_repro.robustness.lipschitz import UnknownLayer
 
@@ -304,3 +313,18 @@ def test_the_snapshot_compares_bits_on_any_number_of_them():
             layer.weight[0, -1] = torch.nextafter(layer.weight[0, -1], torch.tensor(9.0))
         assert not before.matches(layer, (count,))
         assert not before.matches(nn.Linear(count, 1, bias=True), (count,))
+
+
+def test_a_module_that_stands_in_two_places_is_scaled_in_each():
+    torch.manual_seed(0)
+    shared, act = nn.Linear(2, 2), nn.ReLU()
+    with torch.no_grad():
+        shared.weight.mul_(8)
+    twice = nn.Sequential(nn.Flatten(), shared, act, shared, act, nn.Linear(2, 2))
+    apart = nn.Sequential(*map(copy.deepcopy, twice))
+    scaled = certifiers.normalised(twice)
+    with torch.no_grad():
+        found = certifiers.power_of_two(scaled.body(POINT), scaled.exponent)
+        assert torch.equal(found, twice(POINT))
+    for certifier in (bcp, dual):
+        assert torch.equal(*(certifier.margins(body, POINT, 0.01) for body in (twice, apart)))

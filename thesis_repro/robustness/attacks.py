@@ -289,7 +289,8 @@ def adversarial_loss(epsilon: Schedule, steps: int) -> Loss:
         for _ in range(steps):
             point = point.detach().requires_grad_()
             (grad,) = torch.autograd.grad(F.cross_entropy(model(point).float(), y), point)
-            moved = point.detach() + _scale(grad, 2.5 * radius / steps)
+            norm = grad.flatten(1).norm(dim=1).clamp_min(1e-30)
+            moved = point.detach() + grad * (2.5 * radius / steps / norm)[:, None, None, None]
             point = (x + _project(moved - x, radius)).clamp(0, 1)
         return F.cross_entropy(model(point.detach()).float(), y)
 

@@ -136,6 +136,7 @@ class Rounding:
         return torch.where(room[:, None] > 0, fixed, torch.inf), slope, room
 
     @cached_property
+    @np.errstate(over="ignore", invalid="ignore")  # infinity and NaN exclude what they reach
     def _walk(self) -> "Walk":
         """The recursion through the layers; all in it is affine in the norms that are measured."""
         layers = len(self.locals) + 1

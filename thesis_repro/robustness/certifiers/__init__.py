@@ -6,6 +6,7 @@ Defined in the chapter robustness/certifiers. Radii are L2, in units of pixels i
 import copy
 import logging
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,7 +159,9 @@ def normalised(model: nn.Sequential) -> Normalised:
     digit changes, so that whatever is computed with either net agrees to the last bit, unless it
     underflows or overflows.
     """
-    body, steps = copy.deepcopy(model), {}
+    # each place gets a layer of its own, also where one module stands in two
+    body = nn.Sequential(OrderedDict((k, copy.deepcopy(v)) for k, v in model._modules.items()))
+    steps: dict[str, int] = {}
     for name, layer in body._modules.items():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             weight, steps[name] = proof.normalised(layer.weight)
