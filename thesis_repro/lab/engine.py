@@ -66,6 +66,7 @@ def run(
     if fresh:  # all of them now, so that a killed run goes on without the option
         for key in unique:
             store.drop(key)
+    outcomes: Iterator[Outcome]
     if scheduler is not None:
         outcomes = cluster.compute_all(unique, scheduler, store, fresh)
     elif jobs > 1 and not fresh and all(cell.device == "cpu" for cell in cells):

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, cast
 
 from thesis_repro.lab.cells import MEANING
 from thesis_repro.lab.store import Store, write_atomic
@@ -82,7 +82,9 @@ def export(store: Store, path: Path, split: int | None = None) -> tuple[list[Pat
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         with (
             _Sealed(Path(folder), path.name, split) as out,
-            tarfile.open(fileobj=out, mode="w|", format=tarfile.USTAR_FORMAT) as tar,
+            tarfile.open(
+                fileobj=cast(IO[bytes], out), mode="w|", format=tarfile.USTAR_FORMAT
+            ) as tar,
         ):
             _add(tar, ABOUT, json.dumps({"layout": LAYOUT, "meaning": MEANING}).encode())
             for name, content in _content(store):
