@@ -15,6 +15,7 @@ import typer
 
 from thesis_repro import __version__
 from thesis_repro.cli_store import DataSet, data_app, store_app
+from thesis_repro.lab import timebox
 
 app = typer.Typer(
     help="Run, check and cite the experiments of the executable thesis.",
@@ -33,15 +34,11 @@ app.add_typer(book_app, name="book")
 Profile = Annotated[str, typer.Option(help="quick (what ships, minutes) or paper.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Tables = Annotated[list[str], typer.Argument(help="Names as `thesis-repro tables` lists them.")]
-Minutes = Annotated[
-    float | None, typer.Option(help="Stop before so many are over; goes on when given again.")
-]
+Minutes = Annotated[float | None, typer.Option(help="End before; give it again to go on.")]
 
 
 def main() -> None:
     """Run the command; turn an error into one line."""
-    from thesis_repro.lab import timebox
-
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -165,16 +162,13 @@ def run(
 def evidence(
     device: Device = "cuda",
     minutes: Minutes = None,
-    profile: Profile = "paper",
-    plan: Annotated[
-        Path | None, typer.Option(help="A CSV file; default: the plan that comes along.")
-    ] = None,
+    plan: Annotated[Path | None, typer.Option(help="A CSV file; default: our own plan.")] = None,
 ) -> None:
     """Work down the plan of rows at full scale, the most worth first; skips what is recorded."""
     from thesis_repro.experiments import evidence as lines
 
-    ends = lines.work_down(lines.read(plan), device, minutes, _say, profile)
-    raise typer.Exit(any(end.startswith("failed") for end in ends.values()))
+    ends = lines.work_down(lines.read(plan), device, minutes, _say)
+    raise typer.Exit(any(end.startswith(lines.FAILED) for end in ends.values()))
 
 
 @app.command()

@@ -112,15 +112,20 @@ def test_any_damage_is_refused_and_nothing_taken(full: Store, tmp_path: Path) ->
     assert not other.root.exists()
 
 
-@pytest.mark.parametrize("what", ["LAYOUT", "MEANING"])
+@pytest.mark.parametrize("what", ["FORMAT", "MEANING", "LAYOUT"])
 def test_another_versions_store_is_refused(
     full: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     path, other = tmp_path / "store.tar", Store(tmp_path / "other")
     with monkeypatch.context() as older:
-        older.setattr(transfer, what, 0)
+        if what == "LAYOUT":  # a store from before layouts were written down
+            (full.root / "layout").unlink()
+        else:
+            older.setattr(transfer, what, 0)
         transfer.export(full, path)
-    with pytest.raises(ValueError, match=rf"another version's store \(.*{what.lower()} 0"):
+    with pytest.raises(
+        ValueError, match=rf"another version's store \(.*{what.lower()} [01]\b.*; needed: "
+    ):
         transfer.take(other, path)
     assert not other.root.exists()
 
@@ -139,7 +144,7 @@ def test_names_that_belong_to_no_store_are_not_written(full: Store, tmp_path: Pa
         transfer._Sealed(inside, "store.tar", None) as out,
         tarfile.open(fileobj=out, mode="w|", format=tarfile.USTAR_FORMAT) as tar,
     ):
-        about = {"layout": transfer.LAYOUT, "meaning": transfer.MEANING}
+        about = transfer._about(transfer.LAYOUT)
         transfer._add(tar, transfer.ABOUT, json.dumps(about).encode())
         for name in names:
             transfer._add(tar, name, b"x")

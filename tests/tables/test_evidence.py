@@ -80,7 +80,7 @@ def item(only: str, seeds: int = 1, seconds: float = 600.0) -> Item:
 
 
 def state(only: str, seeds: int = 1) -> str:
-    return evidence.standing(item(only, seeds), evidence.size(item(only, seeds), "paper", "cpu"))
+    return evidence.standing(item(only, seeds), evidence.size(item(only, seeds), "cpu"))
 
 
 def work(*items: Item, minutes: float | None = None) -> tuple[dict[str, str], list[str]]:
@@ -150,9 +150,9 @@ def test_what_does_not_fit_is_passed_over_and_an_error_ends_its_item_alone() -> 
 
 
 def test_earlier_runs_correct_the_plan() -> None:
-    chosen = evidence.size(item("quarter"), "paper", "cpu")
+    chosen = evidence.size(item("quarter"), "cpu")
     assert evidence.seconds(item("quarter"), chosen, Store()) == 600.0
-    three = evidence.size(item("full", 3), "paper", "cpu")
+    three = evidence.size(item("full", 3), "cpu")
     Store().put(evidence.rows(item("full", 3), three)["full", "way"][0].key, Result({}))
     assert evidence.seconds(item("full", 3), three, Store()) == pytest.approx(400.0)  # 2 of 3 left
     shutil.rmtree(Store().root)
@@ -215,11 +215,11 @@ def test_the_plan_that_comes_along_names_tables_and_rows_that_there_are(
     items = evidence.read()
     assert [line.table for line in items[:3]] == ["certifiers-cost", "gloro-vra", "gloro-vra"]
     for line in items:
-        chosen = evidence.size(line, "paper", "cuda")
+        chosen = evidence.size(line, "cuda")
         found = evidence.rows(line, chosen)
         assert found, line
         assert not any(evidence._short(cell) for row in found.values() for cell in row), line
         assert not (tables.get(line.table).timed and line.only), "times are measured whole"
         assert {evidence._seeds(row) for row in found.values()} <= {1, line.seeds}
         shorter = replace(line, seeds=1)
-        assert len(evidence.rows(shorter, evidence.size(shorter, "paper", "cuda"))) == len(found)
+        assert len(evidence.rows(shorter, evidence.size(shorter, "cuda"))) == len(found)

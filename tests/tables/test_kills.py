@@ -129,7 +129,7 @@ def stop_and_go_on(tmp_path: Path, stops: int, name: str = NAME) -> None:
 def test_three_requests_to_stop_change_no_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sample_table, "PAUSE", 0.02)
+    monkeypatch.setattr(sample_table, "PAUSE", 0.01)
     stop_and_go_on(tmp_path, 3)
 
 

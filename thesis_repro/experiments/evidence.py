@@ -77,9 +77,9 @@ def _item(path: Path, number: int, line: Mapping[str, str]) -> Item:
     return Item(line["table"], line["only"], seeds, seconds, line["basis"])
 
 
-def size(item: Item, name: str, device: str) -> Profile:
+def size(item: Item, device: str) -> Profile:
     """The profile that an item is run on."""
-    return profile(name, device, tuple(range(item.seeds)))
+    return profile("paper", device, tuple(range(item.seeds)))
 
 
 def rows(item: Item, chosen: Profile) -> dict[Row, list[Cell]]:
@@ -155,7 +155,7 @@ def seconds(item: Item, chosen: Profile, store: Store) -> float:
 def _work(item: Item, chosen: Profile) -> tuple[str, str, dict[str, Any]]:
     """An item as something of which the store keeps how long it takes, beside what was planned."""
     config = {"table": item.table, "only": item.only, "seeds": item.seeds, "planned": item.seconds}
-    return f"evidence on {chosen.name}", chosen.device, config
+    return "evidence", chosen.device, config
 
 
 def work_down(
@@ -163,7 +163,6 @@ def work_down(
     device: str,
     minutes: float | None,
     say: Callable[[str], None],
-    name: str = "paper",
 ) -> dict[str, str]:
     """Say what will be done, do it, and say what was done; what became of each item.
 
@@ -176,7 +175,7 @@ def work_down(
         If items are open at the end for lack of time, or since the run was asked to stop.
     """
     store, ends = Store(), dict[str, str]()
-    chosen = {item: size(item, name, device) for item in items}
+    chosen = {item: size(item, device) for item in items}
     states = {item: standing(item, chosen[item]) for item in chosen}
     for item, state in states.items():
         about = f"about {seconds(item, chosen[item], store) / 60:.0f} min" if state == OPEN else ""
@@ -186,10 +185,10 @@ def work_down(
             ends[str(item)] = _WHY[state] if state != OPEN else _run(item, chosen[item], store)
             if state == OPEN:
                 say(f"{item}: {ends[str(item)]}")
-    left = [item for item, end in ends.items() if end.startswith(_LEFT)]
-    done = sum(end.startswith(_DONE) for end in ends.values())
+    left = [item for item, end in ends.items() if end.startswith(LEFT)]
+    done = sum(end.startswith(DONE) for end in ends.values())
     there = sum(state == RECORDED for state in states.values())
-    failed = sum(end.startswith(_FAILED) for end in ends.values())
+    failed = sum(end.startswith(FAILED) for end in ends.values())
     say(
         f"summary: {done} done now, {there} recorded before, {len(left)} left, {failed} failed, "
         f"{len(ends) - done - there - len(left) - failed} not to be run here"
@@ -202,7 +201,7 @@ def work_down(
     return ends
 
 
-_DONE, _LEFT, _FAILED = "recorded now", "left", "failed"
+DONE, LEFT, FAILED = "recorded now", "left", "failed"
 _WHY = {
     RECORDED: "recorded already at full scale",
     SHORT: f"not run: trained for less than {LEAST_SHARE:.0%} of the published epochs",
@@ -214,11 +213,9 @@ def _run(item: Item, chosen: Profile, store: Store) -> str:
     """Record an item if it fits; what became of it."""
     needs = seconds(item, chosen, store)
     if timebox.wanted():
-        return f"{_LEFT}: the run stopped before"
+        return f"{LEFT}: the run stopped before"
     if needs > timebox.remaining():
-        return (
-            f"{_LEFT}: takes about {needs / 60:.1f} min, there are {timebox.remaining() / 60:.1f}"
-        )
+        return f"{LEFT}: takes about {needs / 60:.1f} min, there are {timebox.remaining() / 60:.1f}"
     began = time.monotonic()
     anew = not any(
         store.path(c.key).exists() for found in rows(item, chosen).values() for c in found
@@ -226,10 +223,10 @@ def _run(item: Item, chosen: Profile, store: Store) -> str:
     try:
         tables.record(item.table, chosen, only=item.only or None)
     except timebox.Unfinished as stopped:
-        return f"{_LEFT}: {stopped}"
+        return f"{LEFT}: {stopped}"
     except (CellError, ValueError, OSError) as error:
-        return f"{_FAILED}: {error}"
+        return f"{FAILED}: {error}"
     took = time.monotonic() - began
     if anew:
         estimates.note(store, _work(item, chosen), f"evidence {item}", took)
-    return f"{_DONE}, after {took / 60:.1f} min"
+    return f"{DONE}, after {took / 60:.1f} min"

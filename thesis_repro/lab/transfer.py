@@ -19,10 +19,10 @@ from types import TracebackType
 from typing import IO, cast
 
 from thesis_repro.lab.cells import MEANING
-from thesis_repro.lab.store import Store, write_atomic
+from thesis_repro.lab.store import LAYOUT, Store, write_atomic
 
-LAYOUT = 1
-"""Raise it when the layout of the store, or of this file, changes."""
+FORMAT = 1
+"""Raise it when the layout of this file changes."""
 
 ABOUT = "about.json"
 CELL = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})\.cell")
@@ -86,7 +86,7 @@ def export(store: Store, path: Path, split: int | None = None) -> tuple[list[Pat
                 fileobj=cast(IO[bytes], out), mode="w|", format=tarfile.USTAR_FORMAT
             ) as tar,
         ):
-            _add(tar, ABOUT, json.dumps({"layout": LAYOUT, "meaning": MEANING}).encode())
+            _add(tar, ABOUT, json.dumps(_about(_layout(store))).encode())
             for name, content in _content(store):
                 names.append(name)
                 _add(tar, name, content)
@@ -97,6 +97,18 @@ def export(store: Store, path: Path, split: int | None = None) -> tuple[list[Pat
             files.append(part.rename(path.parent / part.name))
     folders = {found[1] for name in names if (found := KEPT.fullmatch(name))}
     return files, Moved(sum(bool(CELL.fullmatch(name)) for name in names), len(folders))
+
+
+def _about(layout: str) -> dict[str, str | int]:
+    return {"format": FORMAT, "layout": layout, "meaning": MEANING}
+
+
+def _layout(store: Store) -> str:
+    """The layout that a store says it has; one with cells that says nothing is an old one."""
+    marker = store.root / "layout"
+    if marker.is_file():
+        return marker.read_text("utf-8")
+    return "1" if any(store.root.glob("??/*.cell")) else LAYOUT
 
 
 def _content(store: Store) -> Iterator[tuple[str, bytes]]:
@@ -131,7 +143,7 @@ def take(store: Store, path: Path) -> Moved:
     if not files:
         raise ValueError(f"there is no file {path}, and no {path.name}.001")
     _verify(files, path.name)
-    store.root.mkdir(parents=True, exist_ok=True)
+    store.settle()
     cells = there = 0
     with tempfile.TemporaryDirectory(prefix=".import-", dir=store.root) as folder:
         for name, content in _members(files):
@@ -175,11 +187,14 @@ def _verify(files: Sequence[Path], name: str) -> None:
         raise ValueError(f"{name} was altered, or a part is missing; nothing was taken over")
     first, content = next(_members(files), ("", b""))
     about = json.loads(content) if first == ABOUT else {}
-    if about != {"layout": LAYOUT, "meaning": MEANING}:
-        said = ", ".join(f"{key} {value}" for key, value in about.items()) or "no layout"
+    if about != _about(LAYOUT):
+        said, needed = (
+            ", ".join(f"{key} {value}" for key, value in one.items())
+            for one in (about, _about(LAYOUT))
+        )
         raise ValueError(
-            f"{name} is of another version's store ({said}; this version reads layout {LAYOUT}, "
-            f"meaning {MEANING}): its cells are of no use here; nothing was taken over"
+            f"{name} is of another version's store ({said or 'unknown'}; needed: {needed}): its "
+            f"cells are of no use here; nothing was taken over"
         )
 
 
