@@ -120,7 +120,7 @@ def test_no_cell_is_started_that_cannot_finish(log: Path) -> None:
         run([long])
     assert str(caught.value).startswith(
         "no time for another cell: 0 of 1 cells are finished and kept; the shortest that is left "
-        "takes about 0.0 minutes, give --minutes more"
+        "takes about 0.0 minutes, give the same command more than that"
     )
     assert log.read_text() == ""
     with timebox.limited(10):

@@ -126,5 +126,5 @@ def _stopped(left: Sequence[Left], finished: int) -> str:
         return f"the time is over: {kept}; the same command goes on from here"
     return (
         f"no time for another cell: {kept}; the shortest that is left takes about "
-        f"{min(needs) / 60:.1f} minutes, give --minutes more than that"
+        f"{min(needs) / 60:.1f} minutes, give the same command more than that"
     )
