@@ -176,7 +176,8 @@ def faithful(
     and once with the replay for the whole ones. Rounding on a GPU varies from run to run, and an
     optimizer that divides by the size of a gradient makes much of it where that is near zero; so
     the replay may lie `SPREAD` times as far from the eager weights as these from each other, and
-    `LEAST` of the way that they went. Model and optimizer are afterwards as they were before.
+    `LEAST` of the way that they went. The learning rate is another than while recording, in case
+    it was recorded. Model and optimizer are afterwards as they were before.
 
     Parameters
     ----------
@@ -184,7 +185,8 @@ def faithful(
     short : points of the last, short batch; 0 where all are whole
     """
     restore = _remembered(model, optimizer)
-    start = _weights(model)
+    start, rate = _weights(model), float(optimizer.param_groups[0]["lr"])
+    set_lr(optimizer, 2 * rate or 1e-3)  # a warm-up begins at zero
     ends = []
     for whole in (eager, eager, replay):
         whole(x, y, 0.25)
@@ -193,6 +195,7 @@ def faithful(
         whole(x.flip(0), y, 0.75)  # no point has its own label: another batch, in x and in y
         ends.append(_weights(model))
         restore()
+    set_lr(optimizer, rate)
     way, spread, off = (float((a - ends[0]).norm()) for a in (start, ends[1], ends[2]))
     if off <= max(SPREAD * spread, LEAST * way):
         return True
