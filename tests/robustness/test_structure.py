@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.utils import parametrizations
+from torch.utils.flop_counter import FlopCounterMode
 
 from thesis_repro import nets
 from thesis_repro.robustness import (
@@ -328,3 +329,11 @@ def test_a_module_that_stands_in_two_places_is_scaled_in_each():
         assert torch.equal(found, twice(POINT))
     for certifier in (bcp, dual):
         assert torch.equal(*(certifier.margins(body, POINT, 0.01) for body in (twice, apart)))
+
+
+def test_torch_s_count_of_operations_is_no_hook_that_changes_a_layer():
+    net = GloroNet(plain_body(1.0, 1.0), 0.1, tuple(POINT.shape[1:]))
+    plain = certify(net, POINT).radius
+    with FlopCounterMode(display=False) as counter:
+        assert torch.equal(certify(net, POINT).radius, plain)
+    assert counter.get_total_flops() > 0

@@ -282,7 +282,9 @@ def _from_logits(
 
 
 def check_images(x: Tensor, input_shape: tuple[int, ...]) -> None:
-    """Refuse inputs of a wrong shape or with pixels outside [0, 1]."""
+    """Refuse what is no tensor, inputs of a wrong shape, and pixels outside [0, 1]."""
+    if not isinstance(x, Tensor):
+        raise ValueError(f"images need to be a torch tensor, got {type(x).__name__}")
     if tuple(x.shape[1:]) != tuple(input_shape) or not len(x):
         raise ValueError(
             f"images need shape (n, {', '.join(map(str, input_shape))}) with n >= 1, got "
