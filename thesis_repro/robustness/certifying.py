@@ -200,6 +200,11 @@ def _forward(body: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
         known = rounding.measured(layer)
         norms.append(rounding.norms(x) if known else x.new_zeros(len(x), dtype=torch.float64))
         x = layer(x)
+    if x.ndim != 2:
+        raise ValueError(
+            f"a net needs to give (n, classes), got shape {tuple(x.shape)}: put nn.Flatten() "
+            f"before the last layer"
+        )
     return x, torch.stack(norms, 1)
 
 

@@ -17,7 +17,7 @@ from thesis_repro.robustness.certifying import (
     check_images,
     pairwise_norms,
 )
-from thesis_repro.robustness.walk import layers, rows
+from thesis_repro.robustness.walk import rows
 from thesis_repro.training import Loss, Schedule
 
 __all__ = [
@@ -53,8 +53,7 @@ class EstimatedNet(nn.Module):
     Raises
     ------
     ValueError
-        If the body does not end in a linear layer of flat features, epsilon is not positive, or a
-        layer is unknown.
+        If the body does not end in a linear layer, epsilon is not positive, or a layer is unknown.
 
     References
     ----------
@@ -79,12 +78,6 @@ class EstimatedNet(nn.Module):
         self.input_shape = tuple(input_shape)
         self.power_steps = power_steps
         self._factors = estimates.factors(body[:-1], self.input_shape)
-        *_, (_, _, features) = layers(body, self.input_shape)
-        if len(features) != 1:
-            raise ValueError(
-                f"the last layer needs one row of features for each image, got shape {features}; "
-                f"put nn.Flatten() before it"
-            )
         generator = torch.Generator().manual_seed(0)
         for part in estimates.iterated(self._factors):
             start = torch.randn(1, *part.shape, generator=generator)

@@ -64,8 +64,9 @@ def within(sets: Iterable[Iterable[int]]) -> Guarantee:
     affinity = tuple(tuple(chosen) for chosen in sets)
     if not affinity:
         raise ValueError("affinity needs at least one set of labels, got none")
-    for label in (label for chosen in affinity for label in chosen):
-        if isinstance(label, bool) or not isinstance(label, Integral):
+    labels: list[object] = [label for chosen in affinity for label in chosen]
+    for label in labels:
+        if not isinstance(label, Integral):
             raise ValueError(f"affinity sets hold class indices, whole numbers; got {label!r}")
     affinity = tuple(tuple(sorted(map(int, chosen))) for chosen in affinity)
     largest = max(map(len, affinity))
