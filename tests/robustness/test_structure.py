@@ -222,6 +222,16 @@ def test_the_radius_is_the_distance_at_every_scale(hidden, last, dtype):
         assert not certifier.certify(layers, x, 1.001 * DISTANCE).item()
 
 
+@pytest.mark.parametrize("certifier", [bcp, dual])
+def test_without_scaling_squares_vanish_and_a_certificate_is_false(certifier, monkeypatch):
+    def as_it_is(model):
+        return certifiers.Normalised(copy.deepcopy(model), {})
+
+    monkeypatch.setattr(certifier, "normalised", as_it_is)
+    monkeypatch.setattr(proof, "scale_of", torch.ones_like)
+    assert certifier.certify(plain_body(1e-30, 1e-5), POINT, 1.001 * DISTANCE).item()
+
+
 @pytest.mark.parametrize(("dtype", "small"), [(torch.float32, 1e-25), (torch.float64, 1e-200)])
 def test_rows_and_columns_of_different_scales_are_counted(dtype, small):
     """The unit that decides has weights so small that its squares vanish beside another one."""
