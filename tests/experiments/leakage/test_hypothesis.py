@@ -5,16 +5,16 @@ from thesis_repro.experiments.leakage import hypothesis
 from thesis_repro.experiments.leakage.hypothesis import STRONG, WEAK
 from thesis_repro.experiments.leakage.models import ADVERSARIAL, GLORO, STANDARD, TRAININGS
 from thesis_repro.experiments.leakage.property import TABLE
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import tabulate
 
 
 def frame(weak, strong, models=20):
     """weak and strong: games won in percent, by training."""
     records = {
-        ("X", method, adversary): {
-            "accuracy": share,
-            "models": models,
-        }
+        ("X", method, adversary): Measurement(
+            {"accuracy": Estimate(share), "models": Estimate(models)}
+        )
         for method in weak
         for adversary, share in (
             (WEAK, weak[method]),

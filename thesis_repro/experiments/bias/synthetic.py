@@ -1,8 +1,7 @@
 """The table bias-synthetic: bias of linear models on draws of a mixture, one quantity varied."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
 from thesis_repro.tables.conditions import Condition, Every
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses import bias
 
@@ -94,40 +94,31 @@ def pooled(results: Sequence[Result], name: str) -> Floats:
     return np.concatenate([r.arrays[name] for r in results])
 
 
-def summary(results: Sequence[Result], values: Mapping[str, Floats]) -> dict[str, Any]:
+def summary(values: Mapping[str, Floats]) -> dict[str, Estimate | str]:
     """Mean and Student interval over all runs, in percentage points unless it is a count."""
-    runs = len(next(iter(values.values())))
-    record: dict[str, Any] = {
-        "seeds": len(results),
-        "interval": f"Student t over {runs} runs",
+    return {
+        name: replace(statistics.mean_over(found.tolist(), "runs"), value=float(found.mean()))
+        for name, found in values.items()
     }
-    for name, found in values.items():
-        low, high = statistics.student_t(found.tolist())
-        record |= {name: float(found.mean()), f"{name}_low": low, f"{name}_high": high}
-    return record
 
 
-def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Pool the runs of all seeds; add the Bayes-optimal bias in closed form."""
-    records = {}
-    for row, results in gathered.items():
-        if not results:
-            continue
-        config = config_at(row[0], float(row[1]), 0, 0)
-        mixture = bias.Mixture(config.weak, prior=config.prior)
-        signed = 100 * pooled(results, "bias")
-        values = {
-            "bias": signed,
-            "absolute": np.abs(signed),
-            "accuracy": 100 * pooled(results, "accuracy"),
-        }
-        if config.twin:
-            values["symmetric"] = 100 * pooled(results, "symmetric")
-        records[row] = {
-            **summary(results, values),
-            "bayes": 100 * bias.bayes_bias(mixture.separation, mixture.prior),
-        }
-    return records
+    return {row: _pool(config_at(row[0], float(row[1]), 0, 0), gathered[row]) for row in gathered}
+
+
+def _pool(config: SyntheticConfig, results: Sequence[Result]) -> Measurement:
+    mixture = bias.Mixture(config.weak, prior=config.prior)
+    signed = 100 * pooled(results, "bias")
+    values = {
+        "bias": signed,
+        "absolute": np.abs(signed),
+        "accuracy": 100 * pooled(results, "accuracy"),
+    }
+    if config.twin:
+        values["symmetric"] = 100 * pooled(results, "symmetric")
+    bayes = 100 * bias.bayes_bias(mixture.separation, mixture.prior)
+    return Measurement(summary(values) | {"bayes": Estimate(bayes)})
 
 
 def ranks(frame: pd.DataFrame, sweep: str) -> tuple[float, int]:

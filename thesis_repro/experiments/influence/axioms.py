@@ -1,7 +1,6 @@
 """Table of the chapter explanations/influence: each axiom and special case, measured."""
 
 import importlib.util
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +15,7 @@ from thesis_repro.explanations.influence import internal_influence, line
 from thesis_repro.explanations.subjects import DIGITS
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Row, Table, TableSpec
 
@@ -124,16 +124,21 @@ def cells(profile: Profile) -> Plan:
     return plan
 
 
-def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """The largest error of all seeds; a property holds if it does for every seed."""
-    records = summarise(TABLE.spec, gathered)
-    for row, record in records.items():
-        found = [result.values for result in gathered[row]]
-        record["largest"] = max(values["largest"] for values in found)
-        record["holds"] = "yes" if all(v["holds"] == "yes" for v in found) else "no"
-        for name in ("largest", "bound", "share"):  # no means over seeds: no intervals
-            record[f"{name}_low"] = record[f"{name}_high"] = math.nan
-    return records
+    measured = summarise(TABLE.spec, gathered)
+    for row, found in measured.items():
+        errors = [result.values["largest"] for result in gathered[row]]
+        held = all(result.values["holds"] == "yes" for result in gathered[row])
+        values: dict[str, Estimate | str] = {
+            **found.values,
+            "largest": Estimate(max(errors)),
+            "holds": "yes" if held else "no",
+        }
+        for name in ("bound", "share"):  # no means over seeds: no intervals
+            values[name] = Estimate(found.estimate(name).value)
+        measured[row] = replace(found, values=values)
+    return measured
 
 
 TABLE = Table(

@@ -1,6 +1,6 @@
 """The table membership-search: the whole search for a stronger white-box attack."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -11,9 +11,11 @@ import pandas as pd
 from thesis_repro import data
 from thesis_repro.experiments.membership.contests import PLAIN, SHADOWS, arena, targets, victim
 from thesis_repro.experiments.membership.mnist import PUBLISHED
-from thesis_repro.experiments.membership.rates import note, note_mean, rate
+from thesis_repro.experiments.membership.rates import rate
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables import statistics
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership import calibration, victims, white_box
 from thesis_repro.weaknesses.membership import game as games
@@ -150,20 +152,18 @@ def plan(profile: Profile) -> Plan:
     return found
 
 
-def assemble(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Means over targets, with intervals."""
-    records = {}
-    for row, results in gathered.items():
-        if not results:
-            continue
-        judged = results[0].values["targets"]
-        record: dict[str, Any] = {"seeds": len(judged), "interval": ""}
-        for name in (*SCORES, "precision", "sure"):
-            note(record, name, rate([j[name] for j in judged]))
-        for name in ("gap", "auc"):
-            note_mean(record, name, [100 * j[name] for j in judged])
-        records[row] = record
-    return records
+    return {row: _over(results[0].values["targets"]) for row, results in gathered.items()}
+
+
+def _over(judged: Sequence[Mapping[str, Any]]) -> Measurement:
+    values: dict[str, Estimate | str] = {
+        name: rate([j[name] for j in judged]) for name in (*SCORES, "precision", "sure")
+    }
+    for name in ("gap", "auc"):
+        values[name] = statistics.summarise_number([100 * j[name] for j in judged], "targets")
+    return Measurement(values, len(judged))
 
 
 def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
