@@ -42,11 +42,12 @@ GOOD = {WHOLE: 96, "influence": 94, "activation": 70, "gradient at the input": 8
 
 def test_must_show_is_computed() -> None:
     shown = experts.must_show(frame(GOOD, {k: float(v) for k, v in GOOD.items()}))
-    assert shown["holds"].tolist() == ["yes"] * 5
+    assert shown["holds"].tolist() == ["holds"] * 5
     loud = {**GOOD, "activation": 97}
     shown = experts.must_show(frame(loud, {k: float(v) for k, v in loud.items()}, near=7))
-    assert shown["holds"].tolist() == ["no", "yes", "yes", "no", "no"]
-    assert shown["measured"].tolist() == [7, 44, 44, -3, -3]
+    fails = "does not hold"
+    assert shown["holds"].tolist() == [fails, "holds", "holds", fails, fails]
+    assert shown["measured"].tolist() == ["7.0", "44.0", "44.0", "-3.0", "-3.0"]
 
 
 def test_trend() -> None:

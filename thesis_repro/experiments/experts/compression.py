@@ -17,6 +17,7 @@ from thesis_repro.explanations.experts import NEAR, RANKINGS, Detector, halves, 
 from thesis_repro.explanations.subjects import DIGITS, Subject
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.conditions import Condition, listed
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Claim, Column, Frame, Gathered, Plan, Row, Table, TableSpec
@@ -178,14 +179,17 @@ def near_enough(frame: pd.DataFrame) -> bool:
 def must_show(frame: Frame) -> pd.DataFrame:
     """What experts of digits have to show: statement, measured, needed, and whether it holds."""
     mean = _means(frame.data)
-    found = [("digits whose recall stays within 5 points", mean.near["influence"], 8)]
+    found = [("digits whose recall stays within 5 points", float(mean.near["influence"]), 8)]
     for other in ("random", "activation"):
         for measure, what in (("recall", "recall"), ("balanced", "balanced accuracy")):
             gap = mean[measure]["influence"] - mean[measure][other]
-            found.append((f"{what}: points above {other}", round(gap, 1), 15))
-    table = pd.DataFrame(found, columns=["statement", "measured", "needed"])
-    table["holds"] = (table.measured >= table.needed).map({True: "yes", False: "no"})
-    return table
+            found.append((f"{what}: points above {other}", round(float(gap), 1), 15))
+    conditions = [
+        Condition(what, str(needed), f"{measured:.1f}", measured >= needed)
+        for what, measured, needed in found
+    ]
+    table = listed(conditions, ("statement", "needed", "measured", "holds"))
+    return table[["statement", "measured", "needed", "holds"]]
 
 
 def curves(

@@ -15,6 +15,7 @@ from thesis_repro.experiments.membership.rates import rate
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
+from thesis_repro.tables.conditions import Condition, listed
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership import calibration, victims, white_box
@@ -173,16 +174,18 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     if ran.empty:
         raise ValueError("the search has no row that was run")
     best = str(ran[list(SCORES)].max().idxmax())
-    rows = []
+    found, where = [], []
     for column, what, needed in (
         (best, f"accuracy ({best})", accuracy),
         ("sure", f"recall, calibrated for {precision:g}% precision", 100 * LEAST_RECALL),
     ):
         top = ran.loc[ran[column].idxmax()]
-        corner = f"{top['epochs']} epochs, layers {top['layers']}, proxies {top['proxies']}"
-        reached = "reached" if top[column] >= needed else "not reached"
-        rows.append((what, f"{needed:g}%", f"{top[column]:.1f}%", corner, reached))
-    return pd.DataFrame(rows, columns=["measure", "needed", "best", "where", "verdict"])
+        highest = float(top[column])
+        found.append(Condition(what, f"{needed:g}%", f"{highest:.1f}%", highest >= needed))
+        where.append(f"{top['epochs']} epochs, layers {top['layers']}, proxies {top['proxies']}")
+    table = listed(found, ("measure", "needed", "best", "verdict"))
+    table.insert(3, "where", where)
+    return table
 
 
 TABLE = Table(
