@@ -11,8 +11,8 @@ CONFIDENCE = 0.95
 ENOUGH_SEEDS = 3
 
 
-def clopper_pearson(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Exact interval of a rate, k successes in n trials, as shares in [0, 1].
+def clopper_pearson(k: int, n: int) -> tuple[float, float]:
+    """Exact 95% interval of a rate, k successes in n trials, as shares in [0, 1].
 
     Raises
     ------
@@ -23,18 +23,18 @@ def clopper_pearson(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[flo
 
     if not 0 <= k <= n or n < 1:
         raise ValueError(f"a rate needs 0 <= k <= n and n >= 1, got k={k}, n={n}")
-    interval = binomtest(k, n).proportion_ci(confidence, method="exact")
+    interval = binomtest(k, n).proportion_ci(CONFIDENCE, method="exact")
     return float(interval.low), float(interval.high)
 
 
-def student_t(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Interval of the mean of at least two independent values."""
+def student_t(values: Sequence[float]) -> tuple[float, float]:
+    """95% interval of the mean of at least two independent values."""
     from scipy.stats import sem, t
 
     if len(values) < 2:
         raise ValueError(f"Student's t needs at least two values, got {len(values)}")
     center = math.fsum(values) / len(values)
-    half = float(t.ppf((1 + confidence) / 2, len(values) - 1) * sem(values))
+    half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * sem(values))
     return center - half, center + half
 
 

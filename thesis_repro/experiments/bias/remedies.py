@@ -29,10 +29,10 @@ from thesis_repro.experiments.bias.two_classes import (
     STEP,
     TYPICAL,
     Floats,
+    add_run,
     features,
+    fingerprints,
     imbalanced,
-    note,
-    prints,
     sgd,
 )
 from thesis_repro.lab.cells import Cell, Result, compute
@@ -82,11 +82,11 @@ def remedies(config: RemedyConfig) -> Result:
         else:
             x, y, score = _real(config, *points, rng)
         full = bias.FeatureParity(sgd(config.step), random_state=run).fit(x, y).estimator_
-        note(found, FULL, score(full.coef_[0], full.intercept_[0]), x.shape[1])
+        add_run(found, FULL, score(full.coef_[0], full.intercept_[0]), x.shape[1])
         for name, make in ESTIMATORS.items():
             # the same split again, so the frozen model has seen its part of it and no more
             model = make(FrozenEstimator(full), random_state=run).fit(x, y)
-            note(found, name, score(model.coef_[0], model.intercept_[0]), model.mask_.sum())
+            add_run(found, name, score(model.coef_[0], model.intercept_[0]), model.mask_.sum())
     return Result({}, {name: np.array(values) for name, values in found.items()})
 
 
@@ -135,14 +135,14 @@ def cells(profile: Profile) -> Plan:
 
 def _of_each_remedy(configs: list[RemedyConfig]) -> list[tuple[Row, Cell | None]]:
     """The rows of one data set, which share its cells."""
-    cells = [Cell(remedies, config, prints(config.dataset)) for config in configs]
+    cells = [Cell(remedies, config, fingerprints(config.dataset)) for config in configs]
     return [((configs[0].dataset, remedy), cell) for remedy in REMEDIES for cell in cells]
 
 
-def at_step(name: str, step: float, seed: int = 0) -> dict[str, dict[str, float]]:
+def at_step(name: str, step: float, seed: int) -> dict[str, dict[str, float]]:
     """The measures of one real set, by remedy, when SGD takes another step."""
     config = RemedyConfig(name, PRIOR, 10, seed, step)
-    result = compute(Cell(remedies, config, prints(name)))
+    result = compute(Cell(remedies, config, fingerprints(name)))
     found = assemble(None, {(name, remedy): [result] for remedy in REMEDIES})
     return {
         remedy: {

@@ -70,11 +70,6 @@ class CostConfig:
     training: Training
     method: Method
 
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.training.device
-
 
 def cost(config: CostConfig) -> Result:
     """Cell: seconds for the test set, memory per instance, and what was certified."""
@@ -146,14 +141,14 @@ def cells(profile: Profile) -> Plan:
     sigma = SIGMA[robust.dataset]
     chosen = QUICK_METHODS if quick else PAPER_METHODS[profile.device]
     methods = [replace(m, sigma=sigma) if m.name == RS else m for m in chosen]
-    prints = ((robust.dataset, data.fingerprint(robust.dataset)),)
+    fingerprints = ((robust.dataset, data.fingerprint(robust.dataset)),)
     title, net = TITLES[robust.dataset], robust.recipe.net.upper()
     noisy = CostConfig(with_noise(robust, sigma, quick), methods[-1])
     plan: list[tuple[Row, Cell | None]] = [
-        ((title, ROBUST.format(net), m.name), Cell(cost, CostConfig(robust, m), prints))
+        ((title, ROBUST.format(net), m.name), Cell(cost, CostConfig(robust, m), fingerprints))
         for m in methods
     ]
-    return [*plan, ((title, NOISY.format(net), RS), Cell(cost, noisy, prints))]
+    return [*plan, ((title, NOISY.format(net), RS), Cell(cost, noisy, fingerprints))]
 
 
 def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:

@@ -96,10 +96,10 @@ def middle(x: Tensor) -> Tensor:
     return region
 
 
-def strongest(worth: Tensor, share: float = 0.1) -> Tensor:
+def strongest(worth: Tensor) -> Tensor:
     """Share of the worth (n, h, w) that the strongest tenth of the pixels holds, (n,)."""
     flat = worth.flatten(1)
-    count = max(1, round(share * flat.shape[1]))
+    count = max(1, round(0.1 * flat.shape[1]))
     return flat.topk(count, 1).values.sum(1) / flat.sum(1).clamp(min=1e-12)
 
 
@@ -226,7 +226,7 @@ def _apart(plain: pd.Series, certified: pd.Series, name: str) -> str:
     return "less" if certified[f"{name}_high"] < plain[f"{name}_low"] else "open"
 
 
-def deletion_curves(seed: int = 0) -> dict[str, Result]:
+def deletion_curves(seed: int) -> dict[str, Result]:
     """Deletion and insertion curves of the quick standard net by method, from the cells."""
     plan = faithfulness_cells(profiles.profile("quick", "cpu", seed))
     return {row[2]: compute(cell) for row, cell in plan if cell and row[1] == QUICK_PAIR[0]}

@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from thesis_repro import data
+from thesis_repro import data, nets
 from thesis_repro.explanations import axioms, imagenet, influence, subjects
 from thesis_repro.explanations.axioms import Case
 from thesis_repro.explanations.influence import internal_influence, line
@@ -49,9 +48,7 @@ def case(config: AxiomConfig) -> Case:
         net = subjects.trained(replace(DIGITS, seed=config.seed))
         x = data.held_out("mnist-5k").x[: config.images]
     net, x = net.to(config.device), x.to(config.device)
-    with torch.no_grad():
-        labels = torch.cat([net(part).argmax(1) for part in x.split(32)])
-    return Case(net, x, labels, SLICES[config.net], config.points, config.seed)
+    return Case(net, x, nets.labels(net, x, 32), SLICES[config.net], config.points, config.seed)
 
 
 @dataclass(frozen=True)
@@ -178,7 +175,7 @@ TABLE = Table(
 
 
 def on_pink(
-    seed: int = 0,
+    seed: int,
 ) -> tuple[dict[str, nn.Module], dict[str, Tensor], dict[str, float], dict[str, float]]:
     """The coloured digits: nets; what pink paper adds to "3"; who is called "3"; accuracy on grey.
 
@@ -191,16 +188,16 @@ def on_pink(
     other = pink.y != three
     x, plain = pink.x[other], grey.x[other]
     q = influence.comparative(three, [c for c in range(5) if c != three])
-    nets: dict[str, nn.Module] = {}
+    found: dict[str, nn.Module] = {}
     gains: dict[str, Tensor] = {}
     called: dict[str, float] = {}
     accuracy: dict[str, float] = {}
     for with_pink in (True, False):
         name = f"{'with' if with_pink else 'without'} pink"
-        nets[name] = subjects.trained(replace(subjects.COLOURED, pink=with_pink, seed=seed))
-        chi = internal_influence(nets[name], x, "", q, line(plain, 20), multiply=True)
+        net = subjects.trained(replace(subjects.COLOURED, pink=with_pink, seed=seed))
+        found[name] = net
+        chi = internal_influence(net, x, "", q, line(plain, 20), multiply=True)
         gains[name] = chi.flatten(1).sum(1)
-        with torch.no_grad():
-            called[name] = float((nets[name](x).argmax(1) == three).float().mean())
-            accuracy[name] = float((nets[name](grey.x).argmax(1) == grey.y).float().mean())
-    return nets, gains, called, accuracy
+        called[name] = float((nets.labels(net, x) == three).float().mean())
+        accuracy[name] = float((nets.labels(net, grey.x) == grey.y).float().mean())
+    return found, gains, called, accuracy

@@ -149,16 +149,19 @@ def _over(results: Sequence[Result], seeds: int) -> Measurement:
     return Measurement({name: Estimate(value) for name, value in values.items()}, seeds)
 
 
-def by_size(seed: int = 0, sizes: Sequence[int] = (2, 5, 20, 100)) -> pd.DataFrame:
+def by_size(seed: int) -> pd.DataFrame:
     """A linear GloRo model of digits, trained on more and more images per class."""
-    found = {n: found_nearest([compute(_instance(DIGITS, LINEAR, GLORO, n, seed))]) for n in sizes}
+    found = {
+        n: found_nearest([compute(_instance(DIGITS, LINEAR, GLORO, n, seed))])
+        for n in (2, 5, 20, 100)
+    }
     return pd.DataFrame(
         [(n, f.member.mean(), f.other.mean(), f.ratio, f.p) for n, f in found.items()],
         columns=["images per class", "nearest training", "nearest held-out", "ratio", "p"],
     ).round(3)
 
 
-def example(net: str, method: str, per_class: int, seed: int = 0) -> tuple[Result, InstanceConfig]:
+def example(net: str, method: str, per_class: int, seed: int) -> tuple[Result, InstanceConfig]:
     """One model of `leakage-instances` on digits, and its configuration."""
     cell = _instance(DIGITS, net, method, per_class, seed)
     return compute(cell), cell.config

@@ -16,7 +16,6 @@ from thesis_repro.experiments.leakage.models import (
     TITLES,
     TRAINING,
     TRAININGS,
-    Setup,
     claims,
     models,
     setups,
@@ -60,10 +59,10 @@ def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     return measured
 
 
-def game_models(profile: Profile, setup: Setup = DIGITS) -> dict[tuple[str, str], list[Result]]:
-    """All models of a data set, by training and arm, from the store or computed now."""
+def game_models(profile: Profile) -> dict[tuple[str, str], list[Result]]:
+    """All models of digits, by training and arm, from the store or computed now."""
     return {
-        (method, arm): [compute(c) for c in models(profile, setup, method, arm) if c is not None]
+        (method, arm): [compute(c) for c in models(profile, DIGITS, method, arm) if c is not None]
         for method in TRAININGS
         for arm in (MARKED, CLEAN)
     }

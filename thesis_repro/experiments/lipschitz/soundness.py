@@ -32,11 +32,6 @@ class SoundnessConfig:
     subject: Net
     method: str
 
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.subject.training.device
-
 
 def soundness(config: SoundnessConfig) -> Result:
     """Cell: VRA with one way to get K, and the points it loses against power iteration."""
@@ -84,7 +79,7 @@ def cells(profile: Profile) -> Plan:
     return [
         (
             (TITLES[net.training.dataset], method),
-            Cell(soundness, SoundnessConfig(net, method), net.prints()),
+            Cell(soundness, SoundnessConfig(net, method), net.fingerprints()),
         )
         for name, net in bounded_nets(profile)
         if name in (GLORO_2C2F, GLORO_6C2F)

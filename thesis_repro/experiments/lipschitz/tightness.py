@@ -31,11 +31,6 @@ class TightnessConfig:
     seconds: float
     lr: float = 1e-3
 
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.subject.training.device
-
 
 def tightness(config: TightnessConfig) -> Result:
     """Cell: bounds by method, and the slopes that were found."""
@@ -66,13 +61,12 @@ def tightness(config: TightnessConfig) -> Result:
 def cells(profile: Profile) -> Plan:
     """The plan of `lipschitz-tightness`."""
     seconds = 0.5 if profile.name == "quick" else 60.0
-    return [
-        (
-            (TITLES[net.training.dataset], name),
-            Cell(tightness, TightnessConfig(net, *_climb(profile, net), seconds), net.prints()),
-        )
-        for name, net in bounded_nets(profile)
-    ]
+    plan = []
+    for name, net in bounded_nets(profile):
+        config = TightnessConfig(net, *_climb(profile, net), seconds)
+        row = (TITLES[net.training.dataset], name)
+        plan.append((row, Cell(tightness, config, net.fingerprints())))
+    return plan
 
 
 def _climb(profile: Profile, net: Net) -> tuple[int, int]:

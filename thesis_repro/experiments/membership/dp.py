@@ -35,11 +35,6 @@ class Defended:
     victim: Victim
     targets: tuple[int, ...]
 
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.victim.device
-
 
 def defended(config: Defended) -> Result:
     """Cell: accuracy of the models, of the naive attack, and of the displacement in one layer.

@@ -54,11 +54,6 @@ class Trial:
     layers: str
     proxies: int
 
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.contest.device
-
 
 def with_proxies(view: View, count: int) -> View:
     """The view of an adversary that has the first `count` of the references alone.

@@ -144,7 +144,7 @@ TABLE = Table(
 )
 
 
-def pink_nets(seed: int = 0) -> list[Cell]:
+def pink_nets(seed: int) -> list[Cell]:
     """The trainings behind `salience`."""
     nets = (replace(subjects.COLOURED, pink=pink, seed=seed) for pink in (True, False))
     return [
@@ -153,7 +153,7 @@ def pink_nets(seed: int = 0) -> list[Cell]:
     ]
 
 
-def salience(seed: int = 0) -> dict[str, tuple[Floats, Floats]]:
+def salience(seed: int) -> dict[str, tuple[Floats, Floats]]:
     """Displacement of pink threes and of test threes, in a net that trained with pink and one not.
 
     The pink threes are members of the first net and of no other training set. All nets are those

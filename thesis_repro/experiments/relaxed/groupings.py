@@ -96,7 +96,7 @@ def chance(sets: Bools, groups: Bools, draws: int, rng: np.random.Generator) -> 
     return float(shares.mean()), float((1 + (shares >= true - 1e-12).sum()) / (1 + draws))
 
 
-def together(results: Sequence[Result], classes: int) -> NDArray[np.int64]:
+def cooccurrence(results: Sequence[Result], classes: int) -> NDArray[np.int64]:
     """How often two labels share a guaranteed set: (classes, classes), zero diagonal."""
     sets = masks(results, classes)[0].astype(np.int64)
     pairs = sets.T @ sets

@@ -48,11 +48,6 @@ class SetConfig:
     steps: int
     restarts: int
 
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.training.device
-
 
 def evaluate(config: SetConfig) -> Result:
     """Cell: accuracies, VRA, rejection rate and sets of a trained net on a data set's test part."""
@@ -215,10 +210,9 @@ def sets(
     objective: str,
     profile: str = "quick",
     seed: int = 0,
-    device: str = "cpu",
 ) -> Result:
-    """The cell behind a row and seed; its arrays hold each test point's sets."""
-    config = set_config(name, guarantee, objective, profile, seed, device)
+    """The cell behind a row and seed, on the CPU; its arrays hold each test point's sets."""
+    config = set_config(name, guarantee, objective, profile, seed, "cpu")
     return compute(Cell(evaluate, config, ((name, data.fingerprint(name)),)))
 
 
