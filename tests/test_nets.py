@@ -147,3 +147,12 @@ def test_fused_falls_back_without_a_compiler(monkeypatch):
     with nets.fused() as active:
         assert not active
         assert nets.MinMax()(torch.tensor([[1.0, 2.0]])).tolist() == [[2.0, 1.0]]
+
+
+def test_labels_do_not_depend_on_the_batch() -> None:
+    net, x = nets.cnn_2c2f(generator=torch.Generator().manual_seed(0)), torch.rand(7, 1, 28, 28)
+    found = nets.labels(net, x)
+    assert found.shape == (7,)
+    assert not found.requires_grad
+    assert torch.equal(found, net(x).argmax(1))
+    assert torch.equal(nets.labels(net, x, 3), found)

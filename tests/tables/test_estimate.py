@@ -21,7 +21,7 @@ SPEC = TableSpec(
 
 def test_a_measurement_fills_its_columns_and_says_which_intervals_it_has() -> None:
     values = {
-        "z": Estimate(3.0, 2.0, 4.0, "Student t over 9 runs"),
+        "z": Estimate(3.0, 2.0, 4.0, "Clopper-Pearson over 7 points"),
         "text": "words",
         "y": Estimate(5.0, 4.0, 6.0, "Clopper-Pearson over 7 points"),
         "x": Estimate(1.0, 0.0, 2.0, "Student t over 9 runs"),
