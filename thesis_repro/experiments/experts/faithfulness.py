@@ -212,10 +212,8 @@ def concentration(frame: Frame) -> pd.DataFrame:
                 if not set(keys) <= set(measured.index):
                     continue
                 plain, certified = (measured.loc[key] for key in keys)
-                rows.append(
-                    (dataset, title, method, plain[name], certified[name],
-                     _apart(plain, certified, name))
-                )  # fmt: skip
+                shares = plain[name], certified[name]
+                rows.append((dataset, title, method, *shares, _apart(plain, certified, name)))
     columns = ["data set", "share", "explanation", "standard %", "certified %", "certified is"]
     return pd.DataFrame(rows, columns=columns)
 

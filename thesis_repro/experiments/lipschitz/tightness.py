@@ -16,7 +16,7 @@ from thesis_repro.experiments.nets import (
 )
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import gloro, pairs
+from thesis_repro.robustness import certifying, pairs
 from thesis_repro.robustness.lanczos import converged
 from thesis_repro.tables.spec import Column, Plan, Table, TableSpec
 
@@ -37,9 +37,9 @@ def tightness(config: TightnessConfig) -> Result:
     net, recipe = config.subject.load(), config.subject.training.recipe
     x = data.held_out(config.subject.training.dataset).x[: config.points]
     began = time.process_time()
-    fast = gloro.bound(net.body, net.input_shape, "fast")
+    fast = certifying.bound(net.body, net.input_shape, "fast")
     between = time.process_time()
-    bound = gloro.bound(net.body, net.input_shape, "auto", config.seconds)
+    bound = certifying.bound(net.body, net.input_shape, "auto", config.seconds)
     ended = time.process_time()
     below = converged(net)
     slopes = pairs.steepest(net, x, steps=config.steps, lr=config.lr, k_ij=bound.k_ij)
