@@ -43,7 +43,7 @@ def test_the_quick_table_is_consistent_and_say_what_a_plain_count_says(short):
         lost = base.loc[line["dataset"], "rejected"] - line["rejected"]
         assert line["fewer"] == pytest.approx(lost)
         assert line["fewer_low"] <= line["fewer"] <= line["fewer_high"]
-    assert conditions(rows)[0][3]
+    assert conditions(rows)[0].holds
 
     plan = dict(relaxed.cells(profile("quick")))
     by = {(g, o): cell.config for (d, g, o), cell in plan.items() if d == "MNIST-5k"}
