@@ -32,15 +32,23 @@ app.add_typer(book_app, name="book")
 Profile = Annotated[str, typer.Option(help="quick (what ships, minutes) or paper.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Tables = Annotated[list[str], typer.Argument(help="Names as `thesis-repro tables` lists them.")]
+Minutes = Annotated[
+    float | None, typer.Option(help="Stop before so many are over; goes on when given again.")
+]
 DataSet = Annotated[str, typer.Argument(help="A name as `thesis-repro data list` shows it.")]
 
 
 def main() -> None:
     """Run the command; turn an error into one line."""
+    from thesis_repro.lab import timebox
+
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(args=arguments, prog_name="thesis-repro")
+    except timebox.Unfinished as stopped:
+        print(f"stopped: {stopped}", file=sys.stderr)
+        sys.exit(timebox.EXIT)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         if debug:
             raise
@@ -156,6 +164,7 @@ def run(
     jobs: Annotated[
         int, typer.Option(min=1, help="Cells computed at a time; a timed table takes one.")
     ] = 1,
+    minutes: Minutes = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget what was computed before.")
     ] = False,
@@ -169,15 +178,15 @@ def run(
     """Compute tables and record them under results/; goes on where it was stopped."""
     from thesis_repro import tables
     from thesis_repro.lab.profiles import profile as make_profile
+    from thesis_repro.tables.running import record_all
 
     chosen = make_profile(profile, device, None if seeds is None else tuple(range(seeds)))
     for name in names:
         tables.get(name)
     if fresh and finished:
         raise ValueError("--fresh forgets what --finished would record: give one of the two")
-    for name in names:
-        options = {"scheduler": scheduler, "jobs": jobs, "fresh": fresh, "finished": finished}
-        frame = tables.record(name, chosen, only=only, **options)
+    options = {"scheduler": scheduler, "jobs": jobs, "fresh": fresh, "finished": finished}
+    for frame in record_all(names, chosen, minutes, only=only, **options):
         print(tables.text(frame, "md"))
 
 

@@ -73,7 +73,7 @@ def kill_and_go_on(tmp_path: Path, kills: int, name: str = NAME) -> None:
         assert [name for name in left if len(name) != 64 and name != "layout"] == []
 
 
-KEPT = {".cell", ".csv", ".json"}
+KEPT = {".cell", ".csv", ".json", ".jsonl"}
 
 
 def test_three_kills_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

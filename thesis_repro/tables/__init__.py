@@ -101,7 +101,11 @@ def record(name: str, profile: "Profile", **options: Any) -> "Frame":
         For a quick run on another device than the CPU: its name has no room for it. For some rows
         `only` of a table whose other rows would then be lost.
     CellError
+    Unfinished
+        If the run was stopped (:mod:`lab.timebox`); the rows that are finished are recorded first,
+        where that loses none of an earlier run.
     """
+    from thesis_repro.lab import timebox
     from thesis_repro.tables import earlier_rows as kept
     from thesis_repro.tables import records
     from thesis_repro.tables.measure import measure
@@ -111,7 +115,13 @@ def record(name: str, profile: "Profile", **options: Any) -> "Frame":
     keeps = kept.can_keep(get(name), profile.run) and not options.get("fresh")
     if options.get("only") is not None and not keeps:
         raise ValueError(f"{name}: its other rows would be lost: quick, fresh, or a table of times")
-    frame = measure(get(name), profile, **options)
+    try:
+        frame = measure(get(name), profile, **options)
+    except timebox.Unfinished:
+        frame = measure(get(name), profile, **{**options, "fresh": False, "finished": True})
+        if kept.ran(frame) and (keeps or kept.loses_nothing(frame)):
+            records.write(kept.with_earlier(get(name), frame) if keeps else frame)
+        raise
     if keeps:
         frame = kept.with_earlier(get(name), frame)
     records.write(frame)

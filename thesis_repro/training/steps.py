@@ -1,5 +1,6 @@
 """One step of training: as it is written, or recorded once and replayed on a GPU."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ Step = Callable[[Tensor, Tensor, float], Tensor]
 OPTIMIZERS = ("adam", "adamw", "nadam", "sgd")
 WARMUP = 3
 """Steps before the recording, undone afterwards: what is allocated lazily is there then."""
+SPREAD, LEAST = 10.0, 1e-2
+"""How far a recorded step may lie from the eager one: see :func:`faithful`."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,12 @@ def optimizer_of(model: nn.Module, config: TrainConfig, lr: float) -> torch.opti
     """The optimizer that the configuration names, over the weights that are trained."""
     weights = [p for p in model.parameters() if p.requires_grad]
     decay = config.weight_decay
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(weights, lr, momentum=config.momentum, weight_decay=decay)
     recorded = config.graph and weights[0].is_cuda
     rate = torch.tensor(lr, device=weights[0].device) if recorded else lr
+    if config.optimizer == "sgd":  # only the fused kernel reads its rate from a tensor
+        return torch.optim.SGD(
+            weights, rate, momentum=config.momentum, weight_decay=decay, fused=recorded or None
+        )
     if config.optimizer == "nadam":
         return torch.optim.NAdam(
             weights, rate, weight_decay=decay, decoupled_weight_decay=True, capturable=recorded
@@ -154,6 +159,53 @@ def recorded(
         return value
 
     return replay
+
+
+def faithful(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    eager: Step,
+    replay: Step,
+    x: Tensor,
+    y: Tensor,
+    short: int,
+) -> bool:
+    """Whether a replayed step moves the weights as the eager one does, up to rounding.
+
+    Whole batches with a short one between them are trained on from one state, twice by eager steps
+    and once with the replay for the whole ones. Rounding on a GPU varies from run to run, and an
+    optimizer that divides by the size of a gradient makes much of it where that is near zero; so
+    the replay may lie `SPREAD` times as far from the eager weights as these from each other, and
+    `LEAST` of the way that they went. Model and optimizer are afterwards as they were before.
+
+    Parameters
+    ----------
+    x, y : a whole batch
+    short : points of the last, short batch; 0 where all are whole
+    """
+    restore = _remembered(model, optimizer)
+    start = _weights(model)
+    ends = []
+    for whole in (eager, eager, replay):
+        whole(x, y, 0.25)
+        if short:
+            eager(x[:short], y[:short], 0.5)
+        whole(x.flip(0), y, 0.75)  # no point has its own label: another batch, in x and in y
+        ends.append(_weights(model))
+        restore()
+    way, spread, off = (float((a - ends[0]).norm()) for a in (start, ends[1], ends[2]))
+    if off <= max(SPREAD * spread, LEAST * way):
+        return True
+    warnings.warn(
+        f"the recorded step left the eager one by {off / way:.1e} of the way, two eager runs by "
+        f"{spread / way:.1e}: this training goes on with eager steps",
+        stacklevel=2,
+    )
+    return False
+
+
+def _weights(model: nn.Module) -> Tensor:
+    return torch.cat([p.detach().double().flatten() for p in model.parameters()])
 
 
 def _remembered(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], None]:

@@ -100,7 +100,7 @@ RATIOS = {
 def measure(config: SpeedConfig) -> Result:
     """Cell: one ratio."""
     make, limit = RATIOS[config.what]
-    with nets.fused() as fused:
+    with nets.fused(device=config.device) as fused:
         first, second = interleaved(make(config), config.repeats)
     ratio = first.seconds / second.seconds
     values = {
