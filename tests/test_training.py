@@ -333,8 +333,7 @@ def tabled(config, net=None, points=100):
     made = loop.Loop(net, LOSS, data.x, data.y, config, LR, augmented, None, "")
     for group in made.optimizer.param_groups:
         group["lr"] = torch.tensor(group["lr"])  # as on a GPU
-    about = (made.eager, made.optimizer, data.x, data.y, config, augmented)
-    return made, recording.Recording(*about, made.random, made.total)
+    return made, made.as_tensors()
 
 
 def augmented(x, generator):

@@ -54,6 +54,9 @@ class Loop:
         self.eager = steps.eager(model, loss, self.optimizer, config)
         self.random = torch.Generator(self.device)
         self.total = torch.zeros((), device=self.device)
+        self.batches: tuple[Tensor, ...] = ()
+        self.progress: list[float] = []
+        self.rates: list[float] = []
         self.recording: Recording | None = None
         self.records = config.graph and self.device.type == "cuda" and len(y) >= config.batch_size
         self.position = Position()
@@ -80,18 +83,7 @@ class Loop:
         """
         config, position, at = self.config, self.position, len(self.position.history)
         began = time.perf_counter() - position.seconds
-        self.model.train()
-        order = self._seeded(config.seed * 100_003 + at)
-        _set_random(position.random, self.random)
-        count = math.ceil(len(self.y) / config.batch_size)
-        progress = [(at + number / count) / config.epochs for number in range(count)]
-        rates = [self.lr(p) for p in progress]
-        if self.records and self.recording is None:
-            self._record()
-        if self.recording is not None:
-            self.recording.load(order, progress, rates, position.steps)
-        self.total.copy_(position.total)
-        batches, number = order.split(config.batch_size), position.steps
+        count, number = self.begin(at), position.steps
         while number < count:
             if timebox.wanted():
                 seconds, states = time.perf_counter() - began, _random(self.random)
@@ -99,12 +91,7 @@ class Loop:
                 self.position = Position(position.history, number, seconds, total, states)
                 self.save()
                 raise timebox.Stop
-            whole = len(self.y) // config.batch_size - number
-            if self.recording is not None and whole > 0:
-                number += self.recording.advance(whole)
-            else:
-                self.plain(batches[number], progress[number], rates[number])
-                number += 1
+            number += self.take(number)
         mean = self.total.item() / len(self.y)
         if not math.isfinite(mean):
             raise ValueError(f"training diverged: loss {mean} in epoch {at + 1} of {config.epochs}")
@@ -112,16 +99,38 @@ class Loop:
         return {
             "epoch": at + 1.0,
             "loss": mean,
-            "lr": float(rates[-1]),
+            "lr": float(self.rates[-1]),
             "seconds": time.perf_counter() - began,
         }
 
-    def _seeded(self, seed: int) -> Tensor:
-        """Begin all draws of an epoch anew; returns its order of the points."""
+    def begin(self, at: int) -> int:
+        """Lay down the steps of an epoch that are left; returns how many it has in all."""
+        config, position = self.config, self.position
+        self.model.train()
+        seed = config.seed * 100_003 + at
         torch.manual_seed(seed)  # dropout draws from the global generator
         self.random.manual_seed(seed)
         order = torch.randperm(len(self.y), generator=torch.Generator().manual_seed(seed))
-        return order.to(self.device)
+        order = order.to(self.device)
+        _set_random(position.random, self.random)
+        self.batches = order.split(config.batch_size)
+        count = len(self.batches)
+        self.progress = [(at + number / count) / config.epochs for number in range(count)]
+        self.rates = [self.lr(progress) for progress in self.progress]
+        if self.records and self.recording is None:
+            self._record()
+        if self.recording is not None:
+            self.recording.load(order, self.progress, self.rates, position.steps)
+        self.total.copy_(position.total)
+        return count
+
+    def take(self, number: int) -> int:
+        """Take the next steps of the epoch, of which `number` are taken; returns how many."""
+        whole = len(self.y) // self.config.batch_size - number
+        if self.recording is not None and whole > 0:
+            return self.recording.advance(whole)
+        self.plain(self.batches[number], self.progress[number], self.rates[number])
+        return 1
 
     def plain(self, index: Tensor, progress: float, rate: float) -> None:
         """Take one step as it is written, on the points of an index."""
@@ -129,10 +138,14 @@ class Loop:
         batch = batch_of(self.x, index, self.config, self.augment, self.random)
         self.total += self.eager(batch, self.y[index], progress) * len(index)
 
+    def as_tensors(self) -> Recording:
+        """The steps with whole batches, to be recorded."""
+        about = (self.eager, self.optimizer, self.x, self.y, self.config, self.augment)
+        return Recording(*about, self.random, self.total)
+
     def _record(self) -> None:
         """Record the steps with whole batches, if they do then what the plain ones do."""
-        about = (self.eager, self.optimizer, self.x, self.y, self.config, self.augment)
-        recording, state = Recording(*about, self.random, self.total), self.random.get_state()
+        recording, state = self.as_tensors(), self.random.get_state()
         try:
             recording.record(self.model)
             self.records = faithful(self.model, recording, self.plain, self.lr)
