@@ -337,7 +337,7 @@ def tabled(config, net=None, points=100):
 
 
 def augmented(x, generator):
-    return (x + 0.3 * torch.rand(x.shape, generator=generator)).clamp(0, 1)
+    return (x + 0.3 * torch.rand(x.shape, generator=generator, device=x.device)).clamp(0, 1)
 
 
 @pytest.mark.parametrize("points", [64, 100, 331])  # two whole batches, a short one, ten and one
@@ -441,18 +441,34 @@ def test_what_cannot_be_recorded_is_said_and_trained_by_eager_steps(monkeypatch)
     assert torch.equal(*ends)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="records a step on a GPU")
-@pytest.mark.parametrize("points", [96, 100])
+@pytest.mark.skipif("config.getoption('markexpr') == 'gpu'")
+def test_no_other_test_sees_a_gpu():
+    assert not torch.cuda.is_available()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("points", [64, 356])  # two whole batches; eleven and one of 4
 def test_a_recorded_training_ends_where_the_eager_one_does(points):
     ends = []
     for graph in (False, False, False, True):
         net = small_net().cuda()
         config = TrainConfig(3, 32, seed=3, clip=5.0, graph=graph)
-        training.fit(net, LOSS, digits(points), config, LR)  # of 100 the last batch has 4
+        training.fit(net, LOSS, digits(points), config, LR, augment=augmented)
         ends.append(weights(net).cpu().double())
     way = (ends[0] - weights(small_net()).double()).norm()
     spread = max((a - b).norm() for a, b in itertools.combinations(ends[:3], 2))
     assert (ends[3] - ends[0]).norm() <= max(recording.SPREAD * spread, recording.LEAST * way)
+
+
+@pytest.mark.gpu
+def test_a_loss_that_reads_a_value_back_is_trained_by_eager_steps():
+    def reads(model, x, y, progress):
+        return LOSS(model, x, y, float(progress))
+
+    net, data = small_net().cuda(), digits(64)
+    with pytest.warns(UserWarning, match="no step was recorded"):
+        history = training.fit(net, reads, data, TrainConfig(2, 32, graph=True), LR)
+    assert all(math.isfinite(record["loss"]) for record in history)
 
 
 def test_noise_is_added_unclipped_and_follows_its_seed():

@@ -151,7 +151,7 @@ class Loop:
             self.records = faithful(self.model, recording, self.plain, self.lr)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:  # a loss that reads a value back, for one
+        except Exception as error:  # a loss that reads a value back, for one
             said = str(error).strip().split("\n")[0]
             warnings.warn(f"no step was recorded, so all are eager ones: {said}", stacklevel=2)
             self.records, self.random = False, torch.Generator(self.device)

@@ -96,23 +96,29 @@ class Recording:
     def record(self, model: nn.Module) -> None:
         """Record :meth:`step`, once and `AT_ONCE` times in a row; all is afterwards as before."""
         restore = remembered(model, self.optimizer)
-        with _same_draws(self.random):
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                for _ in range(WARMUP):
-                    self.next.zero_()
-                    self.step()
-            torch.cuda.current_stream().wait_stream(side)
+        try:
+            with _same_draws(self.random):
+                self._warm_up()
+                restore()
+                pool = None
+                for count in (1, AT_ONCE) if len(self.order) >= AT_ONCE else (1,):
+                    graph = torch.cuda.CUDAGraph()
+                    graph.register_generator_state(self.random)
+                    with torch.cuda.graph(graph, pool=pool):  # nothing of one outlives its replay
+                        for _ in range(count):
+                            self.step()
+                    self.graphs[count], pool = graph, graph.pool()
+        finally:
             restore()
-            pool = None
-            for count in (1, AT_ONCE):
-                graph = torch.cuda.CUDAGraph()
-                graph.register_generator_state(self.random)
-                with torch.cuda.graph(graph, pool=pool):  # nothing of one outlives its replay
-                    for _ in range(count):
-                        self.step()
-                self.graphs[count], pool = graph, graph.pool()
+
+    def _warm_up(self) -> None:
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARMUP):
+                self.next.zero_()
+                self.step()
+        torch.cuda.current_stream().wait_stream(side)
 
     def advance(self, left: int) -> int:
         """Take a step, or `AT_ONCE` of the steps that are left; returns how many were taken."""
@@ -184,10 +190,12 @@ def faithful(
 
     restore, start, ends = remembered(model, recording.optimizer), _weights(model), []
     for run in (eager, eager, replayed):
-        with _same_draws(recording.random):
-            run()
-        ends.append(_weights(model))
-        restore()
+        try:
+            with _same_draws(recording.random):
+                run()
+            ends.append(_weights(model))
+        finally:
+            restore()
     way, spread, off = (float((a - ends[0]).norm()) for a in (start, ends[1], ends[2]))
     if off <= max(SPREAD * spread, LEAST * way):
         return True
