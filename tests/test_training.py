@@ -413,7 +413,7 @@ def test_recorded_steps_are_compared_with_two_eager_runs(optimizer, fault, point
         steps_.step = fault(steps_)
     before = [weights(made.model).clone(), *(b.clone() for b in made.model.buffers())]
     draws = torch.get_rng_state(), made.random.get_state()
-    about = (made.model, steps_, made.plain, LR)
+    about = (made.model, steps_, made.plain, training.constant(1e-3))
     if fault:
         with pytest.warns(UserWarning, match=r"left the eager ones by .* goes on with eager steps"):
             assert not recording.faithful(*about)

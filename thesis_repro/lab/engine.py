@@ -66,6 +66,7 @@ def run(
     if fresh:  # all of them now, so that a killed run goes on without the option
         for key in unique:
             store.drop(key)
+    outcomes: Iterator[Outcome]
     if scheduler is not None:
         outcomes = cluster.compute_all(unique, scheduler, store, fresh)
     elif jobs > 1 and not fresh and all(cell.device == "cpu" for cell in cells):
@@ -125,5 +126,5 @@ def _stopped(left: Sequence[Left], finished: int) -> str:
         return f"the time is over: {kept}; the same command goes on from here"
     return (
         f"no time for another cell: {kept}; the shortest that is left takes about "
-        f"{min(needs) / 60:.1f} minutes, give --minutes more than that"
+        f"{min(needs) / 60:.1f} minutes, give the same command more than that"
     )

@@ -17,7 +17,9 @@ from typing import Any
 from thesis_repro.lab.store import Store
 
 FILE = "seconds.jsonl"
-VARIED = ("seed", "epochs")
+GROWS = ("epochs", "planned")
+"""Fields that the time grows with: of a training its epochs, of a plan the seconds it reckoned."""
+VARIED = ("seed", *GROWS)
 """Fields of a configuration, or of a part of one, in which like cells may differ."""
 
 
@@ -26,6 +28,7 @@ class Line:
     """What one computation took.
 
     like, config : hashes of what has to agree in like cells, and of the whole configuration
+    work : what the time grows with: epochs, mostly
     finished : whether it came to its end; else it was stopped, and may have kept a checkpoint
     """
 
@@ -34,7 +37,7 @@ class Line:
     like: str
     config: str
     key: str
-    epochs: int
+    work: float
     seconds: float
     finished: bool
 
@@ -76,7 +79,7 @@ def note(
         like=_like(*cell),
         config=_hash(config),
         key=key,
-        epochs=_epochs(config),
+        work=_work(config),
         seconds=seconds,
         finished=finished,
     )
@@ -113,10 +116,10 @@ def estimate(store: Store, cell: tuple[str, str, Any]) -> float | None:
     ended = [line for line in noted if line.finished]
     like = [line for line in ended if line.like == _like(*cell)]
     same = [line for line in ended if (line.function, line.device) == (function, device)]
-    rates = [line.seconds / line.epochs for line in like or same]
+    rates = [line.seconds / line.work for line in like or same]
     if not rates:
         return None
-    whole = (median(rates) if like else max(rates)) * _epochs(config)
+    whole = (median(rates) if like else max(rates)) * _work(config)
     inside = {_hash(part) for part in _parts(config)}
     credit: dict[str, float] = {}
     for line in noted:
@@ -138,10 +141,10 @@ def _parts(config: Any) -> Iterator[Any]:
             yield from _parts(value)
 
 
-def _epochs(config: Any) -> int:
-    """The epochs of the longest training in a configuration, 1 without any."""
+def _work(config: Any) -> float:
+    """What the time grows with: the epochs of the longest training, 1 without any."""
     found = [config, *_parts(config)] if isinstance(config, Mapping) else []
-    return max((int(p["epochs"]) for p in found if p.get("epochs")), default=1)
+    return max((float(p[name]) for p in found for name in GROWS if p.get(name)), default=1.0)
 
 
 def _like(function: str, device: str, config: Any) -> str:

@@ -3,16 +3,15 @@
 Defined in the chapter robustness/gloro. Radii are L2, in units of pixels in [0, 1].
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from thesis_repro.robustness import lipschitz, proof, rounding
+from thesis_repro.robustness import lipschitz, proof, rounding, structure
+from thesis_repro.robustness.arithmetic import exact
 from thesis_repro.robustness.lipschitz import LayerBound
 from thesis_repro.robustness.rounding import Rounding
 
@@ -49,7 +48,7 @@ class Certificate:
         The arg-max class; REJECT where a logit is NaN or infinite.
     radius : (n,) float64
         No point closer than this gets another label, neither in exact arithmetic nor as
-        computed; 0 on a tie.
+        computed; 0 on a tie. It ends where the format might overflow.
     certified : (n,) bool
         The radius exceeds epsilon.
     margin : (n,) float64
@@ -83,22 +82,16 @@ class Certifiable(Protocol):
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, (channels, height, width)."""
 
-    @property
-    def training(self) -> bool:
-        """As of nn.Module, and so are `train`, `eval` and `parameters`."""
-
     def bound(self) -> Bound:
         """The proven bound of the weights as they are."""
 
-    def train(self, mode: bool = True) -> Any: ...
-
-    def eval(self) -> Any: ...
-
-    def parameters(self) -> Iterator[nn.Parameter]: ...
-
 
 def pairwise_norms(weight: Tensor) -> Tensor:
-    """(classes, features) to (classes, classes): ||w_i - w_j||, row by row, zero diagonal."""
+    """(classes, features) to (classes, classes): ||w_i - w_j||, row by row, zero diagonal.
+
+    With gradients, for training; certificates take `rounding.differences`, which underflows
+    nowhere.
+    """
     return torch.stack([(weight - row).norm(dim=1) for row in weight])
 
 
@@ -115,17 +108,19 @@ def bound(
         If a layer is unknown, a weight is not finite, or the weights are neither float32 nor
         float64.
     """
-    rounding.precision(body)
+    structure.admitted(body)
     parts = list(lipschitz.layers(body, input_shape))
     head = lipschitz.plain_linear(*parts[-1][:2])
     bounds = tuple(lipschitz.layer_bound(*part, method, seconds) for part in parts[:-1])
     k_sub = 1.0
     for part in bounds:
-        k_sub = proof.up(k_sub * part.value)
+        k_sub = proof.times(k_sub, part.value)
     weight, roundings = rounding.last(head)
-    apart = pairwise_norms(weight) * (1 + proof.gamma(weight.shape[1] + 4))
+    apart = rounding.differences(weight) * (1 + proof.gamma(weight.shape[1] + 5))
     apart = apart + 3 * proof.gamma(roundings) * (1 - torch.eye(len(weight)))
     k_ij = k_sub * apart * (1 + 2 * proof.UNIT)
+    if k_sub > 0:  # what would underflow
+        k_ij = torch.where(apart > 0, k_ij.clamp_min(proof.TINY), k_ij)
     values = [part.value for part in bounds]
     return Bound(k_sub, k_ij, bounds, rounding.of(body, input_shape, values, head))
 
@@ -190,8 +185,9 @@ def measure(
     if not epsilon > 0:
         raise ValueError(f"epsilon needs to be positive, got {epsilon}")
     check_images(x, net.input_shape)
-    x = _widened(x, rounding.precision(net.body))
-    with _exact(net), torch.no_grad():
+    structure.check(net.body)
+    x = _widened(x, structure.precision(net.body))
+    with exact(net.body), torch.no_grad():
         passes = [_forward(net.body, part) for part in x.split(batch_size)]
     logits, norms = (torch.cat(parts) for parts in zip(*passes, strict=True))
     return logits.double(), norms
@@ -224,8 +220,8 @@ class Lead:
     Parameters
     ----------
     radius
-        How near a point may be at which the other class has caught up; infinite for the class
-        itself, below 0 where the other class is ahead.
+        How near a point may be at which the other class has caught up, at most as far as
+        overflow is excluded; infinite for the class itself, below 0 where the other is ahead.
     margin
         The difference of logits less epsilon K_ij and rounding; infinite for the class itself.
     budget
@@ -247,14 +243,18 @@ def lead(
     """
     k_ij = used.k_ij.to(logits.device)[member]
     constants, fixed = k_ij, torch.zeros_like(k_ij)
+    room = torch.full_like(k_ij[:, :1], torch.inf)
     if used.rounding is not None and norms is not None:
-        budget, slope = used.rounding.budget(norms.cpu(), epsilon, member.cpu())
-        fixed, constants = budget.to(logits.device), k_ij + slope.to(logits.device)
+        found = used.rounding.budget(norms.cpu(), member.cpu())
+        fixed, slope, reach = (part.to(logits.device) for part in found)
+        constants, room = k_ij + slope, reach[:, None]
     gaps = logits.gather(1, member[:, None]) - logits
     own = F.one_hot(member, logits.shape[1]).bool()
     radius = (1 - SAFE) * (gaps - fixed - SAFE * gaps.abs()) / constants
+    radius = torch.minimum(radius, room)
     margin = gaps - epsilon * constants - fixed
     margin = margin - SAFE * (gaps.abs() + epsilon * constants + fixed)
+    margin = margin.masked_fill(room < epsilon, -torch.inf)
     return Lead(
         radius.masked_fill(own, torch.inf).nan_to_num(0.0, torch.inf, 0.0),
         margin.nan_to_num(-torch.inf, torch.inf, -torch.inf).masked_fill(own, torch.inf),
@@ -288,39 +288,6 @@ def check_images(x: Tensor, input_shape: tuple[int, ...]) -> None:
             f"images need shape (n, {', '.join(map(str, input_shape))}) with n >= 1, got "
             f"{tuple(x.shape)}"
         )
-    low, high = x.min().item(), x.max().item()
+    low, high = (end.item() for end in x.aminmax())
     if not (low >= 0 and high <= 1):
         raise ValueError(f"pixels need to lie in [0, 1], got values from {low:.3g} to {high:.3g}")
-
-
-@contextmanager
-def _exact(net: Certifiable) -> Iterator[None]:
-    """The arithmetic that the rounding budget is about; all is restored after the block.
-
-    Eval mode, no autocast, no TF32 or bfloat16 inside products, and on a GPU no cuDNN, which may
-    choose a Winograd or FFT convolution.
-    """
-    device = next(net.parameters()).device
-    training = net.training
-    backends: Any = torch.backends
-    places = (
-        backends.cuda.matmul,
-        backends.cudnn.conv,
-        backends.cudnn.rnn,  # the older settings are read for both at once
-        backends.mkldnn.matmul,
-        backends.mkldnn.conv,
-    )
-    before = [place.fp32_precision for place in places]
-    cudnn = backends.cudnn.enabled
-    for place in places:
-        place.fp32_precision = "ieee"
-    backends.cudnn.enabled = False
-    net.eval()
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        net.train(training)
-        backends.cudnn.enabled = cudnn
-        for place, value in zip(places, before, strict=True):
-            place.fp32_precision = value

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro.robustness import operators, rules
+from thesis_repro.robustness.structure import UnknownLayer
 from thesis_repro.robustness.walk import (
     Shape,
-    UnknownLayer,
     adjoint_map,
     layers,
     linear_map,

@@ -3,6 +3,7 @@
 import math
 import time
 import warnings
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -173,7 +174,7 @@ def _random(generator: torch.Generator) -> dict[str, Tensor]:
     return states | ({"global.cuda": torch.cuda.get_rng_state()} if kind == "cuda" else {})
 
 
-def _set_random(states: dict[str, Tensor], generator: torch.Generator) -> None:
+def _set_random(states: Mapping[str, Tensor], generator: torch.Generator) -> None:
     """Put states back; those of another kind of device are left, and draw as from the start."""
     kind = generator.device.type
     if f"augment.{kind}" in states:

@@ -166,7 +166,7 @@ def faithful(
     whole, size = recording.order.shape
     few, points = min(whole, AT_ONCE + 1), len(recording.y)
     progress = [0.25 + 0.5 * n / few for n in range(few)]
-    rates = [lr(at) for at in progress]
+    rates = [(lr(at) or 1e-3) * (1 + n / few) for n, at in enumerate(progress)]  # each its own
     order = torch.arange(points, device=recording.x.device).flip(0)
     short = order[whole * size :]
     padded = [*progress, *[0.0] * (whole - few)], [*rates, *[0.0] * (whole - few)]

@@ -55,8 +55,8 @@ PAPER_METHODS = {
     "cuda": (
         Method(GLORO, 0, 7, 1000),
         Method(BCP, 10_000, 5, 250),
-        Method(KW, 500, 5, 4),
-        Method(RS, 500, 5, 2000, samples=100_000),
+        Method(KW, 100, 5, 4),
+        Method(RS, 100, 5, 2000, samples=100_000),
     ),
 }
 COHEN_EPOCHS = 90

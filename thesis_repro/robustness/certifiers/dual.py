@@ -17,7 +17,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.robustness.certifiers import Part, full_precision, parts, sliced
+from thesis_repro.robustness import proof
+from thesis_repro.robustness.certifiers import (
+    Part,
+    full_precision,
+    normalised,
+    parts,
+    power_of_two,
+    settled,
+    sliced,
+)
 from thesis_repro.robustness.lipschitz import adjoint_map, linear_map
 
 KNOWN = (nn.Conv2d, nn.Linear, nn.ReLU, nn.Flatten)
@@ -34,9 +43,8 @@ class Ball:
 
     def reach(self, rows: Tensor) -> Tensor:
         """How far r.x moves within the ball, for rows r (n or 1, rows, *shape): (n or 1, rows)."""
-        order = 2 if self.norm == 2 else 1
-        lengths: Tensor = torch.linalg.vector_norm(rows.flatten(2), order, 2)
-        return self.epsilon * lengths
+        flat = rows.flatten(2)
+        return self.epsilon * (proof.lengths(flat) if self.norm == 2 else flat.abs().sum(2))
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,8 @@ def certify(
 ) -> Tensor:
     """Whether each point keeps its label throughout the ball of radius epsilon.
 
-    Sound up to the rounding of floating-point numbers, unless projections are asked for.
+    Sound up to the rounding of floating-point numbers, whatever the scale of the weights, unless
+    projections are asked for.
 
     Parameters
     ----------
@@ -83,8 +92,8 @@ def certify(
     Raises
     ------
     ValueError
-        On a layer of another type (named; MinMax is one), a wrong shape, pixels outside [0, 1],
-        epsilon <= 0, or another norm.
+        On a layer of another type (named; MinMax is one), whatever else `robustness.certify`
+        refuses of a net, a wrong shape, pixels outside [0, 1], epsilon <= 0, or another norm.
 
     References
     ----------
@@ -112,21 +121,21 @@ def margins(
     -------
     (n, classes); infinite at j, minus infinity where a logit is NaN or infinite
     """
-    chain = _chain(model, x, epsilon, norm)
+    chain, scaled = _chain(model, x, epsilon, norm), normalised(model)
+    lost = scaled.lost(chain, epsilon)
+    chain = scaled.parts(chain)
 
     def work(part: slice) -> Tensor:
-        logits = model(x[part])
-        finite = logits.isfinite().all(1, keepdim=True)
+        logits = scaled.body(x[part])
         own = logits.argmax(1)
         one = torch.eye(logits.shape[1]).to(logits)
         pairs = one[own][:, None] - one[None]
         ball = Ball(x[part], epsilon, norm)
         slopes = relaxed(chain, ball, rows, projections, generator)
         low, _ = _bounds(chain, slopes, ball, lambda s: pairs[:, s], logits.shape[1], rows)
-        low = low.nan_to_num(-torch.inf, torch.inf, -torch.inf)
-        return low.scatter(1, own[:, None], torch.inf).masked_fill(~finite, -torch.inf)
+        return settled(power_of_two(low - lost, scaled.exponent), logits, model(x[part]))
 
-    with full_precision(model):
+    with full_precision(model), full_precision(scaled.body):
         return torch.cat(list(sliced(len(x), batch_size, work)))
 
 
@@ -137,13 +146,15 @@ def lower(
 
     functions : (k, outputs), the vectors c; returns (n, k). Else as :func:`certify`.
     """
-    chain = _chain(model, x, epsilon, norm)
-    ball = Ball(x, epsilon, norm)
-    with full_precision(model):
+    chain, scaled = _chain(model, x, epsilon, norm), normalised(model)
+    lost = scaled.lost(chain, epsilon) * functions.abs().sum(1)
+    chain, ball = scaled.parts(chain), Ball(x, epsilon, norm)
+    with full_precision(scaled.body):
         slopes = relaxed(chain, ball)
-        return _bounds(
+        found, _ = _bounds(
             chain, slopes, ball, lambda s: functions[None, s], len(functions), len(functions)
-        )[0]
+        )
+        return power_of_two(found - lost, scaled.exponent)
 
 
 def _chain(model: nn.Sequential, x: Tensor, epsilon: float, norm: float) -> list[Part]:
