@@ -184,8 +184,8 @@ def test_kernels_are_probed_where_they_run_and_refused_where_they_err(monkeypatc
     assert minmax._kernels is not candidate
     assert set(seen) == {"cpu"}
     seen.clear()
-    with nets.fused(device="cuda") as active:  # no GPU, or one on which nothing is compiled
-        assert not active or torch.cuda.is_available()
+    with nets.fused(device="cuda") as active:  # there is none
+        assert not active
     assert "cpu" not in seen  # and none of it on the CPU
 
 

@@ -1,7 +1,7 @@
 import itertools
 import json
 import math
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import hypothesis.strategies as st
 import pytest
@@ -13,7 +13,7 @@ from thesis_repro import nets, training
 from thesis_repro.data import Split
 from thesis_repro.lab import timebox
 from thesis_repro.robustness import GloroNet, gloro
-from thesis_repro.training import TrainConfig, checkpoint, loop, steps
+from thesis_repro.training import TrainConfig, checkpoint, loop, recording, steps
 
 
 def digits(n=96, seed=0):
@@ -312,7 +312,7 @@ def test_what_a_recording_moves_is_put_back():
     step = steps.eager(net, LOSS, optimizer, CONFIG)
     data = digits(32)
     first, buffers = weights(net).clone(), [b.clone() for b in net.buffers()]
-    restore = steps._remembered(net, optimizer)
+    restore = recording.remembered(net, optimizer)
     moved = step(data.x, data.y, 0.5)
     assert not torch.equal(weights(net), first)
     restore()
@@ -327,67 +327,148 @@ def test_what_a_recording_moves_is_put_back():
     assert torch.equal(weights(fresh), after)
 
 
-def as_recorded(eager, x, y, optimizer, fault=""):
-    """A replay as of a GPU, made of eager steps: it reads its batch and progress from tensors that
-    it keeps. A fault may be planted."""
-    kept_x, kept_y, now = x.clone(), y.clone(), torch.zeros(())
-    rate = optimizer.param_groups[0]["lr"]
-
-    def replay(batch, labels, at):
-        if fault == "stale rate":
-            steps.set_lr(optimizer, rate)
-        if fault != "stale batch":
-            kept_x[: len(batch)].copy_(batch)  # what a short batch does not fill would stay
-            kept_y[: len(batch)].copy_(labels)
-        if fault != "stale progress":
-            now.fill_(at)
-        value = eager(kept_x, kept_y, now)
-        return eager(kept_x, kept_y, now) if fault == "two steps" else value
-
-    return replay
+def tabled(config, net=None, points=100):
+    """A loop on the CPU, and the steps that a GPU would record, taken as they are written."""
+    net, data = net or small_net(), digits(points)
+    made = loop.Loop(net, LOSS, data.x, data.y, config, LR, augmented, None, "")
+    for group in made.optimizer.param_groups:
+        group["lr"] = torch.tensor(group["lr"])  # as on a GPU
+    return made, made.as_tensors()
 
 
-@pytest.mark.parametrize(
-    "fault", ["", "stale batch", "stale progress", "stale rate", "two steps", "padded"]
-)
-@pytest.mark.parametrize(
-    ("optimizer", "rate", "short"), [("adam", 1e-3, 4), ("nadam", 0.0, 4), ("sgd", 1e-3, 0)]
-)
-def test_a_recorded_step_is_compared_with_two_eager_runs(optimizer, rate, short, fault):
-    net, data = small_net(), digits(32)
-    config = TrainConfig(1, 32, clip=5.0, optimizer=optimizer)
-    chosen = steps.optimizer_of(net, config, 1e-3)
-    eager = steps.eager(net, LOSS, chosen, config)
-    eager(data.x, data.y, 0.1)  # the state is there, as after a recording
-    before = [weights(net).clone(), *(b.clone() for b in net.buffers())]
-    steps.set_lr(chosen, rate)
-    replay = as_recorded(eager, data.x, data.y, chosen, fault)
-    if fault == "padded":  # the mean over a batch that is filled up with what it does not have
-        padded = torch.cat([data.x[:28], torch.zeros(4, 1, 28, 28)])
-        replay = lambda x, y, at: eager(padded, y, at)  # noqa: E731
-    about = (net, chosen, eager, replay, data.x, data.y, short)
+def augmented(x, generator):
+    return (x + 0.3 * torch.rand(x.shape, generator=generator, device=x.device)).clamp(0, 1)
+
+
+@pytest.mark.parametrize("points", [64, 100, 331])  # two whole batches, a short one, ten and one
+def test_steps_that_read_from_tensors_end_where_the_plain_ones_do(points):
+    ends, losses = [], []
+    for recorded in (False, True):
+        made, steps_ = tabled(TrainConfig(2, 32, clip=5.0), points=points)
+        if recorded:
+            made.recording = steps_
+        losses.append([made.epoch()["loss"]])
+        made.position.history.append({})
+        losses[-1].append(made.epoch()["loss"])
+        ends.append(weights(made.model))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-5)
+
+
+def test_an_epoch_stopped_between_replays_goes_on_from_there(stops):
+    ends = []
+    for stop, taken in ((0, 0), (2, 8), (4, 10)):  # one replay of eight, then single steps
+        made, made.recording = tabled(TrainConfig(1, 32), points=331)
+        stops(stop)
+        with pytest.raises(timebox.Stop) if stop else nullcontext():
+            made.epoch()
+        assert made.position.steps == taken
+        stops(0)
+        if stop:
+            made.epoch()
+        ends.append(weights(made.model))
+    assert torch.equal(ends[0], ends[1]) and torch.equal(ends[0], ends[2])
+
+
+def stale_order(steps_):
+    order, step = steps_.order.clone(), steps_.step
+    return lambda: (steps_.order.copy_(order), step())
+
+
+def stale_progress(steps_):
+    step = steps_.step
+    return lambda: (steps_.progress.zero_(), step())
+
+
+def stale_rate(steps_):
+    step = steps_.step
+    return lambda: (steps_.rates.fill_(1e-4), step())
+
+
+def the_same_batch(steps_):
+    step = steps_.step
+    return lambda: (step(), steps_.next.zero_())
+
+
+def the_same_draws(steps_):
+    state, step = steps_.random.get_state(), steps_.step
+    return lambda: (steps_.random.set_state(state), step())
+
+
+def twice(steps_):
+    step = steps_.step
+    return lambda: (step(), steps_.next.sub_(1), step())
+
+
+FAULTS = [stale_order, stale_progress, stale_rate, the_same_batch, the_same_draws, twice]
+CASES = [("adam", fault) for fault in FAULTS] + [(name, None) for name in training.OPTIMIZERS]
+
+
+@pytest.mark.parametrize("points", [64, 70])
+@pytest.mark.parametrize(("optimizer", "fault"), CASES)
+def test_recorded_steps_are_compared_with_two_eager_runs(optimizer, fault, points):
+    made, steps_ = tabled(TrainConfig(1, 32, clip=5.0, optimizer=optimizer), points=points)
+    made.plain(torch.arange(32), 0.1, 1e-3)  # the state is there, as after a recording
     if fault:
-        with pytest.warns(UserWarning, match=r"left the eager one by .* goes on with eager steps"):
-            assert not steps.faithful(*about)
+        steps_.step = fault(steps_)
+    before = [weights(made.model).clone(), *(b.clone() for b in made.model.buffers())]
+    draws = torch.get_rng_state(), made.random.get_state()
+    about = (made.model, steps_, made.plain, training.constant(1e-3))
+    if fault:
+        with pytest.warns(UserWarning, match=r"left the eager ones by .* goes on with eager steps"):
+            assert not recording.faithful(*about)
     else:
-        assert steps.faithful(*about)
-    after = [weights(net), *net.buffers()]
-    assert chosen.param_groups[0]["lr"] == rate
+        assert recording.faithful(*about)
+    after = [weights(made.model), *made.model.buffers()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    again = torch.get_rng_state(), made.random.get_state()
+    assert all(torch.equal(a, b) for a, b in zip(draws, again, strict=True))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="records a step on a GPU")
-@pytest.mark.parametrize("points", [96, 100])
+def test_what_cannot_be_recorded_is_said_and_trained_by_eager_steps(monkeypatch):
+    def fails(self, model):
+        self.random.manual_seed(5)  # it may have drawn
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    monkeypatch.setattr(recording.Recording, "record", fails)
+    ends = []
+    for records in (False, True):
+        made, _ = tabled(CONFIG)
+        made.records = records
+        with nullcontext() if not records else pytest.warns(UserWarning, match="when stream is"):
+            made.epoch()
+        ends.append(weights(made.model))
+    assert torch.equal(*ends)
+
+
+@pytest.mark.skipif("config.getoption('markexpr') == 'gpu'")
+def test_no_other_test_sees_a_gpu():
+    assert not torch.cuda.is_available()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("points", [64, 356])  # two whole batches; eleven and one of 4
 def test_a_recorded_training_ends_where_the_eager_one_does(points):
     ends = []
     for graph in (False, False, False, True):
         net = small_net().cuda()
         config = TrainConfig(3, 32, seed=3, clip=5.0, graph=graph)
-        training.fit(net, LOSS, digits(points), config, LR)  # of 100 the last batch has 4
+        training.fit(net, LOSS, digits(points), config, LR, augment=augmented)
         ends.append(weights(net).cpu().double())
     way = (ends[0] - weights(small_net()).double()).norm()
     spread = max((a - b).norm() for a, b in itertools.combinations(ends[:3], 2))
-    assert (ends[3] - ends[0]).norm() <= max(steps.SPREAD * spread, steps.LEAST * way)
+    assert (ends[3] - ends[0]).norm() <= max(recording.SPREAD * spread, recording.LEAST * way)
+
+
+@pytest.mark.gpu
+def test_a_loss_that_reads_a_value_back_is_trained_by_eager_steps():
+    def reads(model, x, y, progress):
+        return LOSS(model, x, y, float(progress))
+
+    net, data = small_net().cuda(), digits(64)
+    with pytest.warns(UserWarning, match="no step was recorded"):
+        history = training.fit(net, reads, data, TrainConfig(2, 32, graph=True), LR)
+    assert all(math.isfinite(record["loss"]) for record in history)
 
 
 def test_noise_is_added_unclipped_and_follows_its_seed():

@@ -1,10 +1,9 @@
-"""One step of training: as it is written, or recorded once and replayed on a GPU."""
+"""One step of training, as it is written; `recording` replays it on a GPU."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +15,6 @@ Step = Callable[[Tensor, Tensor, float], Tensor]
 """Called as step(x, y, progress); moves the weights and returns the loss, detached."""
 
 OPTIMIZERS = ("adam", "adamw", "nadam", "sgd")
-WARMUP = 3
-"""Steps before the recording, undone afterwards: what is allocated lazily is there then."""
-SPREAD, LEAST = 10.0, 1e-2
-"""How far a recorded step may lie from the eager one: see :func:`faithful`."""
 
 
 @dataclass(frozen=True)
@@ -127,106 +122,3 @@ def eager(
         return value.detach()
 
     return step
-
-
-def recorded(
-    model: nn.Module, optimizer: torch.optim.Optimizer, step: Step, x: Tensor, y: Tensor
-) -> Step:
-    """Record an eager step as one CUDA graph, power iteration included, and return its replay.
-
-    Model and optimizer are afterwards as they were before. The replay takes batches of the shape
-    of x; the loss has to take its progress from a scalar tensor.
-    """
-    x, y, now = x.clone(), y.clone(), torch.zeros((), device=x.device)
-    progress = cast(float, now)
-    restore = _remembered(model, optimizer)
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(WARMUP):
-            step(x, y, progress)
-    torch.cuda.current_stream().wait_stream(side)
-    restore()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        value = step(x, y, progress)
-
-    def replay(batch: Tensor, labels: Tensor, at: float) -> Tensor:
-        x.copy_(batch)
-        y.copy_(labels)
-        now.fill_(at)
-        graph.replay()
-        return value
-
-    return replay
-
-
-def faithful(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    eager: Step,
-    replay: Step,
-    x: Tensor,
-    y: Tensor,
-    short: int,
-) -> bool:
-    """Whether a replayed step moves the weights as the eager one does, up to rounding.
-
-    Whole batches with a short one between them are trained on from one state, twice by eager steps
-    and once with the replay for the whole ones. Rounding on a GPU varies from run to run, and an
-    optimizer that divides by the size of a gradient makes much of it where that is near zero; so
-    the replay may lie `SPREAD` times as far from the eager weights as these from each other, and
-    `LEAST` of the way that they went. The learning rate is another than while recording, in case
-    it was recorded. Model and optimizer are afterwards as they were before.
-
-    Parameters
-    ----------
-    x, y : a whole batch
-    short : points of the last, short batch; 0 where all are whole
-    """
-    restore = _remembered(model, optimizer)
-    start, rate = _weights(model), float(optimizer.param_groups[0]["lr"])
-    set_lr(optimizer, 2 * rate or 1e-3)  # a warm-up begins at zero
-    ends = []
-    for whole in (eager, eager, replay):
-        whole(x, y, 0.25)
-        if short:
-            eager(x[:short], y[:short], 0.5)
-        whole(x.flip(0), y, 0.75)  # no point has its own label: another batch, in x and in y
-        ends.append(_weights(model))
-        restore()
-    set_lr(optimizer, rate)
-    way, spread, off = (float((a - ends[0]).norm()) for a in (start, ends[1], ends[2]))
-    if off <= max(SPREAD * spread, LEAST * way):
-        return True
-    warnings.warn(
-        f"the recorded step left the eager one by {off / way:.1e} of the way, two eager runs by "
-        f"{spread / way:.1e}: this training goes on with eager steps",
-        stacklevel=2,
-    )
-    return False
-
-
-def _weights(model: nn.Module) -> Tensor:
-    return torch.cat([p.detach().double().flatten() for p in model.parameters()])
-
-
-def _remembered(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
-    """Remember weights, buffers and the optimizer's state; the call returned puts them back."""
-    kept = [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
-    states = {
-        p: {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
-        for p, state in optimizer.state.items()
-    }
-
-    @torch.no_grad()
-    def restore() -> None:
-        for tensor, value in kept:
-            tensor.copy_(value)
-        for p, state in optimizer.state.items():
-            for name, value in state.items():
-                assert isinstance(value, Tensor)
-                first = torch.full_like(value, float(name == "mu_product"))  # 1 before any step
-                value.copy_(states.get(p, {}).get(name, first))
-
-    return restore
