@@ -8,7 +8,7 @@ from typing import Any, cast
 import pandas as pd
 
 from thesis_repro.lab import engine, places, provenance
-from thesis_repro.lab.cells import Cell, Result
+from thesis_repro.lab.cells import Cell, Result, lookup
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.lab.store import Store
 from thesis_repro.tables import statistics
@@ -26,14 +26,16 @@ def measure(
     jobs: int = 1,
     fresh: bool = False,
     finished: bool = False,
+    stored: bool = False,
     only: str | None = None,
     progress: bool = True,
 ) -> Frame:
     """Compute a table; finished cells come from the store.
 
     With `finished` nothing is computed: the rows whose cells are all in the store are taken, the
-    others are not run. With `only` the rows that hold this text, written as "key / key", are
-    computed. Of the `jobs`, a table that takes the time of its cells uses one.
+    others are not run. With `stored` nothing is computed either, and a row is made of those of its
+    cells, its seeds, that are in the store. With `only` the rows that hold this text, written as
+    "key / key", are computed. Of the `jobs`, a table that takes the time of its cells uses one.
 
     Raises
     ------
@@ -49,6 +51,8 @@ def measure(
         store = Store()
         lacking = {row for row, cell in plan if cell is None or store.get(cell.key) is None}
         plan = [(row, None if row in lacking else cell) for row, cell in plan]
+    if stored:
+        plan = [(row, cell if cell and lookup(cell) else None) for row, cell in plan]
     wanted = [cell for _, cell in plan if cell is not None]
     results = engine.run(
         wanted,

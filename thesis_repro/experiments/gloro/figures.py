@@ -1,6 +1,8 @@
 """Figures of the chapter robustness/gloro."""
 
+import itertools
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from thesis_repro.experiments.gloro import schedule as gloro_schedule
 from thesis_repro.experiments.gloro.vra import vra
-from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, PINK, REJECTED
+from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, PINK, REJECTED, not_run
 from thesis_repro.lab.cells import Result
 from thesis_repro.robustness import REJECT, GloroNet, attacks, certify, plane
 from thesis_repro.tables.spec import Frame
@@ -70,11 +72,14 @@ def _rgb(colour: str) -> tuple[float, ...]:
 
 def vra_curves(results: Mapping[str, Result], largest: float = 2.5) -> Figure:
     """VRA over the radius, for each net; the radius it was trained for is marked."""
+    if not results:
+        return not_run()
     epsilons = np.linspace(0, largest, 251)
     figure, axis = plt.subplots(figsize=(7, 3.8))
-    for (title, result), colour, style in zip(results.items(), PALETTE, ("-", "--"), strict=False):
+    styles = zip(PALETTE, itertools.cycle(("-", "--")), strict=False)
+    for (title, result), (colour, style) in zip(results.items(), styles, strict=False):
         axis.plot(epsilons, vra(result, epsilons), style, color=colour, label=title)
-        radius = float(title.rpartition(" ")[2])
+        radius = float(Fraction(title.partition("radius ")[2].partition(",")[0]))
         axis.plot([radius], vra(result, np.array([radius])), "o", color=colour)
     axis.set(xlabel="radius ε (L2, pixels in [0, 1])", ylabel="VRA (% of test points)")
     axis.set(ylim=(0, 100), xlim=(0, largest))
