@@ -4,7 +4,7 @@ A part of the chapter robustness/gloro. Timings are recorded and shown; no test 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -162,8 +162,8 @@ def loop_of(net: nn.Module, loss: training.Loss, data: Split, batch: int, **more
     """A training of a net as it runs at the paper's scale, ready for its first step."""
     device = data.x.device.type
     fast = training.fast_bfloat16(device)
-    settings = {"autocast": fast, "channels_last": True, "graph": device == "cuda", **more}
-    config = training.TrainConfig(1, batch, clip=5.0, **settings)
+    config = training.TrainConfig(1, batch, clip=5.0, autocast=fast, channels_last=True)
+    config = replace(config, graph=device == "cuda", **more)
     rate = training.constant(1e-3)
     return Loop(net, loss, data.x, data.y, config, rate, training.crop_flip, None, "")
 
@@ -204,7 +204,8 @@ def _step(net: nn.Module, loss: training.Loss, config: SpeedConfig) -> Callable[
     return step
 
 
-RATIOS = {
+Calls = tuple[Callable[[], object], Callable[[], object]]
+RATIOS: dict[str, tuple[Callable[[SpeedConfig], Calls], float]] = {
     "GloRo step / plain step (6C2F, MinMax)": (gloro_step, 1.4),
     "MinMax / ReLU, forward and backward (6C2F)": (minmax_step, 1.6),
     "GloRo MinMax step / plain ReLU step (6C2F)": (gloro_minmax_step, 2.0),
