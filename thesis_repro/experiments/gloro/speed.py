@@ -6,6 +6,7 @@ A part of the chapter robustness/gloro. Timings are recorded and shown; no test 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -158,7 +159,7 @@ def random_split(points: int, device: str, shape: tuple[int, int, int] = SHAPE) 
     return Split(x.to(device), torch.randint(10, (points,), generator=generator).to(device))
 
 
-def loop_of(net: nn.Module, loss: training.Loss, data: Split, batch: int, **more: bool) -> Loop:
+def loop_of(net: nn.Module, loss: training.Loss, data: Split, batch: int, **more: Any) -> Loop:
     """A training of a net as it runs at the paper's scale, ready for its first step."""
     device = data.x.device.type
     fast = training.fast_bfloat16(device)
