@@ -30,7 +30,7 @@ from thesis_repro.robustness import (
     structure,
     walk,
 )
-from thesis_repro.robustness.certifiers import bcp, dual
+from thesis_repro.robustness.certifiers import bcp, dual, lines
 from thesis_repro.robustness.certifiers.smoothing import Smooth
 
 SHAPE = (1, 6, 6)
@@ -114,6 +114,12 @@ def dual_slopes(n):
         return dual.relaxed(dual._chain(n, X, 0.1, 2.0), dual.Ball(X, 0.1, 2.0))
 
 
+def hulls(n):
+    with torch.no_grad():
+        hull = lines.hull_of(lines.Ball(X, 0.1, 2.0)).through(n[0], SHAPE, 2.0)
+        return hull.through(n[3], (2, 2, 2), 2.0).through(n[4], (8,), 2.0)
+
+
 def inner_inputs(n):
     return [(name, shape) for name, _, shape in walk.layers(n, SHAPE)]
 
@@ -145,6 +151,8 @@ CASES = {
     "certifiers.dual.lower": (plain_net, lambda n: dual.lower(n, X, 0.05, torch.eye(3))),
     "certifiers.dual.margins": (plain_net, lambda n: dual.margins(n, X, 0.05)),
     "certifiers.dual.relaxed": (plain_net, dual_slopes),
+    "certifiers.dual.sent": (plain_net, lambda n: dual.sent(n, X, 0.05)),
+    "certifiers.lines.Hull.through": (plain_net, hulls),
     "certifiers.full_precision": (body, inside(certifiers.full_precision)),
     "certifiers.normalised": (plain_net, lambda n: certifiers.normalised(n).exponent),
     "certifiers.parts": (
@@ -207,6 +215,16 @@ IN_TRAINING = {
     "relaxed.RelaxedNet.forward": "as that of GloroNet",
 }
 READ_WEIGHTS = {
+    "certifiers.backward.bounds",
+    "certifiers.backward.chosen_units",
+    "certifiers.backward.correlated",
+    "certifiers.backward.every_unit",
+    "certifiers.projections.estimated",
+    "certifiers.row_lengths",
+    "certifiers.windows.Window.through",
+    "certifiers.windows.bounds",
+    "certifiers.windows.fit",
+    "certifiers.windows.together",
     "models.save",
     "rounding.last",
     "rounding.measured",
@@ -226,6 +244,7 @@ READ_WEIGHTS = {
     "walk.linear_map",
     "walk.padding_of",
     "walk.plain_linear",
+    "walk.reweighted",
     "walk.rows",
 }
 """These call no module; the source is looked at."""
