@@ -28,6 +28,7 @@ from thesis_repro.robustness.certifiers import (
 )
 from thesis_repro.robustness.certifiers.lines import Ball, Lines, hull_of, lines, opened
 from thesis_repro.robustness.certifiers.projections import estimated
+from thesis_repro.robustness.lipschitz import adjoint_map
 
 KNOWN = (nn.Conv2d, nn.Linear, nn.ReLU, nn.Flatten)
 NORMS = (2.0, math.inf)
@@ -111,7 +112,7 @@ def margins(
     chain, scaled = _chain(model, x, epsilon, norm), normalised(model)
     lost = scaled.lost(chain, epsilon)
     chain = scaled.parts(chain)
-    adjoint = backward.adjoint_map if every_unit else backward.correlated
+    adjoint = adjoint_map if every_unit else backward.correlated
 
     def work(part: slice) -> Tensor:
         logits = scaled.body(x[part])
