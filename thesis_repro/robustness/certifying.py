@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from thesis_repro.lab import threads
 from thesis_repro.robustness import lipschitz, proof, rounding, structure
 from thesis_repro.robustness.arithmetic import exact
 from thesis_repro.robustness.lipschitz import LayerBound
@@ -79,6 +80,7 @@ def pairwise_norms(weight: Tensor) -> Tensor:
     return torch.stack([(weight - row).norm(dim=1) for row in weight])
 
 
+@threads.limit(1)
 def bound(
     body: nn.Sequential, input_shape: tuple[int, ...], method: str = "auto", seconds: float = 0.5
 ) -> Bound:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.lab import threads
 from thesis_repro.nets import MinMax
 from thesis_repro.robustness import proof, structure
 from thesis_repro.robustness.certifiers import (
@@ -69,6 +70,7 @@ class Region:
     high: Tensor
 
 
+@threads.limit(1)
 def prepare(model: nn.Sequential, input_shape: tuple[int, ...]) -> Prepared:
     """The part of the work that no point enters: proven norms of all layers but the last.
 
