@@ -9,7 +9,7 @@ from torch import nn
 
 from thesis_repro.lab import threads
 from thesis_repro.robustness import GloroNet, certify, certifying, lipschitz, proof, rounding
-from thesis_repro.robustness.certifiers import bcp
+from thesis_repro.robustness.certifiers import bcp, dual
 
 SHAPE = (1, 12, 12)
 X = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0))
@@ -54,6 +54,9 @@ CALLS = {
     "lipschitz.upper_bound": lambda: lipschitz.upper_bound(body()[0], SHAPE),
     "rounding.of": lambda: rounding.of(body(), SHAPE, [1.0] * 5, body()[-1]).pair,
     "bcp.prepare": lambda: bcp.prepare(body(), SHAPE).layers["0"].norm,
+    "dual.margins": lambda: dual.margins(body(), X, 0.1),
+    "dual.lower": lambda: dual.lower(body(), X, 0.1, torch.eye(5)),
+    "dual.sent": lambda: dual.sent(body(), X, 0.1),
     "bcp.certify": lambda: bcp.certify(body(), X, 0.1),
 }
 
@@ -77,11 +80,16 @@ def test_proofs_use_one_thread_and_give_the_others_back(name, monkeypatch):
     assert torch.get_num_threads() == 1
 
 
+@threads.limit(1)
+def failing() -> None:
+    assert used() == {1}
+    with threads.limit(), threads.limit(2):
+        assert used() == {1}
+    raise ZeroDivisionError
+
+
 def test_a_smaller_limit_counts_inside_another_and_the_outer_one_after_it():
     with threads.limit(2):
-        with pytest.raises(ZeroDivisionError), threads.limit(1):
-            assert used() == {1}
-            with threads.limit(), threads.limit(2):
-                assert used() == {1}
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            failing()
         assert used() == {2}

@@ -122,7 +122,7 @@ class GloroNet(nn.Module):
         bottom = bottom_logit(logits, self.k_ij(), self.epsilon if epsilon is None else epsilon)
         return torch.cat([logits, bottom[:, None]], 1)
 
-    def predict(self, x: Tensor, batch_size: int = 1000) -> Tensor:
+    def predict(self, x: Tensor, batch_size: int | None = None) -> Tensor:
         """(n, *input_shape) to (n,) int64: the certified class, or REJECT."""
         certificate = certify(self, x, batch_size=batch_size)
         return torch.where(certificate.certified, certificate.labels, REJECT)

@@ -16,6 +16,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.lab import threads
 from thesis_repro.robustness.certifiers import (
     Part,
     backward,
@@ -91,6 +92,7 @@ def certify(
     return found.amin(1) > 0
 
 
+@threads.limit(1)
 def margins(
     model: nn.Sequential,
     x: Tensor,
@@ -130,6 +132,7 @@ def margins(
         return torch.cat(list(sliced(len(x), batch_size, work)))
 
 
+@threads.limit(1)
 def lower(
     model: nn.Sequential, x: Tensor, epsilon: float, functions: Tensor, *, norm: float = 2.0
 ) -> Tensor:
@@ -155,6 +158,7 @@ def lower(
         return power_of_two(found - lost, scaled.exponent)
 
 
+@threads.limit(1)
 def sent(model: nn.Sequential, x: Tensor, epsilon: float, *, norm: float = 2.0) -> Tensor:
     """How many units of its ReLU layers :func:`certify` sends back for each point: (n,) int64."""
     chain, scaled = _chain(model, x, epsilon, norm), normalised(model)
