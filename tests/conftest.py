@@ -12,6 +12,13 @@ settings.load_profile("any machine")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: numbers keep one order
 os.environ.setdefault("THESIS_REPRO_JOBS", "1")  # the tests use the cores themselves
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide a GPU from every test but those that are marked for one."""
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks
+
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

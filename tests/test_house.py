@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from thesis_repro import __version__, publish
+from thesis_repro import __version__, data, publish
+from thesis_repro.lab import timebox
 from thesis_repro.publish import fingerprint, sources
 from thesis_repro.tables import find
 
@@ -160,6 +162,30 @@ def test_make_and_ci_files_are_runnable(root: Path) -> None:
     assert "thesis-repro book build --profile quick" in told.stdout
     workflow = yaml.safe_load((root / ".github" / "workflows" / "book.yml").read_text())
     assert {"run": "make test"} in workflow["jobs"]["test"]["steps"]
+    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12"]
+
+
+def test_the_gpu_workflow_calls_what_there_is(root: Path) -> None:
+    workflow = yaml.safe_load((root / ".github" / "workflows" / "gpu.yml").read_text())
+    assert list(workflow[True]) == ["workflow_dispatch"]  # YAML reads `on` as true
+    job = workflow["jobs"]["gpu"]
+    assert job["runs-on"] == "${{ inputs.runner }}"
+    lines = "\n".join(step.get("run", "") for step in job["steps"])
+    calls = re.findall(r"^ *(?:thesis-repro|python) .*", lines, re.MULTILINE)
+    names = ["doctor", "data", "benchmarks/gpu.py", "evidence"]
+    assert [line.split()[1] for line in calls] == names
+    (fetched,) = re.findall(r"for name in (.*);", lines)
+    assert set(fetched.split()) <= {*data.NAMES, *data.EXTRAS}
+    help_text = subprocess.run(
+        [sys.executable, "-m", "thesis_repro.cli", "evidence", "--help"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
+        check=True,
+    ).stdout
+    for option in re.findall(r"--\w+", calls[-1]):
+        assert option in help_text
+    assert f"-eq {timebox.EXIT} ]" in lines
 
 
 # chapters

@@ -139,6 +139,15 @@ def test_fused_kernels_give_the_same_numbers():
     assert all(torch.equal(a, b) for a, b in zip(eager, fast, strict=True))
 
 
+@pytest.fixture
+def unprobed():
+    """No kind of device has been probed, before the test and after it."""
+    minmax._works.cache_clear()
+    yield
+    minmax._works.cache_clear()
+
+
+@pytest.mark.usefixtures("unprobed")
 def test_fused_falls_back_without_a_compiler(monkeypatch):
     def broken():
         raise RuntimeError("no compiler")
@@ -147,3 +156,43 @@ def test_fused_falls_back_without_a_compiler(monkeypatch):
     with nets.fused() as active:
         assert not active
         assert nets.MinMax()(torch.tensor([[1.0, 2.0]])).tolist() == [[2.0, 1.0]]
+
+
+@pytest.mark.usefixtures("unprobed")
+@pytest.mark.parametrize("wrong", ["values", "gradients", None])
+def test_kernels_are_probed_where_they_run_and_refused_where_they_err(monkeypatch, wrong):
+    seen = []
+
+    def kernel(eager, name):
+        def run(*tensors):
+            seen.extend(t.device.type for t in tensors)
+            out = eager(*tensors)
+            return out + 1 if wrong == name else out
+
+        return run
+
+    candidate = (
+        kernel(minmax._sorted_halves, "values"),
+        kernel(minmax._routed_halves, "gradients"),
+    )
+    monkeypatch.setattr(minmax, "_compiled", lambda: candidate)
+    with nets.fused(enabled=False, device="cpu") as active:
+        assert not active and seen == []
+    with nets.fused(device="cpu") as active:
+        assert active is (wrong is None)
+        assert (minmax._kernels is candidate) is active
+    assert minmax._kernels is not candidate
+    assert set(seen) == {"cpu"}
+    seen.clear()
+    with nets.fused(device="cuda") as active:  # there is none
+        assert not active
+    assert "cpu" not in seen  # and none of it on the CPU
+
+
+def test_labels_do_not_depend_on_the_batch() -> None:
+    net, x = nets.cnn_2c2f(generator=torch.Generator().manual_seed(0)), torch.rand(7, 1, 28, 28)
+    found = nets.labels(net, x)
+    assert found.shape == (7,)
+    assert not found.requires_grad
+    assert torch.equal(found, net(x).argmax(1))
+    assert torch.equal(nets.labels(net, x, 3), found)

@@ -14,6 +14,8 @@ from typing import Annotated
 import typer
 
 from thesis_repro import __version__
+from thesis_repro.cli_store import DataSet, data_app, store_app
+from thesis_repro.lab import timebox
 
 app = typer.Typer(
     help="Run, check and cite the experiments of the executable thesis.",
@@ -22,17 +24,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="List, fetch and check data sets.", no_args_is_help=True)
 book_app = typer.Typer(
     help="Build the book, or check the one that was built.", no_args_is_help=True
 )
 app.add_typer(data_app, name="data")
+app.add_typer(store_app, name="store")
 app.add_typer(book_app, name="book")
 
 Profile = Annotated[str, typer.Option(help="quick (what ships, minutes) or paper.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Tables = Annotated[list[str], typer.Argument(help="Names as `thesis-repro tables` lists them.")]
-DataSet = Annotated[str, typer.Argument(help="A name as `thesis-repro data list` shows it.")]
+Minutes = Annotated[float | None, typer.Option(help="End before; give it again to go on.")]
 
 
 def main() -> None:
@@ -41,6 +43,9 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(args=arguments, prog_name="thesis-repro")
+    except timebox.Unfinished as stopped:
+        print(f"stopped: {stopped}", file=sys.stderr)
+        sys.exit(timebox.EXIT)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         if debug:
             raise
@@ -101,35 +106,6 @@ def doctor() -> None:
     print(f"store: {default_root()}")
 
 
-@data_app.command("list")
-def data_list() -> None:
-    """List the data sets, and how to get those that are not here."""
-    from thesis_repro import data
-
-    for name in (*data.NAMES, *data.EXTRAS):
-        where = "here" if data.available(name) else f"absent; {data.how_to_get(name)}"
-        print(f"{name:14} {where}")
-
-
-@data_app.command("fetch")
-def data_fetch(name: DataSet) -> None:
-    """Download a data set from its original source; a good copy is never overwritten."""
-    from thesis_repro import data
-
-    print(data.fetch(name))
-
-
-@data_app.command("check")
-def data_check(
-    names: Annotated[list[str] | None, typer.Argument(help="Default: every set found.")] = None,
-) -> None:
-    """Compare the files of data sets with their hashes."""
-    from thesis_repro import data
-
-    for name in names or [name for name in data.NAMES if data.available(name)]:
-        print(data.check(name))
-
-
 @app.command("tables")
 def tables_list() -> None:
     """List the tables, with their recorded runs."""
@@ -156,6 +132,7 @@ def run(
     jobs: Annotated[
         int, typer.Option(min=1, help="Cells computed at a time; a timed table takes one.")
     ] = 1,
+    minutes: Minutes = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget what was computed before.")
     ] = False,
@@ -169,16 +146,29 @@ def run(
     """Compute tables and record them under results/; goes on where it was stopped."""
     from thesis_repro import tables
     from thesis_repro.lab.profiles import profile as make_profile
+    from thesis_repro.tables.running import record_all
 
     chosen = make_profile(profile, device, None if seeds is None else tuple(range(seeds)))
     for name in names:
         tables.get(name)
     if fresh and finished:
         raise ValueError("--fresh forgets what --finished would record: give one of the two")
-    for name in names:
-        options = {"scheduler": scheduler, "jobs": jobs, "fresh": fresh, "finished": finished}
-        frame = tables.record(name, chosen, only=only, **options)
+    options = {"scheduler": scheduler, "jobs": jobs, "fresh": fresh, "finished": finished}
+    for frame in record_all(names, chosen, minutes, only=only, **options):
         print(tables.text(frame, "md"))
+
+
+@app.command()
+def evidence(
+    device: Device = "cuda",
+    minutes: Minutes = None,
+    plan: Annotated[Path | None, typer.Option(help="A CSV file; default: our own plan.")] = None,
+) -> None:
+    """Work down the plan of rows at full scale, the most worth first; skips what is recorded."""
+    from thesis_repro.experiments import evidence as lines
+
+    ends = lines.work_down(lines.read(plan), device, minutes, _say)
+    raise typer.Exit(any(end.startswith(lines.FAILED) for end in ends.values()))
 
 
 @app.command()

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_info
 
+from thesis_repro.lab import timebox
 from thesis_repro.lab.cells import Cell, Result, compute, current_workdir
 
 
@@ -96,3 +97,28 @@ def dying(config: Config) -> Result:
     """The process goes away without a word, as when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
     return Result({})
+
+
+def terminating(config: Config) -> Result:
+    """The run is asked to stop while it computes."""
+    computing(config, "terminating")
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)
+    return Result({})
+
+
+def stoppable(config: Config) -> Result:
+    """Counts to i; is asked to stop at 2, and stops between two steps."""
+    path = current_workdir() / "count"
+    count = int(path.read_text()) if path.exists() else 0
+    first = not count
+    with timebox.deferred():
+        while count < config.i:
+            if timebox.wanted():
+                path.write_text(str(count))
+                raise timebox.Stop
+            computing(config, f"step-{count}")
+            count += 1
+            if first and count == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+    return Result({"count": count})

@@ -11,7 +11,7 @@ import sample_cells as sample
 import torch
 from sample_cells import Config
 
-from thesis_repro.lab import provenance, threads
+from thesis_repro.lab import estimates, provenance, threads
 from thesis_repro.lab.cells import Cell, CellError, compute, current_workdir
 from thesis_repro.lab.engine import run
 from thesis_repro.lab.store import Store
@@ -67,6 +67,23 @@ def test_the_key_covers_torch_dtype_and_code(monkeypatch: pytest.MonkeyPatch, wh
 def test_the_kind_of_device_counts_and_not_its_number() -> None:
     assert Cell(sample.square, Config(device="cuda:1")).device == "cuda"
     assert Cell(sample.square, Config()).device == "cpu"
+
+
+@dataclasses.dataclass(frozen=True)
+class Of:
+    """A configuration that says nothing of the device itself."""
+
+    name: str
+    subject: object
+
+
+@pytest.mark.parametrize(
+    ("subject", "device"),
+    [(Config(device="cuda:1"), "cuda"), (Of("", Config(device="cuda")), "cuda"), (1, "cpu")],
+)
+def test_the_device_may_be_named_by_a_configuration_inside(subject: object, device: str) -> None:
+    cell = Cell(sample.square, Of("cuda", subject))
+    assert cell.device == cell.identity()["device"] == device
 
 
 # computing
@@ -205,8 +222,8 @@ def test_a_full_disk_ends_the_run_in_one_line(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(OSError, match=r"the disk is full: .* are kept$") as caught:
             run(cells)
     assert "\n" not in str(caught.value)
-    kept = [path.name for path in Store().root.rglob("*.*")]
-    assert kept == [f"{cells[0].key}.cell"]
+    kept = {path.name for path in Store().root.rglob("*.*")}
+    assert kept == {f"{cells[0].key}.cell", estimates.FILE}
 
 
 def test_a_damaged_entry_is_computed_again(log: Path) -> None:

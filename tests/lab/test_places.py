@@ -86,4 +86,4 @@ def test_the_users_cache_is_asked_for_only_when_it_is_needed(root: Path) -> None
         for path in (root / "thesis_repro").rglob("*.py")
     }
     found = {name: said for name, said in lines.items() if said}
-    assert found == {"places.py": ["    from platformdirs import user_cache_path"]}
+    assert found == {"places.py": ["        from platformdirs import user_cache_path"]}

@@ -262,7 +262,7 @@ def test_no_training_depends_on_a_proof_an_attack_a_download_or_a_caption(copy: 
 @pytest.mark.parametrize(
     ("file", "old", "new", "changed"),
     [
-        ("training/__init__.py", "model.train()", "model.eval()", {GLORO, MEMBERSHIP, LEAKAGE}),
+        ("training/loop.py", "model.train()", "model.eval()", {GLORO, MEMBERSHIP, LEAKAGE}),
         ("nets/minmax.py", "kept = first >= second", "kept = first > second", None),
         ("training/augment.py", "CROP = 4", "CROP = 5", {GLORO}),
         ("robustness/relaxed.py", "logits.amax(1) - best", "logits.amax(1) + best", {GLORO}),

@@ -100,3 +100,50 @@ def test_smallest_margins_first_and_nothing_to_attack():
     flat = planted(0.0)
     nothing = attacks.break_certificates(flat, x, steps=1, restarts=1)
     assert nothing["attacked"] == 0
+
+
+class Faulty(nn.Module):
+    """Logits that are right below a brightness and not finite above, or whose slope is not."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x):
+        bright = x.flatten(1).mean(1)
+        margin = 0.5 - bright
+        if self.kind == "slope":  # not a number at the start, as of a root at zero
+            margin = margin + (x.flatten(1)[:, 0] - 0.25).abs().sqrt()
+        if self.kind in ("nan", "inf"):
+            margin = torch.where(bright > 0.3, float(self.kind), margin)
+        if self.kind == "large":
+            margin = 1e30 * margin
+        return torch.stack([margin, torch.zeros_like(margin)], 1)
+
+
+@pytest.mark.parametrize("kind", ["nan", "inf", "slope", "large", "small"])
+def test_nothing_non_finite_leaves_an_attack(kind):
+    x = torch.full((5, 1, 2, 2), 0.25)
+    model, y = Faulty(kind), torch.zeros(5, dtype=torch.int64)
+    found = attacks.pgd_l2(model, x, y, 0.3, steps=5, restarts=3)
+    assert found.isfinite().all() and found.min() >= 0 and found.max() <= 1
+    assert (found - x).flatten(1).norm(dim=1).max() <= 0.3
+    there = model(found)
+    if kind in ("nan", "inf"):  # such a point has fallen: no class can be read there
+        assert not there.isfinite().all(1).any()
+        _, distance = attacks.closest(model, x, y, torch.full((5,), 0.3), rounds=2)
+        assert (distance <= 0.35).all()
+    if kind == "large":  # gradients whose squares overflow still lead somewhere
+        assert (found.flatten(1).mean(1) > 0.3).all()
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -1.0, float("nan"), float("inf")])
+def test_radii_and_images_that_make_no_sense_are_refused(epsilon):
+    x, y = torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(ValueError, match="epsilon needs to be positive and finite, got"):
+        attacks.pgd_l2(Faulty("none"), x, y, epsilon, 3)
+    for image in (2 * x + 1, x * float("nan")):
+        with pytest.raises(ValueError, match=r"pixels need to lie in \[0, 1\]"):
+            attacks.pgd_l2(Faulty("none"), image, y, 0.1, 3)
+    with pytest.raises(ValueError, match=r"labels need to be int64 in \[0, 2\)"):
+        attacks.pgd_l2(Faulty("none"), x, y, 0.1, 3, targets=y + 2)

@@ -63,6 +63,7 @@ LAYERS = {
     "MinMax": nets.MinMax,
     "ReLU": nn.ReLU,
     "Identity": nn.Identity,
+    "Dropout": nn.Dropout,
     "Flatten": nn.Flatten,
     "Flatten in part": lambda: nn.Flatten(2, -1),
 }

@@ -4,7 +4,7 @@ import dataclasses
 import importlib.util
 import inspect
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -18,14 +18,20 @@ from thesis_repro.lab import cells
 from thesis_repro.lab.cells import Cell, CellError, Result, compute
 from thesis_repro.lab.store import Store
 from thesis_repro.robustness import (
+    attacks,
     certify,
     certifying,
     lipschitz,
     operators,
+    outputs,
+    proof,
     recipes,
     rounding,
     rules,
+    structure,
+    walk,
 )
+from thesis_repro.robustness.certifiers import smoothing
 from thesis_repro.robustness.faults import FAULTS, Fault
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -91,6 +97,22 @@ def best_on_test(recipe, dataset, **options):
 
 
 TRAIN = recipes.train
+BUDGET = rounding.Rounding.budget
+
+
+def unlimited(self, norms, top):
+    fixed, slope, room = BUDGET(self, norms, top)
+    return fixed, slope, torch.full_like(room, torch.inf)
+
+
+def exact_eps(layer):
+    factor = layer.weight.detach().double() / (layer.running_var.double() + layer.eps).sqrt()
+    return factor, layer.running_mean.double()
+
+
+def divided(direction, length):
+    norm = direction.flatten(1).norm(dim=1).clamp_min(1e-30)
+    return direction * (length / norm)[:, None, None, None]
 
 
 def swallowing(cell, running):
@@ -118,7 +140,7 @@ PLANTS = {
         lambda conv, *_: (torch.linalg.matrix_norm(conv.weight.flatten(1), 2).item(), "fast"),
     ),
     "layer above 1": (nets.MinMax, "forward", lambda self, x: 1.05 * x),
-    "autocast": (certifying, "_exact", as_it_is),
+    "autocast": (certifying, "exact", as_it_is),
     "rounding": (rounding, "of", lambda *_: None),
     "input scaling": (rules, "RULES", {**rules.RULES, nets.Scale: rules._one}),
     "second logit": (certifying, "_from_logits", second_logit_alone),
@@ -131,6 +153,17 @@ PLANTS = {
         "decay_after",
         lambda start, end, after=0.5: training.linear(start, end, 1.0),
     ),
+    "stale bound": (structure, "described", lambda layer: []),
+    "hooks": (structure, "plain", lambda name, layer: None),
+    "broadcasting": (walk, "_fits", lambda layer, before, after: True),
+    "vanishing squares": (proof, "scale_of", torch.ones_like),
+    "overflow": (rounding.Rounding, "budget", unlimited),
+    "eps": (rules, "batch_norm_terms", exact_eps),
+    "transforms": (torch.backends.nnpack, "set_flags", lambda enabled: (True,)),
+    "training mode": (outputs, "evaluated", nullcontext),
+    "frozen layers": (certifying, "exact", as_it_is),
+    "pixel scale": (smoothing, "check_images", lambda x, shape: None),
+    "NaN attack": (attacks, "_scale", divided),
 }
 
 
@@ -180,7 +213,7 @@ def run(fault: Fault, tmp_path):
     file, _, name = fault.check.partition("::")
     function = getattr(module(file), name)
     if "tmp_path" in inspect.signature(function).parameters:
-        return function(tmp_path)
+        return function(*fault.arguments, tmp_path)
     return function(*fault.arguments)
 
 

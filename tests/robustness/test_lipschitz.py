@@ -428,7 +428,7 @@ def test_a_layer_that_is_not_known_is_refused():
     [
         (nn.GELU(), r"layer '3' \(GELU\): no Lipschitz constant is known"),
         (nn.LayerNorm(8), "LayerNorm"),
-        (nn.Dropout(), "Dropout"),
+        (nn.Dropout2d(), "Dropout2d"),
         (nn.Softmax(1), "Softmax"),
         (Doubled(), "Doubled"),
         (parametrizations.weight_norm(nn.Linear(8, 8)), "ParametrizedLinear"),

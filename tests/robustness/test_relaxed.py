@@ -407,7 +407,7 @@ def test_memory_grows_as_points_times_classes(n):
             r"k needs to lie in \[0, 2\]",
         ),
         (lambda: attack_sets(steps=0), "steps=0"),
-        (lambda: attack_sets(epsilon=-1.0), "positive, got -1"),
+        (lambda: attack_sets(epsilon=-1.0), "positive and finite, got -1"),
         (lambda: attack_sets(inside=torch.ones(4, 6, dtype=torch.bool)), "neither empty nor full"),
         (lambda: attack_sets(inside=torch.zeros(4, 6, dtype=torch.bool)), "neither empty nor"),
         (lambda: attack_sets(inside=torch.eye(6, dtype=torch.bool)), "6 sets"),

@@ -9,6 +9,7 @@ from torch import nn
 
 from thesis_repro import nets
 from thesis_repro.robustness import REJECT, GloroNet, certify, certifying, gloro, rounding
+from thesis_repro.robustness.arithmetic import exact
 
 
 def bodies():
@@ -73,11 +74,11 @@ def pairs(logits):
 
 def half_budget(net, x):
     """What is taken off for rounding at x alone, for every pair (n, classes, classes)."""
-    with certifying._exact(net), torch.no_grad():
+    with exact(net), torch.no_grad():
         logits, norms = certifying._forward(net.body, x)
     found = []
     for top in range(net.classes):
-        fixed, _ = net.bound().rounding.budget(norms, 0.0, torch.full((len(x),), top))
+        fixed, _, _ = net.bound().rounding.budget(norms, torch.full((len(x),), top))
         found.append(fixed)
     return logits.double(), torch.stack(found, 1)
 
@@ -110,8 +111,8 @@ def test_the_budget_in_the_ball_covers_points_of_the_ball(name):
         in_ball = pairs(net.body(x2).double() - double(x2.double())).abs()
         norms = certifying._forward(net.body, x)[1]
     for top in range(net.classes):
-        constant, slope = net.bound().rounding.budget(norms, epsilon, torch.full((20,), top))
-        assert torch.equal(constant, fixed[:, top])
+        constant, slope, room = net.bound().rounding.budget(norms, torch.full((20,), top))
+        assert torch.equal(constant, fixed[:, top]) and (room > 1e20).all()
         assert (at_x[:, top] + in_ball[:, top] <= constant + epsilon * slope).all()
 
 
@@ -250,7 +251,11 @@ def settings_of_torch():
             backends.mkldnn.matmul,
             backends.mkldnn.conv,
         )
-    ] + [backends.cudnn.enabled, torch.get_float32_matmul_precision()]
+    ] + [
+        backends.cudnn.enabled,
+        torch._C._get_nnpack_enabled(),  # Winograd and FFT convolutions on a CPU
+        torch.get_float32_matmul_precision(),
+    ]
 
 
 def test_reduced_precision_is_off_inside_and_restored_after():
@@ -260,7 +265,7 @@ def test_reduced_precision_is_off_inside_and_restored_after():
     forward = certifying._forward
 
     def spy(body, part):
-        seen.append(settings_of_torch()[:5])
+        seen.append(settings_of_torch()[:6])
         return forward(body, part)
 
     before = torch.get_float32_matmul_precision()
@@ -275,7 +280,8 @@ def test_reduced_precision_is_off_inside_and_restored_after():
             assert settings_of_torch() == outside
         finally:
             torch.set_float32_matmul_precision(before)
-    assert seen == [["ieee", "ieee", "ieee", "ieee", False]]
+    assert outside[5]
+    assert seen == [["ieee", "ieee", "ieee", "ieee", False, False]]
     assert torch.equal(found.margin, expected.margin)
 
 

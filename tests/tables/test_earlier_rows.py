@@ -53,7 +53,7 @@ OURS, PLAIN, FACES = RATES.spec.rows
 
 
 def ran(frame: Frame) -> list[tuple[str, ...]]:
-    return kept._ran(frame)
+    return kept.ran(frame)
 
 
 def test_a_run_of_other_rows_keeps_those_that_were_recorded(

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from thesis_repro.data.files import check_sums, require
@@ -113,6 +112,8 @@ def _square(pixels: np.ndarray, size: int) -> np.ndarray:
     height, width = pixels.shape[:2]
     if (height, width) == (size, size):
         return pixels
+    from PIL import Image
+
     scale = size * 8 / 7 / min(height, width)
     image = Image.fromarray(pixels).resize(
         (max(size, round(width * scale)), max(size, round(height * scale))),

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from thesis_repro.data.sources import DataDamaged
@@ -100,6 +99,8 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Bytes:
     DataDamaged
         The file does not decode whole, or has another size; its hash is given.
     """
+    from PIL import Image
+
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -6,6 +6,7 @@ common form of colour blindness; line styles and markers repeat what colour says
 
 import matplotlib
 from cycler import cycler
+from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 SKY, RED, YELLOW, BLACK = "#56B4E9", "#D55E00", "#F0E442", "#000000"
@@ -26,3 +27,13 @@ matplotlib.rcParams.update(
         "legend.frameon": False,
     }
 )
+
+
+def not_run() -> Figure:
+    """In place of a figure whose cells the store does not have: a paper run, not computed here."""
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6, 1))
+    axis.text(0.5, 0.5, "not run", ha="center", va="center", transform=axis.transAxes)
+    axis.set_axis_off()
+    return figure

@@ -12,15 +12,16 @@ import json
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thesis_repro.lab import memory, threads
+from thesis_repro.lab import estimates, memory, threads, timebox
 from thesis_repro.lab.code import classes_of, code_version
 from thesis_repro.lab.store import Result, Store
 
-__all__ = ["Cell", "CellError", "Result", "compute", "current_workdir", "describe"]
+__all__ = ["Cell", "CellError", "Result", "compute", "current_workdir", "describe", "lookup"]
 
 MEANING = 1
 """Raise it when this package changes what a cell's result is; no older result is used then."""
@@ -41,7 +42,8 @@ class Cell:
     """One computation.
 
     function : a function of a module, config -> Result
-    config : a frozen dataclass of JSON-able fields; a field `device` names the device
+    config : a frozen dataclass of JSON-able fields; a field `device` names the device, its own or
+        else that of the first configuration in it that has one
     data : (name, SHA-256) of each data set it reads
     """
 
@@ -57,7 +59,7 @@ class Cell:
     @property
     def device(self) -> str:
         """The kind of device: cpu or cuda."""
-        return str(getattr(self.config, "device", "cpu")).partition(":")[0]
+        return (_device(self.config) or "cpu").partition(":")[0]
 
     def identity(self) -> dict[str, Any]:
         """All that decides the result, as JSON."""
@@ -80,8 +82,23 @@ class Cell:
         text = json.dumps(self.identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def work(self) -> tuple[str, str, Any]:
+        """What its time is estimated from: function, device and configuration as JSON values."""
+        return self.name, self.device, describe(self.config)
+
     def __str__(self) -> str:
         return f"{self.name}({json.dumps(describe(self.config))})"
+
+
+def _device(config: Any) -> str | None:
+    """The device that a configuration, or the first one in it that has one, names."""
+    if not dataclasses.is_dataclass(config):
+        return None
+    if hasattr(config, "device"):
+        return str(config.device)
+    inner = (_device(getattr(config, one.name)) for one in dataclasses.fields(config))
+    return next(filter(None, inner), None)
 
 
 def describe(config: Any) -> Any:
@@ -132,6 +149,8 @@ def compute(cell: Cell, store: Store | None = None, renewed: set[str] | None = N
     ------
     CellError
         If the cell raises.
+    lab.timebox.Stop
+        If the run is to stop before the cell is finished.
     """
     outer = _running.get()
     store = store or (outer.store if outer else Store())
@@ -141,8 +160,10 @@ def compute(cell: Cell, store: Store | None = None, renewed: set[str] | None = N
         store.drop(key)
     found = store.get(key)
     if found is None:
-        with store.lock(key):
-            found = store.get(key)  # another process may have computed it meanwhile
+        with timebox.deferred(), ExitStack() as held:
+            with timebox.interruptible():  # another process may compute it for hours
+                held.enter_context(store.lock(key))
+            found = store.get(key)
             if found is None:
                 found = _call(cell, _Running(store, key, renewed))
                 store.put(key, found)
@@ -153,14 +174,25 @@ def compute(cell: Cell, store: Store | None = None, renewed: set[str] | None = N
     return found
 
 
+def lookup(cell: Cell) -> Result | None:
+    """The result of a cell if the store that `compute` would ask has it; nothing is computed."""
+    outer = _running.get()
+    return (outer.store if outer else Store()).get(cell.key)
+
+
 def _call(cell: Cell, running: _Running) -> Result:
     """Compute a cell on a fixed number of threads; errors name the cell."""
     token = _running.set(running)
     memory.keep_freed()
+    resumed = estimates.kept(running.store, running.key)
     began = time.perf_counter()
     try:
-        with threads.limit():
+        with threads.limit(), timebox.interruptible():
             result = cell.function(cell.config)
+    except timebox.Stop:
+        spent = time.perf_counter() - began
+        estimates.note(running.store, cell.work, running.key, spent, finished=False)
+        raise
     except CellError:
         raise
     except Exception as error:
@@ -173,4 +205,5 @@ def _call(cell: Cell, running: _Running) -> Result:
     if not isinstance(result, Result):
         raise CellError(f"{cell} returned {type(result).__name__}, needs a Result")
     seconds = time.perf_counter() - began + sum(running.reused)
+    estimates.note(running.store, cell.work, running.key, seconds, resumed=resumed)
     return dataclasses.replace(result, seconds=seconds)

@@ -21,6 +21,7 @@ MACHINERY = frozenset(
         "cluster",
         "code",
         "engine",
+        "estimates",
         "memory",
         "places",
         "profiles",
@@ -31,6 +32,8 @@ MACHINERY = frozenset(
         "statements",
         "store",
         "threads",
+        "timebox",
+        "transfer",
     )
 )
 """Modules that carry results about and decide none; `cells.MEANING` stands for them in a key."""

@@ -1,10 +1,13 @@
 """Run many cells: in this process, in several of this machine, or on a Dask cluster."""
 
+import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
-from thesis_repro.lab import cluster, threads, workers
+from thesis_repro.lab import cluster, threads, timebox, workers
 from thesis_repro.lab.cells import Cell, CellError, compute
 from thesis_repro.lab.store import Result, Store
+from thesis_repro.lab.workers import Left, Outcome
 
 __all__ = ["run"]
 
@@ -39,10 +42,13 @@ def run(
     ------
     CellError
         If any cell raised; the others are computed and kept.
+    Unfinished
+        If the run was stopped (:mod:`lab.timebox`) before all cells were computed.
     OSError
         If the disk is full; finished cells are kept.
     ValueError
-        If more than one thread is asked for on a cluster, whose workers give a cell one.
+        If more than one thread is asked for on a cluster, whose workers give a cell one, or a
+        limit of time.
     """
     from tqdm import tqdm
 
@@ -52,12 +58,15 @@ def run(
             f"scheduler"
         )
 
+    if scheduler is not None and timebox.remaining() < math.inf:
+        raise ValueError("a cluster's workers know no limit of time: leave out the minutes")
     store = store or Store()
     keys = [cell.key for cell in cells]
     unique = dict(zip(keys, cells, strict=True))
     if fresh:  # all of them now, so that a killed run goes on without the option
         for key in unique:
             store.drop(key)
+    outcomes: Iterator[Outcome]
     if scheduler is not None:
         outcomes = cluster.compute_all(unique, scheduler, store, fresh)
     elif jobs > 1 and not fresh and all(cell.device == "cpu" for cell in cells):
@@ -65,28 +74,57 @@ def run(
     else:
         outcomes = _in_process(unique, store, fresh)
     failures: list[CellError] = []
+    left: list[Left] = []
     quiet = {} if progress else {"disable": True}  # without it tqdm honours TQDM_DISABLE
     with threads.limit(), tqdm(total=len(unique), unit="cell", delay=BAR_SECONDS, **quiet) as bar:
-        for outcome in outcomes:
-            if outcome is not None:
-                failures.append(outcome)
-            bar.update()
+        try:
+            with timebox.interruptible() if scheduler else nullcontext():
+                for outcome in outcomes:
+                    if isinstance(outcome, Left):
+                        left.append(outcome)
+                        continue
+                    if outcome is not None:
+                        failures.append(outcome)
+                    bar.update()
+        except timebox.Stop:  # while it waited for a cluster
+            left = [Left() for key in unique if not store.path(key).exists()]
     if failures:
-        kept = len(unique) - len(failures)
+        kept = len(unique) - len(failures) - len(left)
         rest = f" ({len(failures) - 1} more failed)" if len(failures) > 1 else ""
         raise CellError(f"{failures[0]}{rest}; {kept} finished cells are kept") from failures[0]
+    if left:
+        raise timebox.Unfinished(_stopped(left, len(unique) - len(left)))
     results = {key: store.get(key) for key in unique}
     if any(result is None for result in results.values()):  # damaged between writing and reading
         return run(cells, scheduler=scheduler, jobs=jobs, store=store, progress=progress)
     return [result for key in keys if (result := results[key]) is not None]
 
 
-def _in_process(cells: dict[str, Cell], store: Store, fresh: bool) -> Iterator[CellError | None]:
+def _in_process(cells: dict[str, Cell], store: Store, fresh: bool) -> Iterator[Outcome]:
     renewed: set[str] | None = set() if fresh else None
-    for cell in cells.values():
+    for key, cell in cells.items():
+        if not store.path(key).exists() and (left := workers.no_time(cell, store)):
+            yield left
+            continue
         try:
             compute(cell, store, renewed)
         except CellError as error:
             yield error
+        except timebox.Stop:
+            yield Left()
         else:
             yield None
+
+
+def _stopped(left: Sequence[Left], finished: int) -> str:
+    """What a run says that was stopped: why, and what is needed for more."""
+    kept = f"{finished} of {finished + len(left)} cells are finished and kept"
+    if timebox.asked():
+        return f"stopped on request: {kept}; the same command goes on from here"
+    needs = [one.needs for one in left if one.needs is not None]
+    if len(needs) < len(left):
+        return f"the time is over: {kept}; the same command goes on from here"
+    return (
+        f"no time for another cell: {kept}; the shortest that is left takes about "
+        f"{min(needs) / 60:.1f} minutes, give the same command more than that"
+    )

@@ -32,8 +32,11 @@ def named(variable: str) -> Path | None:
 
 def cache() -> Path:
     """The project's folder in the user's cache."""
-    from platformdirs import user_cache_path
-
+    try:
+        from platformdirs import user_cache_path
+    except ImportError:  # an image made for GPUs may lack it; it is Linux, and this its rule
+        base = os.environ.get("XDG_CACHE_HOME")
+        return (Path(base) if base else Path.home() / ".cache") / "thesis-repro"
     return user_cache_path("thesis-repro")
 
 

@@ -208,7 +208,7 @@ class Store:
 
     def put(self, key: str, result: Result) -> None:
         """Store a result atomically and clear the key's working folder."""
-        self._settle()
+        self.settle()
         body = pack(result)
         write_atomic(self.path(key), hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         self._clear(key)
@@ -224,7 +224,7 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Say once that entries whose keys were made in another way are not used any more."""
         marker = self.root / "layout"
         if marker.is_file() and marker.read_text("utf-8") == LAYOUT:

@@ -146,10 +146,15 @@ def operations(call: Callable[[], object]) -> int:
     return int(counter.get_total_flops())
 
 
-def matrix_rate(device: str = "cpu", size: int = 1024, repeats: int = 5) -> float:
-    """Operations per second of a float32 matrix product: what the device can do at best."""
+def matrix_rate(
+    device: str = "cpu", size: int = 1024, repeats: int = 5, format: str = "float32"
+) -> float:
+    """Operations per second of a matrix product in a format of torch: what the device does at best.
+
+    A fast GPU needs a size of some thousands to show what it can do.
+    """
     import torch
 
-    a = torch.rand(size, size, device=device)
+    a = torch.rand(size, size, device=device).to(getattr(torch, format))
     (found,) = interleaved([lambda: a @ a], repeats, warmup=1)
     return 2.0 * size**3 / found.seconds

@@ -23,35 +23,43 @@ def _routed_halves(x: Tensor, grad: Tensor) -> Tensor:
 
 @cache
 def _compiled() -> tuple[Any, Any]:
-    """The two kernels, fused by the C++ back end; the same selections, so the same numbers."""
+    """The two kernels for `torch.compile`; the same selections, so the same numbers."""
     return (
         torch.compile(_sorted_halves, dynamic=True),
         torch.compile(_routed_halves, dynamic=True),
     )
 
 
+@cache
+def _works(device: str) -> bool:
+    """Whether the kernels compile for a kind of device, and select there what the eager ones do."""
+    try:
+        x = torch.tensor([3.0, -1.0, 0.0, 2.0, 1.0, -1.0, 0.0, 5.0], device=device)  # ties too
+        x = x.view(1, 4, 2, 1).expand(3, 4, 2, 2).contiguous()
+        grad = torch.arange(x.numel(), dtype=x.dtype, device=device).view_as(x)
+        ours, routed = _compiled()
+        same = torch.equal(ours(x), _sorted_halves(x))
+        return same and torch.equal(routed(x, grad), _routed_halves(x, grad))
+    except Exception:  # any failure of the compiler tool chain means: stay eager
+        return False
+
+
 _kernels: tuple[Any, Any] = (_sorted_halves, _routed_halves)
 
 
 @contextmanager
-def fused(enabled: bool = True) -> Iterator[bool]:
+def fused(enabled: bool = True, device: str = "cpu") -> Iterator[bool]:
     """Within the block, MinMax runs as fused kernels where a compiler is at hand.
 
-    The numbers are the same; the first use compiles for some seconds, so this pays for trainings
-    of minutes. Yields whether the fused kernels are in use: without a working compiler the block
-    runs on the eager kernels.
+    The numbers are the same. The first use on a kind of device compiles there, and there alone,
+    for some seconds or up to a minute: this pays for trainings of minutes. Yields whether the
+    fused kernels are in use: where they do not work the block runs on the eager ones.
     """
     global _kernels
     before = _kernels
-    active = False
-    if enabled:
-        try:
-            candidate = _compiled()
-            probe = torch.zeros(2, 4)
-            candidate[1](probe, candidate[0](probe))
-            _kernels, active = candidate, True
-        except Exception:  # any failure of the compiler tool chain means: stay eager
-            active = False
+    active = enabled and _works(device.partition(":")[0])
+    if active:
+        _kernels = _compiled()
     try:
         yield active
     finally:

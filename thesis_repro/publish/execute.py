@@ -6,6 +6,7 @@ An executed chapter is kept as ``_build/executed/<docname>/<key>.ipynb``, the ke
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thesis_repro.lab.store import default_root
 from thesis_repro.publish import fingerprint
 from thesis_repro.publish.sources import Run, chapters
 from thesis_repro.publish.surroundings import environment, kernels, list_fonts, pool
@@ -64,11 +66,12 @@ def execute(
         name: root / "_build" / "executed" / name / f"{fingerprint.key(root, name, run)}.ipynb"
         for name in names
     }
-    due = [name for name in names if fresh or not paths[name].is_file()]
+    again = fresh or run.profile != "quick"  # what the store has of a paper run is in no key
+    due = [name for name in names if again or not paths[name].is_file()]
     for name in names:
         if name not in due:
             say(f"  {_short(name)}: unchanged, not executed again")
-    if fresh:
+    if fresh and run.profile == "quick":
         shutil.rmtree(store(root), ignore_errors=True)
     failures = _all(root, run, {name: paths[name] for name in due}, jobs, say)
     if failures:
@@ -86,7 +89,7 @@ def _all(
     say(f"executing {len(due)} of {len(chapters(root))} chapters on {run.profile}")
     start = time.monotonic()
     size = min(jobs, len(due))
-    env = environment(root, store(root), jobs=size)
+    env = environment(root, store(root, run), jobs=size)
     list_fonts(env)
     with pool(env, size) as processes:
         futures: dict[Future[float], str] = {
@@ -108,8 +111,13 @@ def _all(
     return failures
 
 
-def store(root: Path) -> Path:
-    """Return where the book's cells are kept: in the build folder, so a clone computes its own."""
+def store(root: Path, run: Run | None = None) -> Path:
+    """Return where the book's cells are kept: in the build folder, so a clone computes its own.
+
+    Those of a paper run took days: the user's store has them, where `thesis-repro run` put them.
+    """
+    if run is not None and run.profile != "quick":
+        return default_root().absolute()
     return root / "_build" / "store"
 
 
@@ -214,7 +222,7 @@ def validate(root: Path, *, jobs: int = 2) -> int:
     """Execute the staged chapters once more under nbval, in an empty store.
 
     Every cell is executed; the outputs of the cells tagged ``nbval-check-output`` must come out
-    the same.
+    the same. Chapters of a paper run read what the store has, as they did when they were executed.
 
     Returns
     -------
@@ -228,5 +236,16 @@ def validate(root: Path, *, jobs: int = 2) -> int:
         str(root / "_build" / "source" / "book"),
     ]
     with tempfile.TemporaryDirectory(prefix="thesis-repro-") as empty:
-        env = environment(root, Path(empty), jobs=jobs)
+        run = _staged(root)
+        cells = Path(empty) if run.profile == "quick" else store(root, run)
+        env = environment(root, cells, jobs=jobs)
         return subprocess.run(command, cwd=root, env=env, check=False).returncode
+
+
+def _staged(root: Path) -> Run:
+    """What the staged chapters were executed with."""
+    for path in sorted((root / "_build" / "source" / "book").rglob("*.ipynb")):
+        ran = json.loads(path.read_bytes())["metadata"].get("papermill")
+        if ran is not None:
+            return Run(**ran["parameters"])
+    return Run()

@@ -1,4 +1,8 @@
-"""Attacks that look for a closer point of another class than a certificate allows."""
+"""Attacks that look for a closer point of another class than a certificate allows.
+
+A model that is a module is asked in eval mode, as certificates are. Logits that are not finite name
+no class, so a point where they occur has fallen; a gradient that is not finite moves no point.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from thesis_repro.robustness import batches, proof
+from thesis_repro.robustness.arithmetic import evaluated
 from thesis_repro.robustness.gloro import GloroNet, certify
+from thesis_repro.robustness.outputs import Model, ask, check_labels, check_search, classified
 from thesis_repro.training import Loss, Schedule
-
-Model = Callable[[Tensor], Tensor]
-"""Maps (batch, channels, height, width) to logits (batch, classes)."""
 
 Judge = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Maps logits (batch, classes) of the points with these row numbers (batch,) to the margin that an
@@ -49,38 +53,38 @@ def pgd_l2(
     generator : for the random starts; seed 0 without it
     targets : (n,) int64, optional
         Raise the logit of this class instead of the best wrong one.
+    batch_size : points whose random starts are drawn together; the model is asked about as many
+        at a time as `batches.size` says
 
     Returns
     -------
     (n, c, h, w)
-        For each point the first iterate that the model does not label y, else the iterate with
-        the smallest margin; within epsilon of x and in [0, 1].
+        For each point the first iterate that the model does not label y, or at which a logit is
+        not finite, else the iterate with the smallest margin; within epsilon of x and in [0, 1].
 
     Raises
     ------
     ValueError
-        On labels out of range, steps or restarts below 1, or epsilon <= 0.
+        On labels out of range, steps or restarts below 1, epsilon <= 0 or infinite, or pixels
+        outside [0, 1].
 
     References
     ----------
     Madry et al. 2018, section 2.1.
     """
-    if steps < 1 or restarts < 1:
-        raise ValueError(f"steps={steps} and restarts={restarts}: both need to be at least 1")
-    radius = torch.as_tensor(epsilon, dtype=x.dtype, device=x.device).expand(len(x))
-    if not (radius > 0).all():
-        raise ValueError(f"epsilon needs to be positive, got {radius.min().item():.3g}")
+    radius = check_search(x, epsilon, steps, restarts)
     if len(x) != len(y) or not len(x):
         raise ValueError(f"need as many labels as images, at least 1: got {len(y)} and {len(x)}")
     generator = generator or torch.Generator(x.device).manual_seed(0)
-    with torch.no_grad():
-        _check_labels(y, model(x[:1]).shape[1])
+    classes = ask(model, x[:1]).shape[1]
+    for labels in (y,) if targets is None else (y, targets):
+        check_labels(labels, classes)
 
     def judge(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         own = y[rows]
         margin = _margin(logits, own, None if targets is None else targets[rows])
         # a wrong arg-max counts, whatever class was aimed at; so does NaN
-        return margin, logits.argmax(1) != own
+        return margin, classified(logits) != own
 
     return descend(model, x, judge, radius, steps, restarts, generator, batch_size)
 
@@ -100,12 +104,13 @@ def descend(
     x (n, c, h, w), radius (n,) to (n, c, h, w).
     """
     found = []
-    for rows in torch.arange(len(x), device=x.device).split(batch_size):
+    with evaluated(model):
+        for rows in torch.arange(len(x), device=x.device).split(batch_size):
 
-        def part(logits: Tensor, inside: Tensor, rows: Tensor = rows) -> tuple[Tensor, Tensor]:
-            return judge(logits, rows[inside])
+            def part(logits: Tensor, inside: Tensor, rows: Tensor = rows) -> tuple[Tensor, Tensor]:
+                return judge(logits, rows[inside])
 
-        found.append(_attack(model, x[rows], part, radius[rows], steps, restarts, generator))
+            found.append(_attack(model, x[rows], part, radius[rows], steps, restarts, generator))
     return torch.cat(found)
 
 
@@ -143,8 +148,7 @@ def closest(
         if not left.any():
             break
         tried = pgd_l2(model, x[left], y[left], radius[left], steps, 2, generator)
-        with torch.no_grad():
-            fell = model(tried).argmax(1) != y[left]
+        fell = classified(ask(model, tried)) != y[left]
         rows = left.nonzero()[:, 0][fell]
         found[rows] = tried[fell]
         distance[rows] = (tried[fell] - x[rows]).flatten(1).norm(dim=1)
@@ -162,6 +166,7 @@ def _attack(
     generator: torch.Generator,
 ) -> Tensor:
     best, lowest = x.clone(), torch.full((len(x),), torch.inf, device=x.device)
+    together = batches.size(model, x)
     for restart in range(restarts):
         alive = lowest > 0
         if not alive.any():
@@ -172,14 +177,11 @@ def _attack(
         rows = alive.nonzero()[:, 0]
         point = (x[rows] + delta[rows]).clamp(0, 1)
         for step in range(steps + 1):
-            point = point.detach().requires_grad_()
-            with torch.enable_grad():
-                margin, fallen = judge(model(point), rows)
-                (grad,) = torch.autograd.grad(margin.sum(), point)
+            margin, fallen, grad = _margins(model, point, rows, judge, together)
             with torch.no_grad():
-                value = torch.where(fallen, -torch.inf, margin.detach().float().clamp_min(1e-30))
+                value = torch.where(fallen, -torch.inf, margin.float().clamp_min(1e-30))
                 better = value < lowest[rows]
-                best[rows[better]] = point.detach()[better]
+                best[rows[better]] = point[better]
                 lowest[rows[better]] = value[better]
                 keep = ~fallen
                 rows, point, grad = rows[keep], point[keep], grad[keep]
@@ -191,6 +193,21 @@ def _attack(
     return best
 
 
+def _margins(
+    model: Model, points: Tensor, rows: Tensor, judge: Judge, together: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Margins (n,), whether points have fallen (n,), and gradients (n, ...) of points (n, ...)."""
+    found = []
+    for point, some in zip(points.split(together), rows.split(together), strict=True):
+        point = point.detach().requires_grad_()
+        with torch.enable_grad():
+            margin, fallen = judge(model(point), some)
+            (grad,) = torch.autograd.grad(margin.sum(), point)
+        found.append((margin.detach(), fallen, grad))
+    margin, fallen, grad = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return margin, fallen, grad
+
+
 def _margin(logits: Tensor, y: Tensor, targets: Tensor | None) -> Tensor:
     own = logits.gather(1, y[:, None])[:, 0]
     if targets is not None:
@@ -198,17 +215,13 @@ def _margin(logits: Tensor, y: Tensor, targets: Tensor | None) -> Tensor:
     return own - logits.scatter(1, y[:, None], -torch.inf).amax(1)
 
 
-def _check_labels(y: Tensor, classes: int) -> None:
-    if y.dtype != torch.int64 or y.min() < 0 or y.max() >= classes:
-        raise ValueError(
-            f"labels need to be int64 in [0, {classes}), got {y.dtype} from {y.min().item()} to "
-            f"{y.max().item()}"
-        )
-
-
 def _scale(direction: Tensor, length: Tensor) -> Tensor:
-    norm: Tensor = direction.flatten(1).norm(dim=1).clamp_min(1e-30)
-    return direction * (length / norm)[:, None, None, None]
+    """Each direction with the given length; zero where it is zero or not finite."""
+    flat = direction.flatten(1)
+    flat = torch.where(flat.isfinite().all(1, keepdim=True), flat, 0.0)
+    flat = flat / proof.scale_of(flat.abs().amax(1, keepdim=True))  # so that no square vanishes
+    norm: Tensor = flat.norm(dim=1).clamp_min(1e-30)
+    return (flat * (length / norm)[:, None]).view_as(direction)
 
 
 def _project(delta: Tensor, radius: Tensor) -> Tensor:
@@ -256,8 +269,7 @@ def break_certificates(
     broken = torch.zeros(len(order), dtype=torch.bool, device=x.device)
     aims: list[Tensor | None] = [None]
     if nearest:
-        with torch.no_grad():
-            logits = torch.cat([net.body(part) for part in chosen.split(1000)]).double()
+        logits = ask(net.body, chosen).double()
         gaps = (logits.gather(1, labels[:, None]) - logits) / net.bound().k_ij.to(x.device)[labels]
         ranked = gaps.scatter(1, labels[:, None], torch.inf).argsort(1)
         aims += list(ranked[:, : min(nearest, logits.shape[1] - 1)].unbind(1))
@@ -272,9 +284,7 @@ def break_certificates(
             generator,
             targets=targets,
         )
-        with torch.no_grad():
-            after = torch.cat([net.body(part).argmax(1) for part in attacked.split(1000)])
-        broken |= after != labels
+        broken |= classified(ask(net.body, attacked)) != labels
     return {
         "attacked": len(order),
         "broken": int(broken.sum()),
@@ -294,7 +304,8 @@ def adversarial_loss(epsilon: Schedule, steps: int) -> Loss:
         for _ in range(steps):
             point = point.detach().requires_grad_()
             (grad,) = torch.autograd.grad(F.cross_entropy(model(point).float(), y), point)
-            moved = point.detach() + _scale(grad, 2.5 * radius / steps)
+            norm = grad.flatten(1).norm(dim=1).clamp_min(1e-30)
+            moved = point.detach() + grad * (2.5 * radius / steps / norm)[:, None, None, None]
             point = (x + _project(moved - x, radius)).clamp(0, 1)
         return F.cross_entropy(model(point.detach()).float(), y)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from thesis_repro.robustness.attacks import INSIDE
 from thesis_repro.robustness.gloro import GloroNet, certify
+from thesis_repro.robustness.outputs import ask, classified
 
 HALVINGS = range(4, 40, 2)
 """Distances from the boundary that are tried: the segment's length over two to each of these."""
@@ -113,6 +114,4 @@ def _move(
 
 
 def _labels(net: GloroNet, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        labels: Tensor = torch.cat([net.body(part).argmax(1) for part in x.split(1000)])
-    return labels
+    return classified(ask(net.body, x))

@@ -30,6 +30,7 @@ GEOMETRY: dict[type[nn.Module], tuple[str, ...]] = {
     MinMax: (),
     nn.ReLU: (),
     nn.Identity: (),
+    nn.Dropout: (),  # the identity in eval mode
     nn.Flatten: ("start_dim", "end_dim"),
     nn.PixelUnshuffle: ("downscale_factor",),
     nn.Linear: ("in_features", "out_features"),

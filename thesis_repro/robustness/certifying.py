@@ -3,18 +3,21 @@
 Defined in the chapter robustness/gloro. Radii are L2, in units of pixels in [0, 1].
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from thesis_repro.robustness import lipschitz, proof, rounding
+from thesis_repro.lab import threads
+from thesis_repro.robustness import batches, lipschitz, proof, rounding, structure
+from thesis_repro.robustness.arithmetic import exact
 from thesis_repro.robustness.lipschitz import LayerBound
 from thesis_repro.robustness.rounding import Rounding
+
+Made = TypeVar("Made")
 
 REJECT = -1
 """The prediction where the bottom class wins."""
@@ -49,7 +52,7 @@ class Certificate:
         The arg-max class; REJECT where a logit is NaN or infinite.
     radius : (n,) float64
         No point closer than this gets another label, neither in exact arithmetic nor as
-        computed; 0 on a tie.
+        computed; 0 on a tie. It ends where the format might overflow.
     certified : (n,) bool
         The radius exceeds epsilon.
     margin : (n,) float64
@@ -83,25 +86,20 @@ class Certifiable(Protocol):
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, (channels, height, width)."""
 
-    @property
-    def training(self) -> bool:
-        """As of nn.Module, and so are `train`, `eval` and `parameters`."""
-
     def bound(self) -> Bound:
         """The proven bound of the weights as they are."""
 
-    def train(self, mode: bool = True) -> Any: ...
-
-    def eval(self) -> Any: ...
-
-    def parameters(self) -> Iterator[nn.Parameter]: ...
-
 
 def pairwise_norms(weight: Tensor) -> Tensor:
-    """(classes, features) to (classes, classes): ||w_i - w_j||, row by row, zero diagonal."""
+    """(classes, features) to (classes, classes): ||w_i - w_j||, row by row, zero diagonal.
+
+    With gradients, for training; certificates take `rounding.differences`, which underflows
+    nowhere.
+    """
     return torch.stack([(weight - row).norm(dim=1) for row in weight])
 
 
+@threads.limit(1)
 def bound(
     body: nn.Sequential, input_shape: tuple[int, ...], method: str = "auto", seconds: float = 0.5
 ) -> Bound:
@@ -115,17 +113,19 @@ def bound(
         If a layer is unknown, a weight is not finite, or the weights are neither float32 nor
         float64.
     """
-    rounding.precision(body)
+    structure.admitted(body)
     parts = list(lipschitz.layers(body, input_shape))
     head = lipschitz.plain_linear(*parts[-1][:2])
     bounds = tuple(lipschitz.layer_bound(*part, method, seconds) for part in parts[:-1])
     k_sub = 1.0
     for part in bounds:
-        k_sub = proof.up(k_sub * part.value)
+        k_sub = proof.times(k_sub, part.value)
     weight, roundings = rounding.last(head)
-    apart = pairwise_norms(weight) * (1 + proof.gamma(weight.shape[1] + 4))
+    apart = rounding.differences(weight) * (1 + proof.gamma(weight.shape[1] + 5))
     apart = apart + 3 * proof.gamma(roundings) * (1 - torch.eye(len(weight)))
     k_ij = k_sub * apart * (1 + 2 * proof.UNIT)
+    if k_sub > 0:  # what would underflow
+        k_ij = torch.where(apart > 0, k_ij.clamp_min(proof.TINY), k_ij)
     values = [part.value for part in bounds]
     return Bound(k_sub, k_ij, bounds, rounding.of(body, input_shape, values, head))
 
@@ -134,7 +134,7 @@ def certify(
     net: Certifiable,
     x: Tensor,
     epsilon: float | None = None,
-    batch_size: int = 1000,
+    batch_size: int | None = None,
     used: Bound | None = None,
 ) -> Certificate:
     """Certify each point by one forward pass.
@@ -144,7 +144,8 @@ def certify(
     net : Certifiable, a GloroNet for one
     x : (n, *input_shape), pixels in [0, 1]
     epsilon : radius > 0, the net's own by default
-    batch_size : points per forward pass
+    batch_size : points at a time; by default as `batches.size` says. No certificate depends on
+        it; radii may in their last digits, by the order in which convolutions add up
     used : another bound than the net's own, to see what it would say; it is not checked
 
     Returns
@@ -163,12 +164,20 @@ def certify(
     below the top logit, which is to say min over i of (y_j - y_i) / K_ij > epsilon.
     """
     radius = net.epsilon if epsilon is None else epsilon
-    logits, norms = measure(net, x, radius, batch_size)
-    return _from_logits(logits, net.bound() if used is None else used, radius, norms)
+    x = ready(net, x, radius)
+    known = net.bound() if used is None else used
+
+    def judge(logits: Tensor, norms: Tensor) -> Certificate:
+        return _from_logits(logits, known, radius, norms)
+
+    found = in_batches(net, x, batch_size, judge)
+    names = [field.name for field in fields(Certificate) if field.name != "bound"]
+    joined = {name: torch.cat([getattr(part, name) for part in found]) for name in names}
+    return Certificate(**joined, bound=known)
 
 
 def measure(
-    net: Certifiable, x: Tensor, epsilon: float, batch_size: int = 1000
+    net: Certifiable, x: Tensor, epsilon: float, batch_size: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """What certificates are made of, by one forward pass in the arithmetic that they are about.
 
@@ -187,14 +196,41 @@ def measure(
     ValueError
         As for :func:`certify`.
     """
+    x = ready(net, x, epsilon)
+    passes = in_batches(net, x, batch_size, lambda logits, norms: (logits, norms))
+    logits, norms = (torch.cat(parts) for parts in zip(*passes, strict=True))
+    return logits, norms
+
+
+def in_batches(
+    net: Certifiable,
+    x: Tensor,
+    batch_size: int | None,
+    judge: Callable[[Tensor, Tensor], Made],
+) -> list[Made]:
+    """What `judge` makes of logits and norms as :func:`measure` gives them, batch by batch.
+
+    x is what :func:`ready` returned. Memory grows with a batch times classes, and what is made.
+    """
+    with exact(net.body), torch.no_grad():
+        together = batches.size(net.body, x, True) if batch_size is None else batch_size
+        passes = (_forward(net.body, part) for part in x.split(together))
+        return [judge(logits.double(), norms) for logits, norms in passes]
+
+
+def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
+    """The images in the net's format, after a look at all that is given.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`certify`.
+    """
     if not epsilon > 0:
         raise ValueError(f"epsilon needs to be positive, got {epsilon}")
     check_images(x, net.input_shape)
-    x = _widened(x, rounding.precision(net.body))
-    with _exact(net), torch.no_grad():
-        passes = [_forward(net.body, part) for part in x.split(batch_size)]
-    logits, norms = (torch.cat(parts) for parts in zip(*passes, strict=True))
-    return logits.double(), norms
+    structure.check(net.body)
+    return _widened(x, structure.precision(net.body))
 
 
 def _forward(body: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,6 +240,11 @@ def _forward(body: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
         known = rounding.measured(layer)
         norms.append(rounding.norms(x) if known else x.new_zeros(len(x), dtype=torch.float64))
         x = layer(x)
+    if x.ndim != 2:
+        raise ValueError(
+            f"a net needs to give (n, classes), got shape {tuple(x.shape)}: put nn.Flatten() "
+            f"before the last layer"
+        )
     return x, torch.stack(norms, 1)
 
 
@@ -224,8 +265,8 @@ class Lead:
     Parameters
     ----------
     radius
-        How near a point may be at which the other class has caught up; infinite for the class
-        itself, below 0 where the other class is ahead.
+        How near a point may be at which the other class has caught up, at most as far as
+        overflow is excluded; infinite for the class itself, below 0 where the other is ahead.
     margin
         The difference of logits less epsilon K_ij and rounding; infinite for the class itself.
     budget
@@ -247,14 +288,18 @@ def lead(
     """
     k_ij = used.k_ij.to(logits.device)[member]
     constants, fixed = k_ij, torch.zeros_like(k_ij)
+    room = torch.full_like(k_ij[:, :1], torch.inf)
     if used.rounding is not None and norms is not None:
-        budget, slope = used.rounding.budget(norms.cpu(), epsilon, member.cpu())
-        fixed, constants = budget.to(logits.device), k_ij + slope.to(logits.device)
+        found = used.rounding.budget(norms.cpu(), member.cpu())
+        fixed, slope, reach = (part.to(logits.device) for part in found)
+        constants, room = k_ij + slope, reach[:, None]
     gaps = logits.gather(1, member[:, None]) - logits
     own = F.one_hot(member, logits.shape[1]).bool()
     radius = (1 - SAFE) * (gaps - fixed - SAFE * gaps.abs()) / constants
+    radius = torch.minimum(radius, room)
     margin = gaps - epsilon * constants - fixed
     margin = margin - SAFE * (gaps.abs() + epsilon * constants + fixed)
+    margin = margin.masked_fill(room < epsilon, -torch.inf)
     return Lead(
         radius.masked_fill(own, torch.inf).nan_to_num(0.0, torch.inf, 0.0),
         margin.nan_to_num(-torch.inf, torch.inf, -torch.inf).masked_fill(own, torch.inf),
@@ -282,45 +327,14 @@ def _from_logits(
 
 
 def check_images(x: Tensor, input_shape: tuple[int, ...]) -> None:
-    """Refuse inputs of a wrong shape or with pixels outside [0, 1]."""
+    """Refuse what is no tensor, inputs of a wrong shape, and pixels outside [0, 1]."""
+    if not isinstance(x, Tensor):
+        raise ValueError(f"images need to be a torch tensor, got {type(x).__name__}")
     if tuple(x.shape[1:]) != tuple(input_shape) or not len(x):
         raise ValueError(
             f"images need shape (n, {', '.join(map(str, input_shape))}) with n >= 1, got "
             f"{tuple(x.shape)}"
         )
-    low, high = x.min().item(), x.max().item()
+    low, high = (end.item() for end in x.aminmax())
     if not (low >= 0 and high <= 1):
         raise ValueError(f"pixels need to lie in [0, 1], got values from {low:.3g} to {high:.3g}")
-
-
-@contextmanager
-def _exact(net: Certifiable) -> Iterator[None]:
-    """The arithmetic that the rounding budget is about; all is restored after the block.
-
-    Eval mode, no autocast, no TF32 or bfloat16 inside products, and on a GPU no cuDNN, which may
-    choose a Winograd or FFT convolution.
-    """
-    device = next(net.parameters()).device
-    training = net.training
-    backends: Any = torch.backends
-    places = (
-        backends.cuda.matmul,
-        backends.cudnn.conv,
-        backends.cudnn.rnn,  # the older settings are read for both at once
-        backends.mkldnn.matmul,
-        backends.mkldnn.conv,
-    )
-    before = [place.fp32_precision for place in places]
-    cudnn = backends.cudnn.enabled
-    for place in places:
-        place.fp32_precision = "ieee"
-    backends.cudnn.enabled = False
-    net.eval()
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        net.train(training)
-        backends.cudnn.enabled = cudnn
-        for place, value in zip(places, before, strict=True):
-            place.fp32_precision = value

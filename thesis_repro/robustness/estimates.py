@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from thesis_repro.nets import LinearResidual, Residual
 from thesis_repro.robustness import lipschitz, rules
-from thesis_repro.robustness.walk import Shape, layers
+from thesis_repro.robustness.walk import Shape, convolutions, layers
 
 Sigma = Callable[[str, nn.Module, Shape], Tensor]
 """Estimates the norm of a linear layer, from its name, itself and the shape of its input."""
@@ -53,7 +53,10 @@ def _of(name: str, layer: nn.Module, shape: Shape) -> tuple[Factor, ...]:
     match layer:
         case nn.Sequential():
             return factors(layer, shape, f"{name}.")
-        case nn.Linear() | nn.Conv2d() | LinearResidual():
+        case nn.Conv2d():
+            convolutions(layer, shape)  # refuses what is not known
+            return (Factor(name, shape, "power"),)
+        case nn.Linear() | LinearResidual():
             return (Factor(name, shape, "power"),)
         case Residual() if rules.merged(layer.branch, shape) is not None:
             return (Factor(name, shape, "power"),)

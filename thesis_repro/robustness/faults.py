@@ -5,6 +5,8 @@ The list is read by the book (a table) and by the tests, which plant every fault
 
 from dataclasses import dataclass
 
+import torch
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -28,6 +30,9 @@ BOUNDS = "robustness/test_lipschitz.py"
 CERTIFY = "robustness/test_gloro.py"
 ROUNDING = "robustness/test_rounding.py"
 CONDUCT = "robustness/test_faults.py"
+STRUCTURE = "robustness/test_structure.py"
+MODES = "robustness/test_modes.py"
+HERE = "this package, an earlier state"
 
 FAULTS = (
     Fault(
@@ -145,5 +150,78 @@ FAULTS = (
         "A schedule that should decay after half of training decays from the start.",
         "gloro, code",
         f"{CONDUCT}::check_that_decay_after_half_waits_for_half",
+    ),
+    Fault(
+        "stale bound",
+        "A bound is kept by the weights alone: a changed eps, stride or layer is not seen.",
+        f"pytorch, issue 8208; {HERE}",
+        f"{STRUCTURE}::test_a_changed_net_gets_the_bound_of_what_it_is_now",
+        ("eps",),
+    ),
+    Fault(
+        "hooks",
+        "A hook or a replaced method makes a layer compute something else than its type says.",
+        HERE,
+        f"{STRUCTURE}::test_what_a_layer_does_unseen_is_refused_on_every_call",
+        ("hook",),
+    ),
+    Fault(
+        "broadcasting",
+        "A scaling that makes three channels of one counts as its largest factor.",
+        HERE,
+        f"{STRUCTURE}::test_a_layer_that_makes_more_of_its_input_than_its_bound_counts_is_refused",
+    ),
+    Fault(
+        "vanishing squares",
+        "Squares of small weights vanish, and their norm counts as zero.",
+        HERE,
+        f"{STRUCTURE}::test_rows_and_columns_of_different_scales_are_counted",
+        (torch.float32, 1e-25),
+    ),
+    Fault(
+        "overflow",
+        "A radius reaches to where sums may overflow.",
+        HERE,
+        f"{STRUCTURE}::test_a_radius_ends_where_the_format_might_overflow",
+    ),
+    Fault(
+        "eps",
+        "Batch normalisation adds its eps rounded to float32; the bound takes the exact one.",
+        HERE,
+        f"{STRUCTURE}::test_batch_normalisation_adds_its_eps_in_its_own_format",
+        (1.00000005,),
+    ),
+    Fault(
+        "transforms",
+        "Convolutions by transforms (NNPACK) are on while certifying.",
+        HERE,
+        f"{ROUNDING}::test_reduced_precision_is_off_inside_and_restored_after",
+    ),
+    Fault(
+        "training mode",
+        "An attack asks the net in training mode, and breaks what was certified in eval mode.",
+        "adversarial-attacks-pytorch, issue 21; foolbox, issue 74",
+        f"{MODES}::test_the_mode_is_eval_inside_and_all_is_as_before",
+        ("attacks.break_certificates",),
+    ),
+    Fault(
+        "frozen layers",
+        "Certifying puts layers that were frozen into training mode.",
+        "avalanche, issue 772",
+        f"{MODES}::test_the_mode_is_eval_inside_and_all_is_as_before",
+        ("certifying.certify",),
+    ),
+    Fault(
+        "pixel scale",
+        "Smoothing takes pixels up to 255 and gives a radius in units of them.",
+        "diffusion_denoised_smoothing, issue 2",
+        "robustness/certifiers/test_smoothing.py::test_what_makes_no_sense_is_refused",
+    ),
+    Fault(
+        "NaN attack",
+        "A gradient that is not finite makes an attack return points that are not numbers.",
+        HERE,
+        "robustness/test_attacks.py::test_nothing_non_finite_leaves_an_attack",
+        ("slope",),
     ),
 )

@@ -3,13 +3,11 @@
 Defined in the chapter robustness/gloro. Radii are L2, in units of pixels in [0, 1].
 """
 
-import hashlib
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from thesis_repro.robustness import estimates
+from thesis_repro.robustness import estimates, structure
 from thesis_repro.robustness.certifying import (
     REJECT,
     Bound,
@@ -140,20 +138,20 @@ class GloroNet(EstimatedNet):
     Leino, Wang and Fredrikson 2021, section 3.
     """
 
-    _cached: tuple[str, Bound] | None = None
+    _cached: tuple[structure.Snapshot, Bound] | None = None
 
     def k_ij(self) -> Tensor:
         """(classes, classes) margin constants: estimated with gradients in training, else sound."""
         return super().k_ij() if self.training else self.bound().k_ij.to(self.head.weight)
 
     def bound(self) -> Bound:
-        """The upper bound that certificates use; computed once for given weights."""
-        digest = _weights_hash(self.body)
-        if self._cached is None or self._cached[0] != digest:
-            self._cached = (digest, bound(self.body, self.input_shape))
+        """The upper bound that certificates use; computed once for a net that does not change."""
+        if self._cached is None or not self._cached[0].matches(self.body, self.input_shape):
+            found = bound(self.body, self.input_shape)
+            self._cached = structure.snapshot(self.body, self.input_shape), found
         return self._cached[1]
 
-    def predict(self, x: Tensor, batch_size: int = 1000) -> Tensor:
+    def predict(self, x: Tensor, batch_size: int | None = None) -> Tensor:
         """(n, *input_shape) to (n,) int64: the certified class, or REJECT."""
         certificate = certify(self, x, batch_size=batch_size)
         return torch.where(certificate.certified, certificate.labels, REJECT)
@@ -223,11 +221,3 @@ def emma(schedule: Schedule) -> Loss:
         return F.cross_entropy(logits + epsilon * reach * k, y)
 
     return loss
-
-
-def _weights_hash(body: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in body.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

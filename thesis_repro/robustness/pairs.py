@@ -46,6 +46,11 @@ def steepest(
     k_ij : (classes, classes), what the slopes are compared with; the net's bound without it
     generator : for the first difference of each pair; seed 0 without it
 
+    Raises
+    ------
+    ValueError
+        If a slope is not finite, as of a net that overflows.
+
     References
     ----------
     Leino, Wang and Fredrikson 2021, section 5 (tightness), after the authors' code.
@@ -67,8 +72,10 @@ def steepest(
         distance = (first - second).flatten(1).norm(dim=1)
         slopes = (margins[0] - margins[1]).abs() / distance.clamp_min(1e-6)[:, None]
         with torch.no_grad():
+            if not slopes.isfinite().all():
+                raise ValueError(f"a slope is not finite: {slopes.max().item()}")
             best = max(best, slopes.max().item())
-            share = max(share, (slopes / allowed).max().item())
+            share = max(share, torch.where(slopes > 0, slopes / allowed, 0.0).max().item())
         if step == steps:
             break
         optimizer.zero_grad()

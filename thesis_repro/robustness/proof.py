@@ -37,6 +37,43 @@ def up(value: float, operations: int = 8) -> float:
     return value * (1 + 2 * (operations + 1) * UNIT)
 
 
+def times(first: float, second: float) -> float:
+    """At least the product of two numbers >= 0, also where it underflows."""
+    if first == 0 or second == 0:
+        return 0.0
+    return up(max(first * second, TINY))
+
+
+def scale_of(largest: Tensor) -> Tensor:
+    """For each number >= 0 a power of two within a factor of two of it; 1 for 0, NaN or infinity.
+
+    Dividing by it loses nothing, and then squares neither overflow nor vanish. Of float32 or
+    float64 numbers; kept within the format's normal numbers, below a quarter of the largest.
+    """
+    bits, half, kind = (23, 127, torch.int32)
+    if largest.dtype == torch.float64:
+        bits, half, kind = 52, 1023, torch.int64
+    sound = largest.isfinite() & (largest > 0)
+    exponent = torch.frexp(largest.detach().where(sound, 1.0)).exponent.to(kind)
+    exponent = exponent.clamp(2 - half, half - 2)
+    return ((exponent + half) << bits).view(largest.dtype).where(sound, 1.0)
+
+
+def lengths(rows: Tensor) -> Tensor:
+    """The L2 norm of each row (..., n) to (...), up to gamma(n + 4), for numbers of any size."""
+    if not rows.shape[-1]:
+        return rows.new_zeros(rows.shape[:-1])
+    scale = scale_of(rows.abs().amax(-1))
+    norms: Tensor = torch.linalg.vector_norm(rows / scale[..., None], dim=-1)
+    return norms * scale
+
+
+def length(values: Tensor) -> float:
+    """At least the L2 norm of all numbers of a tensor, in float64."""
+    flat = values.detach().to("cpu", torch.float64).flatten()
+    return times(float(lengths(flat)), 1 + gamma(flat.numel() + 4))
+
+
 def normalised(weight: Tensor) -> tuple[Tensor, int]:
     """The weight in float64 times 2**-e, its largest entry in [1/2, 1); and e.
 

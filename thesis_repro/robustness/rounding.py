@@ -20,17 +20,21 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.lab import threads
 from thesis_repro.nets import LinearResidual, Residual, Scale, UnitLinear
 from thesis_repro.robustness import lipschitz, proof, rules, symbol
+from thesis_repro.robustness.arithmetic import UNITS
 from thesis_repro.robustness.convolution import Convolution
+from thesis_repro.robustness.structure import precision
 from thesis_repro.robustness.walk import Shape, convolutions, layers
 
-UNITS = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
 SMALLEST = {torch.float32: 2.0**-126, torch.float64: 2.0**-1022}
 LARGEST = {torch.float32: 2.0**126, torch.float64: 2.0**1022}
 
@@ -79,8 +83,7 @@ class State:
     @property
     def size(self) -> Affine:
         """Of the exact activations: those at zero, and what the input can add."""
-        at_zero = proof.up(float(self.zero.norm()) + self.zero_error, self.zero.numel())
-        return Affine(at_zero, self.lip)
+        return Affine(proof.up(proof.length(self.zero) + self.zero_error), self.lip)
 
 
 @dataclass(frozen=True)
@@ -109,43 +112,75 @@ class Rounding:
     fixed: Tensor
     limit: float
 
-    def budget(self, norms: Tensor, epsilon: float, top: Tensor) -> tuple[Tensor, Tensor]:
-        """Budgets (n, classes) of the pairs with the top class: a constant part, and per epsilon.
+    def budget(self, norms: Tensor, top: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Budgets (n, classes) of the pairs with the top class: a constant part, and per epsilon;
+        and the radius (n,) up to which overflow is excluded.
 
         A certificate takes off the rounding at x and the rounding at any x' of the ball.
 
         Parameters
         ----------
         norms : (n, layers) float64, of the computed input of each layer at x
-        epsilon : largest radius for which overflow is excluded
         top : (n,), the top class
         """
-        zero = torch.zeros(len(norms), dtype=torch.float64)
-        here, ball, slope, lip, over = zero, zero, zero, 1.0, zero > 0
-        for index, local in enumerate(self.locals):
-            measured = norms[:, index]
-            size, wider = measured + here + ball, lip + slope  # in the ball: size + wider epsilon
-            e = local.error
-            highest = local.highest.at + local.highest.slope * (size + wider * epsilon)
-            over = over | ~(highest <= self.limit)
-            here, ball, slope = (
-                local.norm * here + e.at + e.slope * measured,
-                local.norm * ball + e.at + e.slope * size,
-                local.norm * slope + e.slope * wider,
-            )
-            lip *= local.norm
-        measured = norms[:, -1]
-        size, wider = measured + here + ball, lip + slope
-        over = over | ~(size + wider * epsilon <= self.limit / (1 + self.pair.max()))
+        walk = self._walk
+        one = torch.ones(len(norms), 1, dtype=torch.float64)
+        found = torch.cat([norms, one], 1) @ walk.matrix
+        errors, sizes = found[:, -2:].unbind(1)
+        # NaN, from weights that overflow, compares as false: nothing is excluded
+        room = ((walk.limits - found[:, :-2]) / walk.slopes).amin(1)
+        room = torch.where(room >= 0, room, 0.0) / (1 + 1e-12)
         apart, pair = self.apart[top], self.pair[top]
-        fixed = 2 * self.fixed[top] + apart * (here + ball)[:, None]
-        fixed = (fixed + pair * (measured + size)[:, None]) * (1 + 1e-12)
-        return (
-            torch.where(over[:, None], torch.inf, fixed),
-            (apart * slope[:, None] + pair * wider[:, None]) * (1 + 1e-12),
-        )
+        fixed = 2 * self.fixed[top] + apart * errors[:, None]
+        fixed = (fixed + pair * sizes[:, None]) * (1 + 1e-12)
+        slope = (apart * walk.slope + pair * walk.wider) * (1 + 1e-12)
+        return torch.where(room[:, None] > 0, fixed, torch.inf), slope, room
+
+    @cached_property
+    @np.errstate(over="ignore", invalid="ignore")  # infinity and NaN exclude what they reach
+    def _walk(self) -> "Walk":
+        """The recursion through the layers; all in it is affine in the norms that are measured."""
+        layers = len(self.locals) + 1
+        unit = np.eye(layers + 1)  # one row per norm, and the constant
+        here, ball, slope, lip = 0 * unit[0], 0 * unit[0], 0.0, 1.0
+        highest, slopes = [], []
+        for index, local in enumerate(self.locals):
+            size, wider = unit[index] + here + ball, lip + slope  # in the ball: + wider epsilon
+            e, high = local.error, local.highest
+            highest.append(high.at * unit[-1] + high.slope * size)
+            slopes.append(high.slope * wider)
+            here, ball, slope, lip = (
+                local.norm * here + e.at * unit[-1] + e.slope * unit[index],
+                local.norm * ball + e.at * unit[-1] + e.slope * size,
+                local.norm * slope + e.slope * wider,
+                lip * local.norm,
+            )
+        size, wider = unit[-2] + here + ball, lip + slope
+        matrix = np.stack([*highest, size, here + ball, unit[-2] + size], 1)
+        limits = torch.full((layers,), self.limit, dtype=torch.float64)
+        limits[-1] /= 1 + self.pair.max()
+        lines = torch.tensor([*slopes, wider], dtype=torch.float64)
+        return Walk(torch.from_numpy(matrix), lines, limits, slope, wider)
 
 
+@dataclass(frozen=True)
+class Walk:
+    """What :class:`Rounding` needs of all layers at once, for norms and a constant (layers + 1,).
+
+    matrix : (layers + 1, layers + 2), to the highest value before each layer's overflow at x, the
+        errors at x and in the ball that reach the last layer, the norms of its inputs there
+    slopes, limits : (layers,), how the highest values grow with the radius, and how far they may
+    slope, wider : how the error and the norm before the last layer grow with the radius
+    """
+
+    matrix: Tensor
+    slopes: Tensor
+    limits: Tensor
+    slope: float
+    wider: float
+
+
+@threads.limit(1)
 def of(
     body: nn.Sequential, input_shape: Shape, bounds: Sequence[float], head: nn.Linear
 ) -> Rounding:
@@ -164,8 +199,8 @@ def of(
         found.append(Local(norm, after.error, after.highest))
     weight, roundings = last(head)
     bias = torch.zeros(len(weight)) if head.bias is None else head.bias.detach().cpu()
-    sizes, biases = weight.norm(dim=1) * (1 + 1e-12), bias.double().abs()
-    apart = torch.stack([(weight - row).norm(dim=1) for row in weight]) * (1 + 1e-12)
+    sizes, biases = proof.lengths(weight) * (1 + 1e-12), bias.double().abs()
+    apart = differences(weight) * (1 + 1e-12)
     apart = apart + 2 * proof.gamma(roundings) * sizes.max()
     unit = proof.gamma(weight.shape[1] + 1 + roundings, UNITS[dtype])
     tiny = _underflow(weight.shape[1], 1, float(weight.abs().max()), dtype, Affine(0.0, 1.0))
@@ -176,6 +211,14 @@ def of(
         unit * (biases[:, None] + biases[None]) * (1 + 1e-12) + 2 * tiny.at,
         LARGEST[dtype] / (1 + float(biases.max())) if len(biases) else LARGEST[dtype],
     )
+
+
+def differences(weight: Tensor) -> Tensor:
+    """||w_i - w_j|| of the rows (classes, features) float64: (classes, classes), zero diagonal.
+
+    Up to gamma(features + 5); each row that differs is scaled by itself, so that none underflows.
+    """
+    return torch.stack([proof.lengths(weight - row) for row in weight])
 
 
 def last(head: nn.Linear) -> tuple[Tensor, int]:
@@ -191,7 +234,7 @@ def last(head: nn.Linear) -> tuple[Tensor, int]:
     weight = head.weight.detach().to("cpu", torch.float64)
     if not isinstance(head, UnitLinear):
         return weight, 0
-    norms = weight.norm(dim=1)
+    norms = proof.lengths(weight)
     if not ((norms > 1e-12) & (norms < 1e12)).all():  # squares would underflow or overflow
         raise ValueError("rows of a UnitLinear layer need norms between 1e-12 and 1e12")
     return weight / norms[:, None], weight.shape[1] + 4
@@ -210,22 +253,6 @@ def norms(x: Tensor) -> Tensor:
     return found * (1 + loss) + 1e-16  # squares below the smallest number count as zero
 
 
-def precision(body: nn.Module) -> torch.dtype:
-    """The one format of a net's weights and buffers: float32 or float64.
-
-    Raises
-    ------
-    ValueError
-        On any other format, or a mixture.
-    """
-    tensors = [*body.parameters(), *body.buffers()]
-    found = {t.dtype for t in tensors if t.is_floating_point()}
-    if len(found) != 1 or not found <= set(UNITS):
-        names = " and ".join(sorted(str(t).removeprefix("torch.") for t in found)) or "none"
-        raise ValueError(f"certifying needs all weights in float32 or in float64, got {names}")
-    return found.pop()
-
-
 def _advance(
     state: State, layer: nn.Module, shape: Shape, norm: float, dtype: torch.dtype
 ) -> State:
@@ -238,7 +265,7 @@ def _advance(
     if isinstance(layer, Residual):
         branch = _advance(state, layer.branch, shape, math.nan, dtype)
         reached = state.size + state.error + branch.size + branch.error
-        lip = proof.up(state.lip * norm)
+        lip = proof.times(state.lip, norm)
         return State(
             zero,
             lip,
@@ -252,7 +279,7 @@ def _advance(
         return replace(
             state,
             zero=zero,
-            lip=proof.up(state.lip * norm),
+            lip=proof.times(state.lip, norm),
             error=norm * state.error + Affine(lost),
             zero_error=proof.up(norm * state.zero_error),
         )
@@ -261,10 +288,10 @@ def _advance(
     passed = step.absolute * reached + Affine(step.bias)
     small = _underflow(step.terms, step.outputs, step.largest, dtype, reached)
     exact = proof.gamma(step.terms + 1)
-    at_zero = proof.up(float(state.zero.norm()) + state.zero_error, state.zero.numel())
+    at_zero = state.size.at
     return State(
         zero,
-        proof.up(state.lip * norm),
+        proof.times(state.lip, norm),
         norm * state.error + proof.gamma(step.terms + 1, UNITS[dtype]) * passed + small,
         proof.up(norm * state.zero_error + exact * (step.absolute * at_zero + step.bias)),
         state.highest + passed,
@@ -335,21 +362,20 @@ def _pool_step(layer: nn.AvgPool2d, shape: Shape, norm: float, zero: Tensor) -> 
 def _batch_norm_step(layer: nn.BatchNorm2d, shape: Shape, norm: float, zero: Tensor) -> Step:
     factor, mean = rules.batch_norm_terms(layer)
     shift = 0.0 if layer.bias is None else layer.bias.detach().cpu().double().abs()
-    offset = ((factor * mean).abs() + shift).norm().item() * math.sqrt(zero.numel() / len(mean))
+    offset = proof.length((factor * mean).abs() + shift) * math.sqrt(zero.numel() / len(mean))
     # mean, variance, root, quotient, products and sum: at most 12 roundings of each term
     return Step(norm, norm, proof.up(offset, 100), 12, zero.numel(), norm)
 
 
 def _scale_step(layer: Scale, shape: Shape, norm: float, zero: Tensor) -> Step:
     offset = layer.offset.detach().to("cpu", torch.float64).expand(zero.shape[1:])
-    return Step(norm, norm, proof.up(float(offset.norm()), zero.numel()), 2, zero.numel(), norm)
+    return Step(norm, norm, proof.length(offset), 2, zero.numel(), norm)
 
 
 def _bias(bias: Tensor | None, copies: int) -> float:
     if bias is None:
         return 0.0
-    size = float(bias.detach().to("cpu", torch.float64).norm())
-    return proof.up(size * math.sqrt(copies), 2 * len(bias))
+    return proof.times(proof.length(bias), proof.up(math.sqrt(copies)))
 
 
 STEPS: dict[type[nn.Module], Callable[[Any, Shape, float, Tensor], Step]] = {

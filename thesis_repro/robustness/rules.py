@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale
 from thesis_repro.robustness import operators, proof
 from thesis_repro.robustness.convolution import Convolution
-from thesis_repro.robustness.walk import Shape, UnknownLayer, convolutions, layers, plain
+from thesis_repro.robustness.structure import UnknownLayer, plain
+from thesis_repro.robustness.walk import Shape, check_shape, convolutions, layers
 
-SELECTING = (MinMax, nn.ReLU, nn.Identity, nn.PixelUnshuffle, nn.Flatten)
-"""Layers that select, permute or drop values: 1-Lipschitz, and without rounding."""
+SELECTING = (MinMax, nn.ReLU, nn.Identity, nn.PixelUnshuffle, nn.Flatten, nn.Dropout)
+"""Layers that select, permute or drop values: 1-Lipschitz, and without rounding; nn.Dropout is
+the identity in eval mode."""
 
 
 SMALLEST_GAIN = 2.0**-60
@@ -54,7 +56,9 @@ def _apply(
         )
     plain(name, layer)
     try:
-        return rule(layer, shape, method, seconds)
+        found = rule(layer, shape, method, seconds)
+        check_shape(name, layer, shape)
+        return found
     except UnknownLayer:
         raise
     except ValueError as error:
@@ -138,15 +142,24 @@ def _batch_norm(layer: nn.BatchNorm2d, shape: Shape, method: str, seconds: float
 
 
 def batch_norm_terms(layer: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """What eval mode multiplies by and takes off before, per channel, float64."""
+    """What eval mode multiplies by and takes off before, per channel, float64.
+
+    The layer adds its eps as a number of its own format, so that is what is added here.
+    """
     if layer.running_var is None or layer.running_mean is None:
         raise UnknownLayer(f"{type(layer).__name__} without running statistics mixes a batch")
-    variance = layer.running_var.detach().to("cpu", torch.float64) + layer.eps
+    kind = layer.running_var.dtype
+    eps = torch.tensor(layer.eps, dtype=kind).double()
+    variance = layer.running_var.detach().to("cpu", torch.float64) + eps
     mean = layer.running_mean.detach().to("cpu", torch.float64)
     gain = torch.ones_like(mean) if layer.weight is None else layer.weight.detach().cpu().double()
     factor = gain / variance.sqrt()
-    if not (factor.isfinite().all() and mean.isfinite().all()):
-        raise ValueError("statistics and weights need to be finite, the variance positive")
+    small = ~(variance >= torch.finfo(kind).tiny)  # denormal numbers would lose digits
+    if small.any() or not (factor.isfinite().all() and mean.isfinite().all()):
+        raise ValueError(
+            f"statistics and weights need to be finite, the variance positive (with eps at least "
+            f"{torch.finfo(kind).tiny:.1e})"
+        )
     return factor, mean
 
 
@@ -198,7 +211,8 @@ def _linear_residual(layer: LinearResidual, shape: Shape, method: str, seconds: 
     conv, sizes = linear_residual(layer, shape)
     value, how = operators.norm(conv, method, seconds)
     # I + s g W was rounded three times; the norm is at most the sum over the taps of Frobenius's
-    lost = proof.gamma(3) * float(sizes.weight.flatten(2).norm(dim=(0, 1)).sum())
+    taps = sizes.weight.flatten(2).permute(2, 0, 1).flatten(1)
+    lost = proof.gamma(3) * float(proof.lengths(taps).sum())
     return proof.up(value + lost, sizes.weight.numel()), f"merged kernel, {how}"
 
 
@@ -225,7 +239,7 @@ def linear_residual(layer: LinearResidual, shape: Shape) -> tuple[Convolution, C
 def _sequence(layer: nn.Sequential, shape: Shape, method: str, seconds: float) -> Rule:
     value = 1.0
     for part in layers(layer, shape) if len(layer) else ():
-        value = proof.up(value * apply(*part, method, seconds)[0])
+        value = proof.times(value, apply(*part, method, seconds)[0])
     return value, "product"
 
 

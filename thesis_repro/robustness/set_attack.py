@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from thesis_repro.robustness import attacks
-from thesis_repro.robustness.attacks import Model
 from thesis_repro.robustness.gloro import GloroNet
+from thesis_repro.robustness.outputs import Model, ask, check_search
 from thesis_repro.robustness.relaxed import SetCertificate
 
 
@@ -42,13 +42,10 @@ def pgd_sets(
     Raises
     ------
     ValueError
-        On a mask of another shape, an empty or full set, steps or restarts below 1, epsilon <= 0.
+        On a mask of another shape, an empty or full set, steps or restarts below 1, epsilon <= 0
+        or infinite, or pixels outside [0, 1].
     """
-    if steps < 1 or restarts < 1:
-        raise ValueError(f"steps={steps} and restarts={restarts}: both need to be at least 1")
-    radius = torch.as_tensor(epsilon, dtype=x.dtype, device=x.device).expand(len(x))
-    if not (radius > 0).all():
-        raise ValueError(f"epsilon needs to be positive, got {radius.min().item():.3g}")
+    radius = check_search(x, epsilon, steps, restarts)
     sizes = inside.sum(1)
     if len(inside) != len(x) or not len(x) or not ((sizes > 0) & (sizes < inside.shape[1])).all():
         raise ValueError(
@@ -67,10 +64,11 @@ def pgd_sets(
 def separation(logits: Tensor, inside: Tensor) -> Tensor:
     """Smallest logit inside the set minus the largest outside; positive where the set is on top.
 
-    logits (n, classes), inside (n, classes) bool to (n,); NaN where a logit is not a number.
+    logits (n, classes), inside (n, classes) bool to (n,); NaN where a logit is not finite.
     """
     weakest = logits.masked_fill(~inside, torch.inf).amin(1)
-    return weakest - logits.masked_fill(inside, -torch.inf).amax(1)
+    gap = weakest - logits.masked_fill(inside, -torch.inf).amax(1)
+    return torch.where(logits.isfinite().all(1), gap, torch.nan)
 
 
 def break_sets(
@@ -111,8 +109,7 @@ def break_sets(
     inside = replace(certificate, order=certificate.order[rows]).sets(k)
     radius = net.epsilon if epsilon is None else epsilon
     found = pgd_sets(net.body, x[rows], inside, radius, steps, restarts, generator)
-    with torch.no_grad():
-        after = torch.cat([net.body(part) for part in found.split(1000)])
+    after = ask(net.body, found)
     return {
         "attacked": len(order),
         "broken": int((~(separation(after, inside) > 0)).sum()),

@@ -1,5 +1,6 @@
 """Walking through a net: its layers with their input shapes, and the linear maps among them."""
 
+import math
 from collections.abc import Iterator
 from typing import cast
 
@@ -7,15 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from thesis_repro.nets import LinearResidual, Residual, UnitLinear
+from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale, UnitLinear
+from thesis_repro.robustness.arithmetic import evaluated
 from thesis_repro.robustness.convolution import Convolution
+from thesis_repro.robustness.structure import UnknownLayer, plain, tensors
 
 Shape = tuple[int, ...]
 """The shape of one input, without the batch dimension."""
-
-
-class UnknownLayer(ValueError):
-    """A layer whose Lipschitz constant is not known; the message names it."""
 
 
 def layers(body: nn.Sequential, input_shape: Shape) -> Iterator[tuple[str, nn.Module, Shape]]:
@@ -26,40 +25,78 @@ def layers(body: nn.Sequential, input_shape: Shape) -> Iterator[tuple[str, nn.Mo
     Raises
     ------
     UnknownLayer
-        If the net is not a plain nn.Sequential, or has hooks.
+        If the net is not a plain nn.Sequential, has hooks, or a layer gives another shape than its
+        type should.
     """
     if type(body) is not nn.Sequential:
         raise UnknownLayer(f"a net needs to be a plain nn.Sequential, got {type(body).__name__}")
     plain("", body)
-    x = torch.zeros(1, *input_shape)
-    for parameter in body.parameters():
-        x = x.to(parameter)
-        break
+    x = _zero(body, input_shape)
     for name, layer in body._modules.items():
         assert layer is not None
         yield name, layer, tuple(x.shape[1:])
-        x = _evaluated(layer, x)
+        x = _through(name, layer, x)
 
 
-def _evaluated(layer: nn.Module, x: Tensor) -> Tensor:
-    """layer(x) in eval mode, so that no running statistics move."""
-    modes = [(module, module.training) for module in layer.modules()]
-    layer.eval()
+def check_shape(name: str, layer: nn.Module, shape: Shape) -> None:
+    """Refuse a layer that gives another shape than its type should, as by broadcasting.
+
+    Raises
+    ------
+    UnknownLayer
+        Saying what was expected.
+    ValueError
+        If the layer does not take inputs of this shape.
+    """
     try:
-        with torch.no_grad():
-            return cast(Tensor, layer(x))
-    finally:
-        for module, mode in modes:
-            module.training = mode
+        _through(name, layer, _zero(layer, shape))
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(
+            f"layer {name!r} ({type(layer).__name__}) takes no inputs of shape {shape}: "
+            f"{str(error).splitlines()[0]}"
+        ) from None
 
 
-def plain(name: str, layer: nn.Module) -> None:
-    """Refuse what makes a layer compute something else than its type says."""
-    kind = type(layer).__name__
-    if "forward" in vars(layer) or any(
-        getattr(layer, hooks) for hooks in ("_forward_hooks", "_forward_pre_hooks")
-    ):
-        raise UnknownLayer(f"layer {name!r} ({kind}) has a hook or a forward of its own: remove it")
+def _zero(layer: nn.Module, shape: Shape) -> Tensor:
+    x = torch.zeros(1, *shape)
+    for value in tensors(layer):
+        return x.to(value) if value.is_floating_point() else x.to(value.device)
+    return x
+
+
+def _through(name: str, layer: nn.Module, x: Tensor) -> Tensor:
+    plain(name, layer)
+    before = tuple(x.shape)
+    with evaluated(layer), torch.no_grad():
+        y: Tensor = layer(x.clone())  # a layer may work in place
+    if not _fits(layer, before, tuple(y.shape)):
+        raise UnknownLayer(
+            f"layer {name!r} ({type(layer).__name__}) makes {tuple(y.shape)} of one input of shape "
+            f"{before}, which is not what its bound is for"
+        )
+    return y
+
+
+KEEPING = (
+    *(MinMax, Scale, Residual, LinearResidual),
+    *(nn.ReLU, nn.Identity, nn.Dropout, nn.BatchNorm1d, nn.BatchNorm2d),
+)
+"""Layers whose bounds hold if inputs and outputs have one shape."""
+
+
+def _fits(layer: nn.Module, before: Shape, after: Shape) -> bool:
+    """Whether one input (1, ...) became what the bound of this type of layer is about."""
+    match layer:
+        case nn.Linear():
+            return after == (*before[:-1], layer.out_features)
+        case nn.Conv2d():
+            size = convolutions(layer, before[1:])[0].out_size if len(before) == 4 else None
+            return size is not None and after == (1, layer.out_channels, *size)
+        case nn.MaxPool2d() | nn.AvgPool2d():
+            return len(before) == len(after) == 4 and after[:2] == before[:2]
+        case nn.Flatten() | nn.PixelUnshuffle():
+            return after[0] == 1 and math.prod(after) == math.prod(before)
+    return type(layer) not in KEEPING or after == before
 
 
 def plain_linear(name: str, layer: nn.Module) -> nn.Linear:
@@ -80,16 +117,22 @@ def linear_map(layer: nn.Module, x: Tensor) -> Tensor:
 
     Of nn.Linear, nn.Conv2d, LinearResidual, or a Residual of one of the first two.
     """
+    if isinstance(layer, nn.Linear | nn.Conv2d):
+        return reweighted(layer, layer.weight, x)
     if isinstance(layer, Residual):
         return x + linear_map(_single(layer), x)
     if isinstance(layer, LinearResidual):
         return F.conv2d(x, layer.merged().to(x.dtype), None, padding=layer.padding)
+    raise UnknownLayer(f"{type(layer).__name__} is not a linear layer")
+
+
+def reweighted(layer: nn.Linear | nn.Conv2d, weight: Tensor, x: Tensor) -> Tensor:
+    """As :func:`linear_map`, of a layer like this one with another weight."""
+    weight = weight.to(x.dtype)
     if isinstance(layer, nn.Linear):
-        return F.linear(x, layer.weight.to(x.dtype))
+        return F.linear(x, weight)
     conv = checked(layer)
-    return F.conv2d(
-        x, conv.weight.to(x.dtype), None, conv.stride, padding_of(conv), conv.dilation, conv.groups
-    )
+    return F.conv2d(x, weight, None, conv.stride, padding_of(conv), conv.dilation, conv.groups)
 
 
 def adjoint_map(layer: nn.Module, y: Tensor, input_shape: Shape) -> Tensor:

@@ -44,14 +44,17 @@ def _profile(profile: str, seed: int, device: str) -> "Profile":
 def live(name: str, profile: str = "quick", seed: int = 0, device: str = "cpu") -> "Frame":
     """Measure a table now; what the store has is not computed again.
 
-    A quick run uses the one seed given, and the cores that are free (:func:`lab.workers.jobs`);
-    a paper run uses its own seeds, one after another.
+    A quick run uses the one seed given, and the cores that are free (:func:`lab.workers.jobs`).
+    A paper run takes days, so none begins on a page: it is what the store has, of its own seeds;
+    rows that `thesis-repro run` did not compute there read "not run".
     """
     from thesis_repro.lab import workers
     from thesis_repro.tables.measure import measure
 
-    jobs = workers.jobs() if profile == "quick" else 1
-    return measure(get(name), _profile(profile, seed, device), jobs=jobs)
+    size = _profile(profile, seed, device)
+    if profile != "quick":
+        return measure(get(name), size, stored=True)
+    return measure(get(name), size, jobs=workers.jobs())
 
 
 def prepare(
@@ -101,7 +104,11 @@ def record(name: str, profile: "Profile", **options: Any) -> "Frame":
         For a quick run on another device than the CPU: its name has no room for it. For some rows
         `only` of a table whose other rows would then be lost.
     CellError
+    Unfinished
+        If the run was stopped (:mod:`lab.timebox`); the rows that are finished are recorded first,
+        where that loses none of an earlier run.
     """
+    from thesis_repro.lab import timebox
     from thesis_repro.tables import earlier_rows as kept
     from thesis_repro.tables import records
     from thesis_repro.tables.measure import measure
@@ -111,7 +118,13 @@ def record(name: str, profile: "Profile", **options: Any) -> "Frame":
     keeps = kept.can_keep(get(name), profile.run) and not options.get("fresh")
     if options.get("only") is not None and not keeps:
         raise ValueError(f"{name}: its other rows would be lost: quick, fresh, or a table of times")
-    frame = measure(get(name), profile, **options)
+    try:
+        frame = measure(get(name), profile, **options)
+    except timebox.Unfinished:
+        frame = measure(get(name), profile, **{**options, "fresh": False, "finished": True})
+        if kept.ran(frame) and (keeps or kept.loses_nothing(frame)):
+            records.write(kept.with_earlier(get(name), frame) if keeps else frame)
+        raise
     if keeps:
         frame = kept.with_earlier(get(name), frame)
     records.write(frame)
@@ -217,7 +230,7 @@ def assert_reproduces(frame: "Frame") -> str:
     """Compare a live frame with the committed run of the same profile, column by column.
 
     Other seeds than the committed ones give other numbers: nothing is compared then, and the
-    answer says so.
+    answer says so. Of a paper run those rows are compared that the store has whole, as recorded.
 
     Raises
     ------
@@ -229,16 +242,47 @@ def assert_reproduces(frame: "Frame") -> str:
     """
     from thesis_repro.tables import records
 
+    if frame.run != "quick":
+        return _paper_reproduces(frame)
     committed = records.read(frame.spec, frame.run)
     ours, theirs = frame.provenance["seeds"], committed.provenance["seeds"]
     if ours != theirs:
         return f"{frame.spec.name}: not compared, seeds {ours} differ from the committed {theirs}"
     keys = [c.name for c in frame.spec.keys]
-    lines, compared = [], 0
     rows = {tuple(map(str, r)) for r in frame.data[keys].itertuples(index=False)}
     others = {tuple(map(str, r)) for r in committed.data[keys].itertuples(index=False)}
-    lines += [f"{' / '.join(row)}: only in one of the two runs" for row in sorted(rows ^ others)]
-    for row in sorted(rows & others):
+    lines = [f"{' / '.join(row)}: only in one of the two runs" for row in sorted(rows ^ others)]
+    compared, drifted = _drift(frame, committed, sorted(rows & others))
+    if not compared:
+        lines.append("no value to compare")
+    return _within(frame, compared, lines + drifted)
+
+
+def _paper_reproduces(frame: "Frame") -> str:
+    """Compare the rows that ran with as many seeds as those recorded, if there are any."""
+    from thesis_repro.tables import records
+
+    name, run = frame.spec.name, frame.run
+    if run not in records.runs(frame.spec):
+        return f"{name}: not compared, no {run} run is recorded"
+    committed = records.read(frame.spec, run)
+    keys = [c.name for c in frame.spec.keys]
+    ours, theirs = (
+        {tuple(map(str, row[keys])): row["seeds"] for _, row in data.iterrows() if row["seeds"]}
+        for data in (frame.data, committed.data)
+    )
+    same = sorted(row for row, seeds in ours.items() if theirs.get(row) == seeds)
+    if not same:
+        return f"{name}: not compared, the store has no row with the seeds of the {run} run"
+    return _within(frame, *_drift(frame, committed, same))
+
+
+def _drift(
+    frame: "Frame", committed: "Frame", rows: "Sequence[tuple[str, ...]]"
+) -> tuple[int, list[str]]:
+    """How many values of these rows were compared, and a line for each outside its tolerance."""
+    lines, compared = [], 0
+    for row in rows:
         for column in frame.spec.columns:
             if column.drift is None:
                 continue
@@ -251,8 +295,10 @@ def assert_reproduces(frame: "Frame") -> str:
                     f"{' / '.join(row)}: {column.name} is {now}, committed {then}, allowed "
                     f"difference {column.drift}"
                 )
-    if not compared:
-        lines.append("no value to compare")
+    return compared, lines
+
+
+def _within(frame: "Frame", compared: int, lines: list[str]) -> str:
     if lines:
         raise AssertionError(f"{frame.spec.name} ({frame.run}) drifted: " + "; ".join(lines))
     return f"{frame.spec.name}: {compared} values within tolerance of the committed {frame.run} run"

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
+from thesis_repro import tables
 from thesis_repro.tables.spec import NOT_RUN, Checked, Frame
 
 HEADINGS = ["what has to hold", "needed", "measured", "verdict"]
@@ -18,6 +21,17 @@ class Condition:
     measured: str
     holds: bool
 
+    @property
+    def verdict(self) -> str:
+        """In words, whether it holds."""
+        return "holds" if self.holds else "does not hold"
+
+
+def listed(found: Sequence[Checked], headings: Sequence[str] = HEADINGS) -> pd.DataFrame:
+    """Conditions as the rows of a small table: what, needed, measured, verdict."""
+    rows = [(c.says, c.needed, c.measured, c.verdict) for c in found]
+    return pd.DataFrame(rows, columns=list(headings))
+
 
 def show(first: Frame, *others: Frame) -> Any:
     """All conditions of a chapter's tables as one numbered table; whether they hold is computed.
@@ -27,22 +41,14 @@ def show(first: Frame, *others: Frame) -> Any:
     ValueError
         If a table has no conditions.
     """
-    from IPython.display import Markdown
-
-    from thesis_repro.tables.render import myst
-
-    rows = [
-        [c.says, c.needed, c.measured, "holds" if c.holds else "does not hold"]
-        for frame in (first, *others)
-        for c in _of(frame)
-    ]
+    found = [condition for frame in (first, *others) for condition in _of(frame)]
     caption = (
         "What the paper claims in words, as conditions of ours, and whether they hold: run "
         f"{first.run}."
     )
     chapter = first.spec.name.partition("-")[0]
-    name = f"tab-{chapter}-conditions-{first.run}"
-    return Markdown(myst((HEADINGS, rows), name, caption, len(HEADINGS)))
+    name = f"{chapter}-conditions-{first.run}"
+    return tables.small(listed(found), name, caption, keys=len(HEADINGS))
 
 
 def _of(frame: Frame) -> Sequence[Checked]:

@@ -54,7 +54,7 @@ def with_kept(frame: Frame, before: Frame) -> Frame:
     Frame
         Its provenance lists under `kept` which rows those are, and the origin of each.
     """
-    computed, recorded = _ran(frame), _ran(before)
+    computed, recorded = ran(frame), ran(before)
     kept = [row for row in recorded if row not in set(computed)]
     if not kept:
         return frame
@@ -64,13 +64,27 @@ def with_kept(frame: Frame, before: Frame) -> Frame:
     return dataclasses.replace(frame, data=data, provenance=_about(frame, before, kept))
 
 
+def loses_nothing(frame: Frame) -> bool:
+    """Whether the record that a frame replaces, if there is one, has no row beyond it.
+
+    Never of a quick run: what is committed of it is whole.
+    """
+    if frame.run == "quick":
+        return False
+    try:
+        before = records.read(frame.spec, frame.run)
+    except records.NotRecorded:
+        return True
+    return set(ran(before)) <= set(ran(frame))
+
+
 def _about(frame: Frame, before: Frame, kept: Sequence[Row]) -> dict[str, Any]:
     now, then = frame.provenance, before.provenance
     about = dict(now)
     for name in ("cells", "shortened"):
         about[name] = [*now[name], *(line for line in then[name] if _of(line["row"], kept))]
     about["seeds"] = sorted({*now["seeds"], *then["seeds"]})
-    origins = [*then.get("kept", []), {"rows": _ran(before), **{n: then[n] for n in ORIGIN}}]
+    origins = [*then.get("kept", []), {"rows": ran(before), **{n: then[n] for n in ORIGIN}}]
     left = set(kept)
     about["kept"] = []
     for origin in origins:  # a row that was kept before has the origin that it had then
@@ -91,7 +105,8 @@ def _rows(frame: Frame) -> list[Row]:
     return [tuple(map(str, row)) for row in frame.data[keys].itertuples(index=False)]
 
 
-def _ran(frame: Frame) -> list[Row]:
+def ran(frame: Frame) -> list[Row]:
+    """The rows of a frame that were computed."""
     status = zip(_rows(frame), frame.data["status"], strict=True)
     return [row for row, said in status if said != NOT_RUN]
 

@@ -6,22 +6,19 @@ checkpoint therefore ends with the same weights, bit for bit on a CPU with one t
 """
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from thesis_repro import nets
 from thesis_repro.data import Split
-from thesis_repro.lab import memory
-from thesis_repro.lab.store import write_atomic
-from thesis_repro.training import checkpoint as checkpoints
+from thesis_repro.lab import memory, timebox
 from thesis_repro.training import steps
 from thesis_repro.training.augment import AUGMENTATIONS, CROP, Augment, crop_flip, with_noise
+from thesis_repro.training.loop import Loop
 from thesis_repro.training.schedules import (
     Schedule,
     constant,
@@ -87,8 +84,9 @@ def fit(
     augment : callable, optional
         Applied to each batch on the device.
     checkpoint : path, optional
-        Written atomically every 20 seconds and at the end; a training with the same config goes
-        on from it.
+        Written atomically every 20 seconds and at the end, and before the next step when the run
+        is to stop (:mod:`lab.timebox`); a training with the same config goes on from it, on
+        another device too.
     on_epoch : callable, optional
         Called as on_epoch(model, record) after each epoch; may add fields to the record.
 
@@ -103,6 +101,8 @@ def fit(
         If the data does not fit (its types, its pixels, its labels), the checkpoint is damaged or
         belongs to another training, the loss becomes NaN or infinite, or the GPU's memory does
         not suffice.
+    lab.timebox.Stop
+        If the run is to stop.
     """
     _check(data)
     memory.keep_freed()
@@ -110,52 +110,20 @@ def fit(
     x, y = data.x.to(device), data.y.to(device)
     if config.channels_last:
         model.to(memory_format=torch.channels_last)
-    optimizer = steps.optimizer_of(model, config, lr(0.0))
-    history: list[dict[str, float]] = []
     identity = json.dumps([repr(config), [list(p.shape) for p in model.parameters()], len(y)])
-    if checkpoint is not None and checkpoint.exists():
-        history = checkpoints.restore(checkpoint, model, optimizer, identity)
-    count = math.ceil(len(y) / config.batch_size)
-    eager = steps.eager(model, loss, optimizer, config)
-    replay: steps.Step | None = None
-    saved = time.monotonic()
-    with nets.fused(config.fused), steps.tf32(device), _one_line(device, config):
-        for epoch in range(len(history), config.epochs):
-            began = time.perf_counter()
-            total = torch.zeros((), device=device)
-            model.train()
-            generator = _epoch_generator(config.seed, epoch, device)
-            order = torch.randperm(len(y), generator=_epoch_generator(config.seed, epoch, "cpu"))
-            for number, index in enumerate(order.to(device).split(config.batch_size)):
-                progress = (epoch + number / count) / config.epochs
-                rate = lr(progress)
-                steps.set_lr(optimizer, rate)
-                batch = x[index] if augment is None else augment(x[index], generator)
-                if config.channels_last:
-                    batch = batch.contiguous(memory_format=torch.channels_last)
-                whole = config.graph and device.type == "cuda" and len(index) == config.batch_size
-                if whole and replay is None:
-                    replay = steps.recorded(model, optimizer, eager, batch, y[index])
-                step = replay if whole and replay is not None else eager
-                total += step(batch, y[index], progress) * len(index)
-            mean = total.item() / len(y)
-            if not math.isfinite(mean):
-                raise ValueError(
-                    f"training diverged: loss {mean} in epoch {epoch + 1} of {config.epochs}"
-                )
-            record = {
-                "epoch": epoch + 1.0,
-                "loss": mean,
-                "lr": float(rate),
-                "seconds": time.perf_counter() - began,
-            }
+    loop = Loop(model, loss, x, y, config, lr, augment, checkpoint, identity)
+    history, begun = loop.position.history, len(loop.position.history)
+    with ExitStack() as kernels, steps.tf32(device), _one_line(device, config), timebox.deferred():
+        for epoch in range(begun, config.epochs):
+            record = loop.epoch()
             if on_epoch is not None:
                 on_epoch(model, record)
             history.append(record)
-            due = time.monotonic() - saved > CHECKPOINT_SECONDS or epoch + 1 == config.epochs
-            if checkpoint is not None and due:
-                write_atomic(checkpoint, checkpoints.pack(model, optimizer, history, identity))
-                saved = time.monotonic()
+            last = epoch + 1 == config.epochs
+            if last or time.monotonic() - loop.saved > CHECKPOINT_SECONDS:
+                loop.save()
+            if config.fused and epoch == begun:
+                loop.compile(kernels, record["seconds"])
     model.eval()
     return history
 
@@ -198,8 +166,3 @@ def _check(data: Split) -> None:
         raise ValueError(f"pixels need to lie in [0, 1], got values from {low:.3g} to {high:.3g}")
     if data.y.min() < 0:
         raise ValueError(f"labels need to be >= 0, got {int(data.y.min())}")
-
-
-def _epoch_generator(seed: int, epoch: int, device: torch.device | str) -> torch.Generator:
-    torch.manual_seed(seed * 100_003 + epoch)  # dropout draws from the global generator
-    return torch.Generator(device).manual_seed(seed * 100_003 + epoch)

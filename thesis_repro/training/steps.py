@@ -1,9 +1,9 @@
-"""One step of training: as it is written, or recorded once and replayed on a GPU."""
+"""One step of training, as it is written; `recording` replays it on a GPU."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,6 @@ Step = Callable[[Tensor, Tensor, float], Tensor]
 """Called as step(x, y, progress); moves the weights and returns the loss, detached."""
 
 OPTIMIZERS = ("adam", "adamw", "nadam", "sgd")
-WARMUP = 3
-"""Steps before the recording, undone afterwards: what is allocated lazily is there then."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +83,12 @@ def optimizer_of(model: nn.Module, config: TrainConfig, lr: float) -> torch.opti
     """The optimizer that the configuration names, over the weights that are trained."""
     weights = [p for p in model.parameters() if p.requires_grad]
     decay = config.weight_decay
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(weights, lr, momentum=config.momentum, weight_decay=decay)
     recorded = config.graph and weights[0].is_cuda
     rate = torch.tensor(lr, device=weights[0].device) if recorded else lr
+    if config.optimizer == "sgd":  # only the fused kernel reads its rate from a tensor
+        return torch.optim.SGD(
+            weights, rate, momentum=config.momentum, weight_decay=decay, fused=recorded or None
+        )
     if config.optimizer == "nadam":
         return torch.optim.NAdam(
             weights, rate, weight_decay=decay, decoupled_weight_decay=True, capturable=recorded
@@ -122,56 +122,3 @@ def eager(
         return value.detach()
 
     return step
-
-
-def recorded(
-    model: nn.Module, optimizer: torch.optim.Optimizer, step: Step, x: Tensor, y: Tensor
-) -> Step:
-    """Record an eager step as one CUDA graph, power iteration included, and return its replay.
-
-    Model and optimizer are afterwards as they were before. The replay takes batches of the shape
-    of x; the loss has to take its progress from a scalar tensor.
-    """
-    x, y, now = x.clone(), y.clone(), torch.zeros((), device=x.device)
-    progress = cast(float, now)
-    restore = _remembered(model, optimizer)
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(WARMUP):
-            step(x, y, progress)
-    torch.cuda.current_stream().wait_stream(side)
-    restore()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        value = step(x, y, progress)
-
-    def replay(batch: Tensor, labels: Tensor, at: float) -> Tensor:
-        x.copy_(batch)
-        y.copy_(labels)
-        now.fill_(at)
-        graph.replay()
-        return value
-
-    return replay
-
-
-def _remembered(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
-    """Remember weights, buffers and the optimizer's state; the call returned puts them back."""
-    kept = [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
-    states = {
-        p: {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
-        for p, state in optimizer.state.items()
-    }
-
-    @torch.no_grad()
-    def restore() -> None:
-        for tensor, value in kept:
-            tensor.copy_(value)
-        for p, state in optimizer.state.items():
-            for name, value in state.items():
-                assert isinstance(value, Tensor)
-                first = torch.full_like(value, float(name == "mu_product"))  # 1 before any step
-                value.copy_(states.get(p, {}).get(name, first))
-
-    return restore

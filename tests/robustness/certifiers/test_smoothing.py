@@ -15,8 +15,13 @@ from thesis_repro.robustness.certifiers.smoothing import ABSTAIN, Smooth
 
 
 def half_space(x):
-    """Class 1 where the first coordinate is positive: P(class 1) = Phi(x_0 / sigma) under noise."""
-    return torch.stack([torch.zeros(len(x)), x[:, 0]], 1)
+    """Class 1 where the first coordinate is above 1/2: P(class 1) = Phi((x_0 - 1/2) / sigma)."""
+    return torch.stack([torch.zeros(len(x)), x[:, 0] - 0.5], 1)
+
+
+def at(distance):
+    """The point so far from the border."""
+    return torch.tensor([0.5 + distance])
 
 
 def seeded(seed):
@@ -25,17 +30,17 @@ def seeded(seed):
 
 def test_the_radius_of_a_half_space_is_nearly_the_distance():
     smooth = Smooth(half_space, 2, 0.5)
-    label, radius = smooth.certify(torch.tensor([0.3]), 100, 100_000, 0.001, 10_000, seeded(0))
+    label, radius = smooth.certify(at(0.3), 100, 100_000, 0.001, 10_000, seeded(0))
     assert label == 1
     assert 0.28 < radius < 0.3  # exactly 0.3 if the probability were known
-    assert smooth.certify(torch.tensor([-0.3]), 100, 10_000, 0.001, 10_000, seeded(0))[0] == 0
+    assert smooth.certify(at(-0.3), 100, 10_000, 0.001, 10_000, seeded(0))[0] == 0
 
 
 def test_it_abstains_at_the_border():
     smooth = Smooth(half_space, 2, 0.5)
-    assert smooth.certify(torch.zeros(1), 100, 1000, 0.001, 500, seeded(0)) == (ABSTAIN, 0.0)
-    assert smooth.predict(torch.zeros(1), 1000, 0.001, 500, seeded(0)) == ABSTAIN
-    assert smooth.predict(torch.tensor([0.3]), 1000, 0.001, 500, seeded(0)) == 1
+    assert smooth.certify(at(0.0), 100, 1000, 0.001, 500, seeded(0)) == (ABSTAIN, 0.0)
+    assert smooth.predict(at(0.0), 1000, 0.001, 500, seeded(0)) == ABSTAIN
+    assert smooth.predict(at(0.3), 1000, 0.001, 500, seeded(0)) == 1
 
 
 @given(
@@ -107,9 +112,7 @@ def test_noise_has_sigma_is_not_clipped_and_comes_in_batches():
 
 def test_counts_depend_on_the_seed_alone():
     smooth = Smooth(half_space, 2, 0.5)
-    first, again, other = (
-        smooth.counts(torch.tensor([0.1]), 500, 100, seeded(s)).tolist() for s in (1, 1, 2)
-    )
+    first, again, other = (smooth.counts(at(0.1), 500, 100, seeded(s)).tolist() for s in (1, 1, 2))
     assert first == again != other and sum(first) == 500
 
 
@@ -171,7 +174,7 @@ def test_slices_cover_everything_once_whatever_the_memory(total, size, limit):
 
 
 def test_what_makes_no_sense_is_refused():
-    for sigma in (0.0, -1.0, math.nan):
+    for sigma in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="sigma needs to be positive"):
             Smooth(half_space, 2, sigma)
     with pytest.raises(ValueError, match="num_classes"):
@@ -188,3 +191,15 @@ def test_what_makes_no_sense_is_refused():
             smooth.predict(x, 10, alpha, 5)
     with pytest.raises(ValueError, match="at least 1 item"):
         smooth.certify(x, 10, 10, 0.1, 0)
+    for ask in (lambda image: smooth.certify(image, 5, 5, 0.1, 5), smooth_predict(smooth)):
+        for image in (torch.tensor([255.0]), torch.tensor([-0.1]), torch.tensor([math.nan])):
+            with pytest.raises(ValueError, match=r"pixels need to lie in \[0, 1\]"):
+                ask(image)
+        with pytest.raises(ValueError, match="floating-point pixels, got torch.uint8"):
+            ask(torch.ones(1, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r">= 3\) scores, got \(5, 2\)"):
+        Smooth(half_space, 3, 0.5).certify(x, 5, 5, 0.1, 5)
+
+
+def smooth_predict(smooth):
+    return lambda image: smooth.predict(image, 5, 0.1, 5)

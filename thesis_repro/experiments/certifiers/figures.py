@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from thesis_repro.experiments.certifiers.methods import BCP, GLORO, KW, METHODS, RS
 from thesis_repro.experiments.certifiers.scaling import Curve
-from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PINK, REJECTED
+from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PINK, REJECTED, not_run
 from thesis_repro.robustness import lipschitz
 from thesis_repro.robustness.certifiers import bcp, dual
 from thesis_repro.tables.spec import Frame, Row
@@ -25,6 +25,8 @@ MARKS = {GLORO: (BLUE, "o"), BCP: (ORANGE, "s"), KW: (GREEN, "D"), RS: (PINK, "^
 def cost(frame: Frame) -> Figure:
     """Time over GloRo's by method, this run; and what the thesis publishes."""
     rows = frame.data[frame.data["net"].str.startswith("GloRo")].set_index("method")
+    if not set(METHODS) <= set(rows.index[rows["status"] == "run"]):
+        return not_run()
     quoted = [q for q in frame.spec.quoted if "ratio" in q.values]
     published = {q.row[-1]: q.values["ratio"] for q in quoted}
     figure, axis = plt.subplots(figsize=(8, 2.8))
@@ -139,18 +141,20 @@ def _noisy_copies(axis: Axes, net: nn.Sequential, x: Tensor, epsilon: float) -> 
 def growth(curves: Mapping[Row, Curve]) -> Figure:
     """Operations per point over classes, depth and size of the image, on logarithmic axes."""
     varied = list(dict.fromkeys(row[0] for row in curves))
-    figure, axes = plt.subplots(1, len(varied), figsize=(10, 3.4), sharey=True)
-    for axis, title in zip(axes, varied, strict=True):
+    if not varied:
+        return not_run()
+    figure, axes = plt.subplots(1, len(varied), figsize=(10, 3.4), sharey=True, squeeze=False)
+    for axis, title in zip(axes[0], varied, strict=True):
         for (name, method), (sizes, results) in curves.items():
             if name == title:
                 colour, marker = MARKS[method]
                 giga = [r.values["operations"] / 1e9 for r in results]
                 axis.plot(sizes, giga, "-", marker=marker, color=colour, ms=5, label=method)
-        ticks = curves[title, GLORO][0]
+        ticks = next(sizes for (name, _), (sizes, _) in curves.items() if name == title)
         axis.set(xscale="log", yscale="log", xlabel=title)
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
         axis.minorticks_off()
         axis.grid(axis="y", lw=0.4)
-    axes[0].set_ylabel("GFLOP per point")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    axes[0, 0].set_ylabel("GFLOP per point")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure

@@ -19,10 +19,11 @@ from thesis_repro.experiments.certifiers.methods import (
     measure,
 )
 from thesis_repro.lab import profiles
-from thesis_repro.lab.cells import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute, lookup
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 
 SIZES: dict[str, dict[str, tuple[int, ...]]] = {
@@ -98,38 +99,43 @@ def exponent(sizes: Any, values: Any) -> float:
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
-def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Exponents of each row over its sizes, and what the smallest and the largest net take."""
     names = {title: name for name, title in VARIED.items()}
-    records: dict[Row, dict[str, Any]] = {}
+    measured = {}
     for row, results in gathered.items():
         sizes = SIZES[profile.name][names[row[0]]]
-        if len(results) == len(sizes):
-            found = {
-                name: [r.values[name] for r in results] for name in ("operations", "seconds", "mb")
-            }
-            records[row] = {
-                **{name: exponent(sizes, values) for name, values in found.items()},
-                "sizes": " ".join(map(str, sizes)),
-                "least": 1000 * found["seconds"][0],
-                "most": 1000 * found["seconds"][-1],
-                "seeds": 1,
-            }
-    return records
+        if len(results) != len(sizes):
+            continue
+        values: dict[str, Estimate | str] = {
+            name: Estimate(exponent(sizes, [r.values[name] for r in results]))
+            for name in ("operations", "seconds", "mb")
+        }
+        values["sizes"] = " ".join(map(str, sizes))
+        values["least"] = Estimate(1000 * results[0].values["seconds"])
+        values["most"] = Estimate(1000 * results[-1].values["seconds"])
+        measured[row] = Measurement(values, seeds=1)
+    return measured
 
 
 Curve = tuple[list[int], list[Result]]
 
 
 def curves(profile: str = "quick", device: str = "cpu") -> dict[Row, Curve]:
-    """Sizes and cells behind each row of `certifiers-scaling`, from the store where there."""
+    """Sizes and cells behind each row of `certifiers-scaling`, from the store where there.
+
+    Of a paper run those that the store has.
+    """
     found: dict[Row, Curve] = {}
     for row, cell in cells(profiles.profile(profile, device)):
         assert cell is not None
+        result = compute(cell) if profile == "quick" else lookup(cell)
+        if result is None:
+            continue
         name = next(name for name, title in VARIED.items() if title == row[0])
         sizes, results = found.setdefault(row, ([], []))
         sizes.append(getattr(cell.config, name))
-        results.append(compute(cell))
+        results.append(result)
     return found
 
 

@@ -1,7 +1,7 @@
 """Table of the chapter explanations/experts on compression: a class by a few units."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,8 @@ from thesis_repro.explanations.subjects import DIGITS, Subject
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published
-from thesis_repro.tables.conditions import Condition
+from thesis_repro.tables.conditions import Condition, listed
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Column, Frame, Gathered, Plan, Row, Table, TableSpec
 
@@ -131,7 +132,7 @@ def _cell(config: CompressionConfig) -> Cell:
     return Cell(compress, config, ((name, data.fingerprint(name)),))
 
 
-def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Each row's part of its cells, over seeds.
 
     Exact intervals are over images, whose number differs from row to row: said once, plainly.
@@ -140,15 +141,24 @@ def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
     for row, results in gathered.items():
         at = None if row[1] == ALL else int(row[1].strip("“”"))
         parts[row] = [r if at is None else Result(r.values["classes"][at]) for r in results]
-    records = summarise(TABLE.spec, parts)
-    for row, record in records.items():
-        kept = [r.values["kept"] for r in parts[row]]
-        record["kept"] = f"{math.fsum(kept) / len(kept):.3g}"
-        if "balanced_high" in record:  # Student's t knows no 100%
-            record["balanced_high"] = min(record["balanced_high"], 100.0)
-        if "Clopper-Pearson" in record["interval"]:
-            record["interval"] = "Clopper-Pearson over the images that a rate counts"
-    return records
+    return {
+        row: replace(found, values=dict(_shown(found.values, parts[row])))
+        for row, found in summarise(TABLE.spec, parts).items()
+    }
+
+
+def _shown(
+    values: Mapping[str, Estimate | str], parts: Sequence[Result]
+) -> Iterator[tuple[str, Estimate | str]]:
+    for name, one in values.items():
+        if isinstance(one, str):  # the number of units that are kept
+            yield name, f"{math.fsum(r.values[name] for r in parts) / len(parts):.3g}"
+            continue
+        if "Clopper-Pearson" in one.how:
+            one = replace(one, how="Clopper-Pearson over the images that a rate counts")
+        if name == "balanced":  # Student's t knows no 100%
+            one = replace(one, high=np.minimum(one.high, 100.0))
+        yield name, one
 
 
 def _means(frame: pd.DataFrame) -> pd.DataFrame:
@@ -160,8 +170,8 @@ def _means(frame: pd.DataFrame) -> pd.DataFrame:
 def must_show(frame: Frame) -> pd.DataFrame:
     """What experts of digits have to show: statement, measured, needed, and whether it holds."""
     ran = frame.data[frame.data["status"] == "run"]
-    found = [(c.says, c.measured, c.needed, "yes" if c.holds else "no") for c in conditions(ran)]
-    return pd.DataFrame(found, columns=["statement", "measured", "needed", "holds"])
+    table = listed(conditions(ran), ("statement", "needed", "measured", "holds"))
+    return table[["statement", "measured", "needed", "holds"]]
 
 
 def conditions(frame: pd.DataFrame) -> list[Condition]:

@@ -1,6 +1,8 @@
 """Figures of the chapter robustness/gloro."""
 
+import itertools
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from thesis_repro.experiments.gloro import schedule as gloro_schedule
 from thesis_repro.experiments.gloro.vra import vra
-from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, PINK, REJECTED
+from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, PINK, REJECTED, not_run
 from thesis_repro.lab.cells import Result
 from thesis_repro.robustness import REJECT, GloroNet, attacks, certify, plane
 from thesis_repro.tables.spec import Frame
@@ -70,11 +72,14 @@ def _rgb(colour: str) -> tuple[float, ...]:
 
 def vra_curves(results: Mapping[str, Result], largest: float = 2.5) -> Figure:
     """VRA over the radius, for each net; the radius it was trained for is marked."""
+    if not results:
+        return not_run()
     epsilons = np.linspace(0, largest, 251)
     figure, axis = plt.subplots(figsize=(7, 3.8))
-    for (title, result), colour, style in zip(results.items(), PALETTE, ("-", "--"), strict=False):
+    styles = zip(PALETTE, itertools.cycle(("-", "--")), strict=False)
+    for (title, result), (colour, style) in zip(results.items(), styles, strict=False):
         axis.plot(epsilons, vra(result, epsilons), style, color=colour, label=title)
-        radius = float(title.rpartition(" ")[2])
+        radius = float(Fraction(title.partition("radius ")[2].partition(",")[0]))
         axis.plot([radius], vra(result, np.array([radius])), "o", color=colour)
     axis.set(xlabel="radius ε (L2, pixels in [0, 1])", ylabel="VRA (% of test points)")
     axis.set(ylim=(0, 100), xlim=(0, largest))
@@ -139,7 +144,7 @@ def schedules(histories: Mapping[str, Sequence[Mapping[str, float]]] | None = No
     return figure
 
 
-def frontier(frame: Frame, column: str = "vra36") -> Figure:
+def frontier(frame: Frame) -> Figure:
     """VRA of published nets and of ours over the number of parameters, where it is known.
 
     frame : of the table gloro-frontier; rows that were not run are left out
@@ -147,14 +152,14 @@ def frontier(frame: Frame, column: str = "vra36") -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.8), sharey=True, width_ratios=(3, 2))
     unsized = []
     ours = [
-        (str(line["method"]), "ours", float(line["parameters"]), float(line[column]))
+        (str(line["method"]), "ours", float(line["parameters"]), float(line["vra36"]))
         for _, line in frame.data.iterrows()
         if line["status"] == "run"
     ]
     quoted = [
-        (q.row[0], q.row[1], q.values.get("parameters", np.nan), q.values[column])
+        (q.row[0], q.row[1], q.values.get("parameters", np.nan), q.values["vra36"])
         for q in frame.spec.quoted
-        if column in q.values
+        if "vra36" in q.values
     ]
     for name, kind, size, value in (*ours, *quoted):
         if np.isfinite(size):

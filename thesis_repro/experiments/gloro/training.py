@@ -65,7 +65,7 @@ def measure(config: StepsConfig) -> Result:
     x = x.contiguous(memory_format=torch.channels_last)
     y = torch.randint(0, 10, (config.batch,), device=config.device)
     calls = [_step(config, loss, x, y) for loss in LOSSES.values()]
-    with nets.fused(config.net != "2c2f") as fused:
+    with nets.fused(config.net != "2c2f", config.device) as fused:
         clock = time.perf_counter if config.device == "cuda" else time.process_time
         timings = interleaved(calls, config.repeats, clock=clock)
         memory = [most_held(call, config.device) for call in calls]
@@ -87,11 +87,6 @@ class MethodConfig:
 
     timed: StepsConfig
     method: str
-
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.timed.device
 
 
 def of_method(config: MethodConfig) -> Result:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from thesis_repro import data
+from thesis_repro import data, nets
 from thesis_repro.experiments.nets import (
     DATASETS,
     QUICK,
@@ -15,13 +15,13 @@ from thesis_repro.experiments.nets import (
     quick_training,
 )
 from thesis_repro.lab import profiles
-from thesis_repro.lab.cells import Cell, Result, compute
+from thesis_repro.lab.cells import Cell, Result, compute, lookup
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import attacks, certify, recipes
 from thesis_repro.robustness.recipes import Training
 from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
-from thesis_repro.tables.spec import Column, Plan, Row, Table, TableSpec
+from thesis_repro.tables.spec import Column, Row, Table, TableSpec
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,6 @@ class VraConfig:
     broken_steps: int
     broken_restarts: int
     double: bool = False
-
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.training.device
 
 
 def evaluate(config: VraConfig) -> Result:
@@ -69,8 +64,7 @@ def evaluate(config: VraConfig) -> Result:
         config.pgd_restarts,
         generator,
     )
-    with torch.no_grad():
-        stands = torch.cat([net.body(part).argmax(1) for part in found.split(1000)]) == y[:points]
+    stands = nets.labels(net.body, found) == y[:points]
     broken = attacks.break_certificates(
         net,
         x,
@@ -113,7 +107,7 @@ def row(dataset: str, radius: str, method: str) -> Row:
     return TITLES[dataset], radius, method
 
 
-def cells(profile: Profile) -> Plan:
+def cells(profile: Profile) -> list[tuple[Row, Cell]]:
     """The plan of `gloro-vra`."""
     plan = []
     if profile.name == "quick":
@@ -144,13 +138,18 @@ def _cell(config: VraConfig) -> Cell:
 
 
 def curves(profile: str = "quick", seed: int = 0, device: str = "cpu") -> dict[str, Result]:
-    """The cells of `gloro-vra` by title: arrays `radius` and `correct` hold each test point."""
+    """The cells of `gloro-vra` by title: arrays `radius` and `correct` hold each test point.
+
+    Of a paper run those that the store has.
+    """
     plan = cells(profiles.profile(profile, device, seed))
-    return {
-        f"{key[0]}, trained for radius {key[1]}": compute(cell)
-        for key, cell in plan
-        if cell is not None
-    }
+    found = {}
+    for (dataset, radius, method), cell in plan:
+        result = compute(cell) if profile == "quick" else lookup(cell)
+        if result is not None:
+            way = IN_DOUBLE if method.endswith(IN_DOUBLE) else ""
+            found[f"{dataset}, trained for radius {radius}{way}"] = result
+    return found
 
 
 def vra(result: Result, epsilons: np.ndarray) -> np.ndarray:

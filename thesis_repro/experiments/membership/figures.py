@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY
+from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY, not_run
 from thesis_repro.lab.cells import Result
 from thesis_repro.tables.spec import Frame
 from thesis_repro.weaknesses import membership
@@ -45,6 +45,8 @@ def accuracies(frame: Frame) -> Figure:
     """Accuracy of each attack with its interval, one panel per way of training."""
     rows = frame.data[frame.data["status"] == "run"]
     trainings = list(dict.fromkeys(rows["training"]))
+    if not trainings:
+        return not_run()
     figure, axes = plt.subplots(
         1, len(trainings), figsize=(9, 3.4), sharex=True, sharey=True, squeeze=False
     )
@@ -108,6 +110,8 @@ def roc(
     results: Mapping[str, Result], attacks: Sequence[str] = (LOSS, SHADOW, RMIA, GENERAL)
 ) -> Figure:
     """ROC curves on logarithmic axes, scores of all targets pooled; grey: too few false alarms."""
+    if not results:
+        return not_run()
     figure, axes = plt.subplots(
         1, len(results), figsize=(9, 4), sharex=True, sharey=True, squeeze=False
     )
@@ -157,6 +161,8 @@ def salience(found: Mapping[str, tuple[Floats, Floats]]) -> Figure:
 def defences(frame: Frame) -> Figure:
     """Accuracy of two attacks under each defence, with the model's own accuracy beside its name."""
     rows = frame.data[frame.data["status"] == "run"]
+    if not len(rows):
+        return not_run()
     figure, axis = plt.subplots(figsize=(7.5, 0.5 * len(rows) + 1.2))
     for at, (_, row) in enumerate(rows.iterrows()):
         for shift, column, attack, name in (

@@ -1,6 +1,6 @@
 """The table membership-mnist: every attack on digits, against what the thesis publishes."""
 
-from typing import Any
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -15,6 +15,7 @@ from thesis_repro.experiments.membership.rates import answers
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
+from thesis_repro.tables.estimate import Measurement
 from thesis_repro.tables.spec import Column, Gathered, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership.guesses import ATTACKS, GENERAL, NAIVE, SHADOW
 
@@ -23,12 +24,12 @@ PUBLISHED = {NAIVE: (50.6, 50.3), SHADOW: (50.6, 50.6), GENERAL: (57.5, 64.0)}
 for a stronger attack calibrates to the last. They stand here because they enter a cell."""
 
 
-def assemble(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
-    """One record for each attack on each way of training."""
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
+    """Each attack on each way of training."""
     return {
         row: answers(results[0].values["targets"], row[1])
         for row, results in gathered.items()
-        if results and row[1] in results[0].values["targets"][0]["attacks"]
+        if row[1] in results[0].values["targets"][0]["attacks"]
     }
 
 

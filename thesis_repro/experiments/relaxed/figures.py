@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, REJECTED
+from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, REJECTED, not_run
 from thesis_repro.robustness import GloroNet, plane, relaxed
 from thesis_repro.robustness.relaxed import Guarantee, SetCertificate
 from thesis_repro.tables.spec import Frame
@@ -58,6 +58,8 @@ def rejection(frame: Frame) -> Figure:
     """Rejection rate by guarantee: post hoc on the GloRo net, and on the net trained for it."""
     rows = frame.data[frame.data["status"] == "run"]
     titles = list(dict.fromkeys(rows["dataset"]))
+    if not titles:
+        return not_run()
     figure, axes = plt.subplots(1, len(titles), figsize=(9, 3.4), sharey=True, squeeze=False)
     for axis, title in zip(axes[0], titles, strict=True):
         mine = rows[rows["dataset"] == title]

@@ -14,8 +14,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.lab import threads
 from thesis_repro.nets import MinMax
-from thesis_repro.robustness.certifiers import Part, full_precision, parts, sliced
+from thesis_repro.robustness import proof, structure
+from thesis_repro.robustness.certifiers import (
+    Normalised,
+    Part,
+    full_precision,
+    normalised,
+    parts,
+    power_of_two,
+    row_lengths,
+    settled,
+    sliced,
+)
 from thesis_repro.robustness.lipschitz import layer_bound, linear_map
 
 KNOWN = (nn.Conv2d, nn.Linear, nn.ReLU, MinMax, nn.Flatten)
@@ -34,6 +46,18 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """What no point enters, of a net as it was.
+
+    scaled : the net with weights near 1; layers : its linear layers but the last, by name
+    """
+
+    net: structure.Snapshot
+    scaled: Normalised
+    layers: dict[str, Linear]
+
+
+@dataclass(frozen=True)
 class Region:
     """Ball and box of n points: activations lie within `radius` of `centre`, and in the box.
 
@@ -46,21 +70,32 @@ class Region:
     high: Tensor
 
 
-def prepare(model: nn.Sequential, input_shape: tuple[int, ...]) -> dict[str, Linear]:
-    """The part of the work that no point enters: proven norms of all layers but the last."""
+@threads.limit(1)
+def prepare(model: nn.Sequential, input_shape: tuple[int, ...]) -> Prepared:
+    """The part of the work that no point enters: proven norms of all layers but the last.
+
+    Raises
+    ------
+    ValueError
+        As :func:`certify`.
+    """
     zero = torch.zeros(1, *input_shape).to(next(model.parameters()))
-    found = {}
-    for name, layer, shape in parts(model, zero, 1.0, KNOWN)[:-1]:
-        if not isinstance(layer, nn.Conv2d | nn.Linear):
-            continue
-        absolute, squared = copy.deepcopy(layer), copy.deepcopy(layer)
-        with torch.no_grad():
-            absolute.weight.abs_()
-            squared.weight.square_()
-            # at the border the padding cuts rows short, so each output has a norm of its own
-            rows = linear_map(squared, torch.ones(1, *shape).to(layer.weight)).sqrt()
-        found[name] = Linear(absolute, rows, layer_bound(name, layer, shape).value)
-    return found
+    chain, scaled = parts(model, zero, 1.0, KNOWN)[:-1], normalised(model)
+    found = {
+        part[0]: _linear(*part)
+        for part in scaled.parts(chain)
+        if isinstance(part[1], nn.Conv2d | nn.Linear)
+    }
+    return Prepared(structure.snapshot(model, input_shape), scaled, found)
+
+
+def _linear(name: str, layer: nn.Module, shape: tuple[int, ...]) -> Linear:
+    """What `Linear` says of one layer."""
+    absolute = copy.deepcopy(layer)
+    assert isinstance(absolute, nn.Conv2d | nn.Linear)
+    with torch.no_grad():
+        absolute.weight.abs_()
+    return Linear(absolute, row_lengths(layer, shape), layer_bound(name, layer, shape).value)
 
 
 def certify(
@@ -70,12 +105,13 @@ def certify(
     *,
     batch_size: int = 100,
     steps: int = STEPS,
-    prepared: dict[str, Linear] | None = None,
+    prepared: Prepared | None = None,
 ) -> Tensor:
     """Whether each point keeps its label throughout the ball of radius epsilon.
 
-    Sound up to the rounding of floating-point numbers. With ball alone it would be the certificate
-    of a GloRo net; the box makes it certify no fewer points.
+    Sound up to the rounding of floating-point numbers, whatever the scale of the weights. With
+    the ball alone it would be the certificate of a GloRo net; the box makes it certify no fewer
+    points.
 
     Parameters
     ----------
@@ -93,7 +129,9 @@ def certify(
     Raises
     ------
     ValueError
-        On a layer of another type (named), a wrong shape, pixels outside [0, 1], epsilon <= 0.
+        On a layer of another type (named), whatever else `robustness.certify` refuses of a net, a
+        wrong shape, pixels outside [0, 1], epsilon <= 0, or what was prepared of another net or
+        of this one before it changed.
 
     References
     ----------
@@ -110,7 +148,7 @@ def margins(
     *,
     batch_size: int = 100,
     steps: int = STEPS,
-    prepared: dict[str, Linear] | None = None,
+    prepared: Prepared | None = None,
 ) -> Tensor:
     """Lower bounds of y_j - y_i within the ball, j the label at x; as :func:`certify`.
 
@@ -119,23 +157,33 @@ def margins(
     (n, classes); infinite at j, minus infinity where a logit is NaN or infinite
     """
     chain = parts(model, x, epsilon, KNOWN)
-    known = prepare(model, tuple(x.shape[1:])) if prepared is None else prepared
-    head = model[-1]
+    shape = tuple(x.shape[1:])
+    known = prepare(model, shape) if prepared is None else prepared
+    if not known.net.matches(model, shape):
+        raise ValueError("what was prepared is not about this net as it is now: prepare it again")
+    scaled = known.scaled
+    before, lost = scaled.parts(chain[:-1]), scaled.lost(chain, epsilon)
+    head = scaled.body[-1]
     assert isinstance(head, nn.Linear)
-    with full_precision(model):
-        return torch.cat(
-            list(
-                sliced(
-                    len(x),
-                    batch_size,
-                    lambda part: _last(head, region(chain[:-1], known, x[part], epsilon), steps),
-                )
-            )
-        )
+
+    def work(part: slice) -> Tensor:
+        last = _region(before, known.layers, x[part], epsilon)
+        logits = head(last.centre)
+        found = _last(head, last, logits, steps) - lost
+        return settled(power_of_two(found, scaled.exponent), logits, model(x[part]))
+
+    with full_precision(model), full_precision(scaled.body):
+        return torch.cat(list(sliced(len(x), batch_size, work)))
 
 
-def region(chain: list[Part], known: dict[str, Linear], x: Tensor, epsilon: float) -> Region:
+def region(chain: list[Part], known: Prepared, x: Tensor, epsilon: float) -> Region:
     """Ball and box behind the layers of a chain, for the ball of radius epsilon around x."""
+    found = _region(known.scaled.parts(chain), known.layers, x, epsilon)
+    exponent = sum(known.scaled.steps.get(name, 0) for name, _, _ in chain)
+    return Region(*(power_of_two(value, exponent) for value in vars(found).values()))
+
+
+def _region(chain: list[Part], known: dict[str, Linear], x: Tensor, epsilon: float) -> Region:
     radius = torch.full((len(x),), epsilon, dtype=x.dtype, device=x.device)
     now = Region(x, radius, x - epsilon, x + epsilon)
     for name, layer, _ in chain:
@@ -159,15 +207,12 @@ def _through(layer: nn.Module, now: Region, linear: Linear | None) -> Region:
     )
 
 
-def _last(head: nn.Linear, last: Region, steps: int) -> Tensor:
+def _last(head: nn.Linear, last: Region, logits: Tensor, steps: int) -> Tensor:
     """Margins behind the last layer, from the region before it."""
-    logits: Tensor = head(last.centre)
     own = logits.argmax(1, keepdim=True)
     direction = head.weight[None] - head.weight[own]  # (n, classes, features): w_i - w_j
     gain = furthest(direction, last.radius, last.low - last.centre, last.high - last.centre, steps)
-    found = logits.gather(1, own) - logits - gain
-    found = found.nan_to_num(-torch.inf, torch.inf, -torch.inf).scatter(1, own, torch.inf)
-    return found.masked_fill(~logits.isfinite().all(1, keepdim=True), -torch.inf)
+    return logits.gather(1, own) - logits - gain
 
 
 def furthest(
@@ -197,13 +242,20 @@ def furthest(
     """
     if steps < 1:
         raise ValueError(f"clipping needs at least 1 step, got {steps}")
+    # any scale will do: powers of two are taken out, and put back at the end
+    sizes = proof.scale_of(direction.abs().amax(2))
+    lengths = proof.scale_of(radius)
+    direction, radius = direction / sizes[:, :, None], radius / lengths
     # the centre is in the box; rounding may say otherwise by a hair
-    low, high = low.clamp_max(0.0)[:, None], high.clamp_min(0.0)[:, None]
+    low = (low / lengths[:, None]).clamp_max(0.0)[:, None]
+    high = (high / lengths[:, None]).clamp_min(0.0)[:, None]
     square = radius.square()[:, None]
     clipped = torch.zeros_like(direction, dtype=torch.bool)
     for _ in range(steps):
         fixed = torch.where(direction > 0, high, low).where(clipped, 0.0)
         free = direction.masked_fill(clipped, 0.0)
+        unit = proof.scale_of(free.abs().amax(2))
+        free = free / unit[:, :, None]
         length = free.square().sum(2)
         rest = (square - fixed.square().sum(2)).clamp_min(0.0)
         scale = (rest / length).sqrt().where(length > 0, 0.0)
@@ -212,6 +264,5 @@ def furthest(
         if not out.any():
             break
         clipped |= out
-    else:
-        return (fixed * direction).sum(2) + scale * length
-    return (fixed * direction).sum(2) + scale * length
+    gain = (fixed * direction).sum(2) + scale * length * unit
+    return gain * sizes * lengths[:, None]

@@ -9,6 +9,7 @@ References
 Cohen, Rosenfeld and Kolter 2019, "Certified adversarial robustness via randomized smoothing".
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -16,6 +17,7 @@ from scipy.stats import beta, binomtest, norm
 from torch import Tensor, nn
 
 from thesis_repro.robustness.certifiers import full_precision, sliced
+from thesis_repro.robustness.certifying import check_images
 
 ABSTAIN = -1
 """The class where the samples do not suffice to name one."""
@@ -34,12 +36,12 @@ class Smooth:
     Raises
     ------
     ValueError
-        If sigma is not positive or num_classes is below 2.
+        If sigma is not positive and finite or num_classes is below 2.
     """
 
     def __init__(self, model: Callable[[Tensor], Tensor], num_classes: int, sigma: float) -> None:
-        if not sigma > 0:
-            raise ValueError(f"sigma needs to be positive, got {sigma}")
+        if not 0 < sigma < math.inf:
+            raise ValueError(f"sigma needs to be positive and finite, got {sigma}")
         if num_classes < 2:
             raise ValueError(f"num_classes needs to be at least 2, got {num_classes}")
         self.model = model
@@ -91,7 +93,8 @@ class Smooth:
         Raises
         ------
         ValueError
-            If n0, n or batch_size is below 1 or alpha outside (0, 1).
+            If n0, n or batch_size is below 1, alpha outside (0, 1), a pixel outside [0, 1], the
+            image no floating-point one, or the model gives fewer scores than num_classes.
 
         References
         ----------
@@ -109,12 +112,26 @@ class Smooth:
         """How often each class comes up among n noisy copies of x: (num_classes,) int64.
 
         A copy on which a score is NaN or infinite counts for no class.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`certify`, of the image and of the model's scores.
         """
+        check_images(x[None], tuple(x.shape))
+        if not x.is_floating_point():
+            raise ValueError(f"an image needs floating-point pixels, got {x.dtype}")
 
         def work(part: slice) -> Tensor:
             size = (part.stop - part.start, *x.shape)
             noisy = torch.randn(size, generator=generator, device=x.device, dtype=x.dtype)
-            scores = self.model(noisy.mul_(self.sigma).add_(x))[:, : self.num_classes]
+            scores = self.model(noisy.mul_(self.sigma).add_(x))
+            if scores.ndim != 2 or scores.shape[1] < self.num_classes:
+                raise ValueError(
+                    f"the model needs to give (batch, >= {self.num_classes}) scores, got "
+                    f"{tuple(scores.shape)}"
+                )
+            scores = scores[:, : self.num_classes]
             said = scores.argmax(1)[scores.isfinite().all(1)]
             return torch.bincount(said, minlength=self.num_classes)
 

@@ -78,6 +78,7 @@ KINDS: dict[str, tuple[Callable[..., Layer], Geometry]] = {
     "MinMax": (Layer, {}),
     "ReLU": (Layer, {}),
     "Identity": (Layer, {}),
+    "Dropout": (Layer, {}),  # the identity in eval mode
     "Flatten": (Layer, {"start_dim": _whole(-5), "end_dim": _whole(-5)}),
     "PixelUnshuffle": (Layer, {"downscale_factor": _whole(1)}),
     "Linear": (Linear, FEATURES),

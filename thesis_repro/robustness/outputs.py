@@ -1,0 +1,57 @@
+"""Asking a model for logits, and what every search among its inputs needs to be given."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from thesis_repro.robustness import batches
+from thesis_repro.robustness.arithmetic import evaluated
+from thesis_repro.robustness.certifying import REJECT, check_images
+
+Model = Callable[[Tensor], Tensor]
+"""Maps (batch, channels, height, width) to logits (batch, classes)."""
+
+
+def ask(model: Model, x: Tensor, batch_size: int | None = None) -> Tensor:
+    """The logits of x (n, ...), in eval mode and without gradients: (n, classes).
+
+    batch_size : points at a time; by default as `batches.size` says
+    """
+    together = batches.size(model, x) if batch_size is None else batch_size
+    with evaluated(model), torch.no_grad():
+        return torch.cat([model(part) for part in x.split(together)])
+
+
+def classified(logits: Tensor) -> Tensor:
+    """The class of each row (n, classes): (n,) int64, REJECT where a logit is not finite."""
+    return torch.where(logits.isfinite().all(1), logits.argmax(1), REJECT)
+
+
+def check_labels(y: Tensor, classes: int) -> None:
+    """Refuse labels that a model of so many classes does not give."""
+    if y.dtype != torch.int64 or y.min() < 0 or y.max() >= classes:
+        raise ValueError(
+            f"labels need to be int64 in [0, {classes}), got {y.dtype} from {y.min().item()} to "
+            f"{y.max().item()}"
+        )
+
+
+def check_search(x: Tensor, epsilon: float | Tensor, steps: int, restarts: int) -> Tensor:
+    """What every search needs to be given; returns the radius of each point (n,).
+
+    Raises
+    ------
+    ValueError
+        If steps or restarts are below 1, a radius is not positive and finite, or pixels are
+        outside [0, 1].
+    """
+    if steps < 1 or restarts < 1:
+        raise ValueError(f"steps={steps} and restarts={restarts}: both need to be at least 1")
+    radius = torch.as_tensor(epsilon, dtype=x.dtype, device=x.device).expand(len(x))
+    if not ((radius > 0) & radius.isfinite()).all():
+        wrong = radius[~((radius > 0) & radius.isfinite())][0].item()
+        raise ValueError(f"epsilon needs to be positive and finite, got {wrong:.3g}")
+    if len(x):
+        check_images(x, tuple(x.shape[1:]))
+    return radius

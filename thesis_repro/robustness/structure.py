@@ -1,0 +1,153 @@
+"""What a net is made of: whether its layers compute what their types say, and whether it changed.
+
+What is proved of a net is kept and used again. It depends on more than weights: on types, strides,
+an eps, buffers that no state dict lists, hooks. All of that is looked at on every call.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as registry
+from torch.utils.module_tracker import ModuleTracker
+
+from thesis_repro.robustness.arithmetic import UNITS
+
+OWN = frozenset(vars(nn.Module()))
+"""Attributes that every module has; what matters among them is looked at by name."""
+
+SIMPLE = (int, float, bool, str, type(None))
+"""Types of attributes that compare by value and do not change in place."""
+
+
+class UnknownLayer(ValueError):
+    """A layer whose Lipschitz constant is not known; the message names it."""
+
+
+def plain(name: str, layer: nn.Module) -> None:
+    """Refuse what makes a layer compute something else than its type says.
+
+    Raises
+    ------
+    UnknownLayer
+        On a hook of the layer or of all modules, a method that the instance replaces, a tensor
+        that is neither parameter nor buffer, or a missing module.
+    """
+    for hooks in (registry._global_forward_hooks, registry._global_forward_pre_hooks):
+        # torch counts operations by hooks that only follow which module runs
+        owners = (getattr(hook, "__self__", None) for hook in hooks.values())
+        if any(type(owner) is not ModuleTracker for owner in owners):
+            raise UnknownLayer("a hook is registered for all modules: remove it")
+    kind, own = type(layer).__name__, vars(layer)
+    if layer._forward_hooks or layer._forward_pre_hooks or any(map(callable, own.values())):
+        raise UnknownLayer(f"layer {name!r} ({kind}) has a hook or a forward of its own: remove it")
+    for attribute, value in own.items():
+        if isinstance(value, Tensor):
+            raise UnknownLayer(
+                f"layer {name!r} ({kind}) has a tensor {attribute!r} that is neither parameter nor "
+                f"buffer"
+            )
+
+
+def check(body: nn.Module) -> None:
+    """As :func:`plain`, for a net and all modules in it."""
+    for name, layer in body.named_modules():
+        plain(name, layer)
+
+
+def described(layer: nn.Module, name: str = "") -> list[tuple[Any, ...]]:
+    """Types, names, attributes and tensors' names of a layer and of all in it, with repeats."""
+    about = tuple(
+        (key, value if type(value) in SIMPLE else repr(value))
+        for key, value in vars(layer).items()
+        if key not in OWN
+    )
+    held = [key for key, value in layer._parameters.items() if value is not None]
+    held += [key for key, value in layer._buffers.items() if value is not None]
+    found: list[tuple[Any, ...]] = [(name, type(layer), about, held)]
+    for part, inner in layer._modules.items():
+        found += [(part, None)] if inner is None else described(inner, f"{name}.{part}")
+    return found
+
+
+def tensors(layer: nn.Module) -> list[Tensor]:
+    """All parameters and buffers, also those that no state dict lists; repeats included."""
+    here = [*layer._parameters.values(), *layer._buffers.values()]
+    found = [value for value in here if value is not None]
+    for inner in layer._modules.values():
+        found += [] if inner is None else tensors(inner)
+    return found
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that the bound of a net depends on, as it was."""
+
+    input_shape: tuple[int, ...]
+    layers: list[tuple[Any, ...]]
+    values: list[Tensor]
+
+    def matches(self, body: nn.Module, input_shape: tuple[int, ...]) -> bool:
+        """Whether the net is the same still; the device it is on does not count.
+
+        Raises
+        ------
+        UnknownLayer
+            As :func:`plain`.
+        """
+        check(body)
+        return (
+            tuple(input_shape) == self.input_shape
+            and described(body) == self.layers
+            and all(map(_same, tensors(body), self.values))
+        )
+
+
+def snapshot(body: nn.Module, input_shape: tuple[int, ...]) -> Snapshot:
+    """The net as it is now."""
+    copies = [value.detach().to("cpu", copy=True) for value in tensors(body)]
+    return Snapshot(tuple(input_shape), described(body), copies)
+
+
+def _same(now: Tensor, before: Tensor) -> bool:
+    if now.dtype != before.dtype or now.shape != before.shape:
+        return False
+    now, before = now.detach().cpu().flatten(), before.flatten()
+    if now.nbytes % 8 == 0:  # bit by bit, and two or more numbers at a time
+        now, before = now.view(torch.int64), before.view(torch.int64)
+    return torch.equal(now, before)
+
+
+def precision(body: nn.Module) -> torch.dtype:
+    """The one format of a net's weights and buffers: float32 or float64.
+
+    Raises
+    ------
+    ValueError
+        On any other format, or a mixture.
+    """
+    found = {value.dtype for value in tensors(body) if value.is_floating_point()}
+    if len(found) != 1 or not found <= set(UNITS):
+        names = " and ".join(sorted(str(t).removeprefix("torch.") for t in found)) or "none"
+        raise ValueError(f"certifying needs all weights in float32 or in float64, got {names}")
+    return found.pop()
+
+
+def admitted(body: nn.Module) -> torch.dtype:
+    """The one gate of all certifiers that read weights; gives the format of the weights.
+
+    Raises
+    ------
+    UnknownLayer
+        If the net is not a plain nn.Sequential, or as :func:`plain`.
+    ValueError
+        As :func:`precision`, or if a weight or buffer is NaN or infinite.
+    """
+    if type(body) is not nn.Sequential:
+        raise UnknownLayer(f"a net needs to be a plain nn.Sequential, got {type(body).__name__}")
+    check(body)
+    for name, value in [*body.named_parameters(), *body.named_buffers()]:
+        if not value.isfinite().all():
+            raise ValueError(f"weights need to be finite, got NaN or infinity in {name}")
+    return precision(body)
