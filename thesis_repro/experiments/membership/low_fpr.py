@@ -60,7 +60,9 @@ def results(profile: Profile) -> dict[str, Result]:
     found = {}
     for training in TRAININGS:
         cell = contest_cell(training, profile)
-        result = cell and (compute(cell) if profile.name == "quick" else lookup(cell))
+        if cell is None:
+            continue
+        result = compute(cell) if profile.name == "quick" else lookup(cell)
         if result is not None:
             found[training] = result
     return found
