@@ -187,3 +187,12 @@ def test_kernels_are_probed_where_they_run_and_refused_where_they_err(monkeypatc
     with nets.fused(device="cuda") as active:  # there is none
         assert not active
     assert "cpu" not in seen  # and none of it on the CPU
+
+
+def test_labels_do_not_depend_on_the_batch() -> None:
+    net, x = nets.cnn_2c2f(generator=torch.Generator().manual_seed(0)), torch.rand(7, 1, 28, 28)
+    found = nets.labels(net, x)
+    assert found.shape == (7,)
+    assert not found.requires_grad
+    assert torch.equal(found, net(x).argmax(1))
+    assert torch.equal(nets.labels(net, x, 3), found)

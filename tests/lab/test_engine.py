@@ -69,6 +69,23 @@ def test_the_kind_of_device_counts_and_not_its_number() -> None:
     assert Cell(sample.square, Config()).device == "cpu"
 
 
+@dataclasses.dataclass(frozen=True)
+class Of:
+    """A configuration that says nothing of the device itself."""
+
+    name: str
+    subject: object
+
+
+@pytest.mark.parametrize(
+    ("subject", "device"),
+    [(Config(device="cuda:1"), "cuda"), (Of("", Config(device="cuda")), "cuda"), (1, "cpu")],
+)
+def test_the_device_may_be_named_by_a_configuration_inside(subject: object, device: str) -> None:
+    cell = Cell(sample.square, Of("cuda", subject))
+    assert cell.device == cell.identity()["device"] == device
+
+
 # computing
 
 

@@ -15,6 +15,7 @@ from thesis_repro.robustness import (
     GloroNet,
     arithmetic,
     attacks,
+    batches,
     boundary,
     certificate,
     certifiers,
@@ -30,7 +31,7 @@ from thesis_repro.robustness import (
     structure,
     walk,
 )
-from thesis_repro.robustness.certifiers import bcp, dual
+from thesis_repro.robustness.certifiers import bcp, dual, lines
 from thesis_repro.robustness.certifiers.smoothing import Smooth
 
 SHAPE = (1, 6, 6)
@@ -118,6 +119,12 @@ def dual_slopes(n):
         return dual.relaxed(dual._chain(n, X, 0.1, 2.0), dual.Ball(X, 0.1, 2.0))
 
 
+def hulls(n):
+    with torch.no_grad():
+        hull = lines.hull_of(lines.Ball(X, 0.1, 2.0)).through(n[0], SHAPE, 2.0)
+        return hull.through(n[3], (2, 2, 2), 2.0).through(n[4], (8,), 2.0)
+
+
 def inner_inputs(n):
     return [(name, shape) for name, _, shape in walk.layers(n, SHAPE)]
 
@@ -140,6 +147,7 @@ CASES = {
         ),
     ),
     "attacks.pgd_l2": (body, lambda n: attacks.pgd_l2(n, X, Y, 0.5, 4, 2)),
+    "batches.size": (body, lambda n: batches.size(n, X.repeat(2, 1, 1, 1))),
     "boundary.search": (net, lambda n: boundary.search(n, X, pairs=9, generator=seeded())),
     "certifiers.bcp.certify": (plain_net, lambda n: bcp.certify(n, X, 0.05)),
     "certifiers.bcp.margins": (plain_net, lambda n: bcp.margins(n, X, 0.05)),
@@ -149,6 +157,8 @@ CASES = {
     "certifiers.dual.lower": (plain_net, lambda n: dual.lower(n, X, 0.05, torch.eye(3))),
     "certifiers.dual.margins": (plain_net, lambda n: dual.margins(n, X, 0.05)),
     "certifiers.dual.relaxed": (plain_net, dual_slopes),
+    "certifiers.dual.sent": (plain_net, lambda n: dual.sent(n, X, 0.05)),
+    "certifiers.lines.Hull.through": (plain_net, hulls),
     "certifiers.full_precision": (body, inside(certifiers.full_precision)),
     "certifiers.normalised": (plain_net, lambda n: certifiers.normalised(n).exponent),
     "certifiers.parts": (
@@ -177,6 +187,11 @@ CASES = {
     ),
     "certifying.bound": (body, lambda n: certifying.bound(n, SHAPE).k_ij),
     "certifying.certify": (net, lambda n: certifying.certify(n, X)),
+    "certifying.in_batches": (
+        net,
+        lambda n: certifying.in_batches(n, X, 5, lambda logits, norms: (logits, norms)),
+    ),
+    "certifying.ready": (net, lambda n: certifying.ready(n, X, 0.1)),
     "certifying.measure": (net, lambda n: certifying.measure(n, X, 0.1)),
     "certificate.architecture": (net, certificate.architecture),
     "certificate.packed": (net, certificate.packed),
@@ -221,6 +236,16 @@ READ_WEIGHTS = {
     "lanczos.converged",
     "lanczos.linear_layers",
     "lanczos.operator_norm",
+    "certifiers.backward.bounds",
+    "certifiers.backward.chosen_units",
+    "certifiers.backward.correlated",
+    "certifiers.backward.every_unit",
+    "certifiers.projections.estimated",
+    "certifiers.row_lengths",
+    "certifiers.windows.Window.through",
+    "certifiers.windows.bounds",
+    "certifiers.windows.fit",
+    "certifiers.windows.together",
     "models.save",
     "rounding.last",
     "rounding.measured",
@@ -240,6 +265,7 @@ READ_WEIGHTS = {
     "walk.linear_map",
     "walk.padding_of",
     "walk.plain_linear",
+    "walk.reweighted",
     "walk.rows",
 }
 """These call no module; the source is looked at."""

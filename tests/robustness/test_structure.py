@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.utils import parametrizations
+from torch.utils.flop_counter import FlopCounterMode
 
 from thesis_repro import nets
 from thesis_repro.robustness import (
@@ -221,6 +222,16 @@ def test_the_radius_is_the_distance_at_every_scale(hidden, last, dtype):
         assert not certifier.certify(layers, x, 1.001 * DISTANCE).item()
 
 
+@pytest.mark.parametrize("certifier", [bcp, dual])
+def test_without_scaling_squares_vanish_and_a_certificate_is_false(certifier, monkeypatch):
+    def as_it_is(model):
+        return certifiers.Normalised(copy.deepcopy(model), {})
+
+    monkeypatch.setattr(certifier, "normalised", as_it_is)
+    monkeypatch.setattr(proof, "scale_of", torch.ones_like)
+    assert certifier.certify(plain_body(1e-30, 1e-5), POINT, 1.001 * DISTANCE).item()
+
+
 @pytest.mark.parametrize(("dtype", "small"), [(torch.float32, 1e-25), (torch.float64, 1e-200)])
 def test_rows_and_columns_of_different_scales_are_counted(dtype, small):
     """The unit that decides has weights so small that its squares vanish beside another one."""
@@ -328,3 +339,11 @@ def test_a_module_that_stands_in_two_places_is_scaled_in_each():
         assert torch.equal(found, twice(POINT))
     for certifier in (bcp, dual):
         assert torch.equal(*(certifier.margins(body, POINT, 0.01) for body in (twice, apart)))
+
+
+def test_torch_s_count_of_operations_is_no_hook_that_changes_a_layer():
+    net = GloroNet(plain_body(1.0, 1.0), 0.1, tuple(POINT.shape[1:]))
+    plain = certify(net, POINT).radius
+    with FlopCounterMode(display=False) as counter:
+        assert torch.equal(certify(net, POINT).radius, plain)
+    assert counter.get_total_flops() > 0

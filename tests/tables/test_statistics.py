@@ -71,27 +71,29 @@ def test_mcnemar_by_hand() -> None:
 
 
 def test_a_rate_of_few_seeds_is_over_the_points_of_one() -> None:
-    mean, low, high, method = summarise_rate([{"k": 90, "n": 100}, {"k": 92, "n": 100}])
-    assert mean == pytest.approx(91)
-    assert (low / 100, high / 100) == pytest.approx(clopper_pearson(91, 100))
-    assert method == "Clopper-Pearson over 100 points"
+    found = summarise_rate([{"k": 90, "n": 100}, {"k": 92, "n": 100}])
+    assert found.value == pytest.approx(91)
+    assert (found.low / 100, found.high / 100) == pytest.approx(clopper_pearson(91, 100))
+    assert found.how == "Clopper-Pearson over 100 points"
 
 
 def test_a_rate_of_three_seeds_is_over_the_seeds_and_stays_a_rate() -> None:
     cells = [{"k": k, "n": 1000} for k in (998, 999, 1000)]
-    mean, low, high, method = summarise_rate(cells)
-    assert mean == pytest.approx(99.9)
-    assert low == pytest.approx(student_t([99.8, 99.9, 100.0])[0])
-    assert high == 100.0
-    assert method == "Student t over 3 seeds"
+    found = summarise_rate(cells)
+    assert found.value == pytest.approx(99.9)
+    assert found.low == pytest.approx(student_t([99.8, 99.9, 100.0])[0])
+    assert found.high == 100.0
+    assert found.how == "Student t over 3 seeds"
+    assert summarise_rate(cells, "targets").how == "Student t over 3 targets"
 
 
 def test_a_number_of_few_seeds_has_no_interval() -> None:
-    mean, low, high, method = summarise_number([1.0, 2.0])
-    assert (mean, method) == (1.5, "")
-    assert math.isnan(low)
-    assert math.isnan(high)
-    assert summarise_number([1.0, 2.0, 3.0])[1:3] == student_t([1.0, 2.0, 3.0])
+    found = summarise_number([1.0, 2.0])
+    assert (found.value, found.how) == (1.5, "")
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    three = summarise_number([1.0, 2.0, 3.0])
+    assert (three.low, three.high) == student_t([1.0, 2.0, 3.0])
 
 
 def test_cells_that_lack_a_column_are_left_out() -> None:

@@ -44,17 +44,13 @@ class GateConfig:
     nearest: int = NEAREST
     boundary_pairs: int = 500
 
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.training.device
-
 
 def withstand(config: GateConfig) -> Result:
     """Cell: the scores on the test set, and how many certified points fell, also by rounding."""
     net, _ = recipes.trained(config.training)
     test = data.load(config.training.dataset).test
-    x, y = test.x.to(config.device), test.y.to(config.device)
+    device = config.training.device
+    x, y = test.x.to(device), test.y.to(device)
     certificate = certify(net, x)
     found = attacks.break_certificates(
         net,
@@ -85,7 +81,7 @@ def gate_of(training: Training) -> GateConfig:
     return GateConfig(training, **lighter)
 
 
-def commit(name: str, device: str = "cpu") -> dict[str, Any]:
+def commit(name: str, device: str) -> dict[str, Any]:
     """Train a model or take it from the store, attack it in full, and commit it with its card.
 
     Raises
@@ -97,9 +93,9 @@ def commit(name: str, device: str = "cpu") -> dict[str, Any]:
     if name not in known:
         raise ValueError(f"no model is called {name!r}; there are {', '.join(known)}")
     training = known[name]
-    prints = ((training.dataset, data.fingerprint(training.dataset)),)
+    fingerprints = ((training.dataset, data.fingerprint(training.dataset)),)
     config = gate_of(training)
-    cell = Cell(withstand, config, prints)
+    cell = Cell(withstand, config, fingerprints)
     (result,) = engine.run([cell])
     gates = {key: result.values[key] for key in ("gate", "boundary")}
     if any(gate["broken"] for gate in gates.values()):
@@ -107,7 +103,7 @@ def commit(name: str, device: str = "cpu") -> dict[str, Any]:
     net, history = recipes.trained(training)
     card = {
         "data": training.dataset,
-        "data_sha256": prints[0][1],
+        "data_sha256": fingerprints[0][1],
         "augment": training.augment,
         "scores": result.values["scores"],
         "gate": {**gates["gate"], **describe(config)},

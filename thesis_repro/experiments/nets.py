@@ -129,7 +129,7 @@ def at_scale(recipe: Recipe, seed: int, device: str) -> Recipe:
     return recipe
 
 
-def quick_training(radius: str, seed: int = 0) -> Training:
+def quick_training(radius: str, seed: int) -> Training:
     """The quick training on MNIST-5k at a radius."""
     return Training("mnist-5k", replace(QUICK[radius], seed=seed))
 
@@ -163,7 +163,7 @@ class Net:
             return {name: recipe[key] for name, key in EPOCHS.items()}
         return {name: getattr(self.training.recipe, key) for name, key in EPOCHS.items()}
 
-    def prints(self) -> tuple[tuple[str, str], ...]:
+    def fingerprints(self) -> tuple[tuple[str, str], ...]:
         """The data that it was trained on, with its fingerprint: for a cell's key."""
         name = self.training.dataset
         return ((name, data.fingerprint(name)),)

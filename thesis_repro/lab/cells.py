@@ -42,7 +42,8 @@ class Cell:
     """One computation.
 
     function : a function of a module, config -> Result
-    config : a frozen dataclass of JSON-able fields; a field `device` names the device
+    config : a frozen dataclass of JSON-able fields; a field `device` names the device, its own or
+        else that of the first configuration in it that has one
     data : (name, SHA-256) of each data set it reads
     """
 
@@ -58,7 +59,7 @@ class Cell:
     @property
     def device(self) -> str:
         """The kind of device: cpu or cuda."""
-        return str(getattr(self.config, "device", "cpu")).partition(":")[0]
+        return (_device(self.config) or "cpu").partition(":")[0]
 
     def identity(self) -> dict[str, Any]:
         """All that decides the result, as JSON."""
@@ -88,6 +89,16 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.name}({json.dumps(describe(self.config))})"
+
+
+def _device(config: Any) -> str | None:
+    """The device that a configuration, or the first one in it that has one, names."""
+    if not dataclasses.is_dataclass(config):
+        return None
+    if hasattr(config, "device"):
+        return str(config.device)
+    inner = (_device(getattr(config, one.name)) for one in dataclasses.fields(config))
+    return next(filter(None, inner), None)
 
 
 def describe(config: Any) -> Any:

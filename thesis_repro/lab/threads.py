@@ -39,15 +39,24 @@ def at_least_one(variable: str, default: int) -> int:
 
 
 @contextmanager
-def limit() -> Iterator[None]:
-    """Let torch and the numerical libraries that are loaded use `threads()`, then as before."""
-    if limited.get():
-        yield
-        return
+def limit(most: int | None = None) -> Iterator[None]:
+    """Let torch and the numerical libraries that are loaded use few threads, then as before.
+
+    Also a decorator. What is made of many tiny calls, proofs for one, runs in `limit(1)`: threads
+    wait for each other at the end of every call, for longer than the call takes.
+
+    Parameters
+    ----------
+    most : how many; `threads()` by default, and then nothing changes inside another limit
+    """
     import torch
     from threadpoolctl import threadpool_limits
 
-    most, before = threads(), torch.get_num_threads()
+    before = torch.get_num_threads()
+    if limited.get() and (most is None or before <= most):
+        yield
+        return
+    most = threads() if most is None else most
     token = limited.set(True)
     torch.set_num_threads(most)
     try:

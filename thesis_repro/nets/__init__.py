@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from thesis_repro.nets.blocks import LinearResidual, Residual, Scale, UnitLinear
 from thesis_repro.nets.minmax import MinMax, fused
@@ -29,6 +29,7 @@ __all__ = [
     "cnn_6c2f",
     "cnn_8c2f",
     "fused",
+    "labels",
     "liresnet",
 ]
 
@@ -209,3 +210,9 @@ def build(name: str, activation: str = "minmax", **options: Any) -> nn.Sequentia
             f"(depth 6, width 64)"
         )
     return ARCHITECTURES[name](activation, **options)
+
+
+@torch.no_grad()
+def labels(net: nn.Module, x: Tensor, batch_size: int = 1000) -> Tensor:
+    """The class (n,) that a net gives each image (n, channels, height, width)."""
+    return torch.cat([net(part).argmax(1) for part in x.split(batch_size)])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from thesis_repro.robustness import proof
+from thesis_repro.robustness import batches, proof
 from thesis_repro.robustness.arithmetic import evaluated
 from thesis_repro.robustness.gloro import GloroNet, certify
 from thesis_repro.robustness.outputs import Model, ask, check_labels, check_search, classified
@@ -53,6 +53,8 @@ def pgd_l2(
     generator : for the random starts; seed 0 without it
     targets : (n,) int64, optional
         Raise the logit of this class instead of the best wrong one.
+    batch_size : points whose random starts are drawn together; the model is asked about as many
+        at a time as `batches.size` says
 
     Returns
     -------
@@ -164,6 +166,7 @@ def _attack(
     generator: torch.Generator,
 ) -> Tensor:
     best, lowest = x.clone(), torch.full((len(x),), torch.inf, device=x.device)
+    together = batches.size(model, x)
     for restart in range(restarts):
         alive = lowest > 0
         if not alive.any():
@@ -174,14 +177,11 @@ def _attack(
         rows = alive.nonzero()[:, 0]
         point = (x[rows] + delta[rows]).clamp(0, 1)
         for step in range(steps + 1):
-            point = point.detach().requires_grad_()
-            with torch.enable_grad():
-                margin, fallen = judge(model(point), rows)
-                (grad,) = torch.autograd.grad(margin.sum(), point)
+            margin, fallen, grad = _margins(model, point, rows, judge, together)
             with torch.no_grad():
-                value = torch.where(fallen, -torch.inf, margin.detach().float().clamp_min(1e-30))
+                value = torch.where(fallen, -torch.inf, margin.float().clamp_min(1e-30))
                 better = value < lowest[rows]
-                best[rows[better]] = point.detach()[better]
+                best[rows[better]] = point[better]
                 lowest[rows[better]] = value[better]
                 keep = ~fallen
                 rows, point, grad = rows[keep], point[keep], grad[keep]
@@ -191,6 +191,21 @@ def _attack(
                 point = point - _scale(grad, length)
                 point = (x[rows] + _project(point - x[rows], radius[rows])).clamp(0, 1)
     return best
+
+
+def _margins(
+    model: Model, points: Tensor, rows: Tensor, judge: Judge, together: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Margins (n,), whether points have fallen (n,), and gradients (n, ...) of points (n, ...)."""
+    found = []
+    for point, some in zip(points.split(together), rows.split(together), strict=True):
+        point = point.detach().requires_grad_()
+        with torch.enable_grad():
+            margin, fallen = judge(model(point), some)
+            (grad,) = torch.autograd.grad(margin.sum(), point)
+        found.append((margin.detach(), fallen, grad))
+    margin, fallen, grad = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return margin, fallen, grad
 
 
 def _margin(logits: Tensor, y: Tensor, targets: Tensor | None) -> Tensor:

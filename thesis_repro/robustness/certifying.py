@@ -3,17 +3,21 @@
 Defined in the chapter robustness/gloro. Radii are L2, in units of pixels in [0, 1].
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from thesis_repro.robustness import lipschitz, proof, rounding, structure
+from thesis_repro.lab import threads
+from thesis_repro.robustness import batches, lipschitz, proof, rounding, structure
 from thesis_repro.robustness.arithmetic import exact
 from thesis_repro.robustness.lipschitz import LayerBound
 from thesis_repro.robustness.rounding import Rounding
+
+Made = TypeVar("Made")
 
 REJECT = -1
 """The prediction where the bottom class wins."""
@@ -95,6 +99,7 @@ def pairwise_norms(weight: Tensor) -> Tensor:
     return torch.stack([(weight - row).norm(dim=1) for row in weight])
 
 
+@threads.limit(1)
 def bound(
     body: nn.Sequential, input_shape: tuple[int, ...], method: str = "auto", seconds: float = 0.5
 ) -> Bound:
@@ -129,7 +134,7 @@ def certify(
     net: Certifiable,
     x: Tensor,
     epsilon: float | None = None,
-    batch_size: int = 1000,
+    batch_size: int | None = None,
     used: Bound | None = None,
 ) -> Certificate:
     """Certify each point by one forward pass.
@@ -139,7 +144,8 @@ def certify(
     net : Certifiable, a GloroNet for one
     x : (n, *input_shape), pixels in [0, 1]
     epsilon : radius > 0, the net's own by default
-    batch_size : points per forward pass
+    batch_size : points at a time; by default as `batches.size` says. No certificate depends on
+        it; radii may in their last digits, by the order in which convolutions add up
     used : another bound than the net's own, to see what it would say; it is not checked
 
     Returns
@@ -158,12 +164,20 @@ def certify(
     below the top logit, which is to say min over i of (y_j - y_i) / K_ij > epsilon.
     """
     radius = net.epsilon if epsilon is None else epsilon
-    logits, norms = measure(net, x, radius, batch_size)
-    return _from_logits(logits, net.bound() if used is None else used, radius, norms)
+    x = ready(net, x, radius)
+    known = net.bound() if used is None else used
+
+    def judge(logits: Tensor, norms: Tensor) -> Certificate:
+        return _from_logits(logits, known, radius, norms)
+
+    found = in_batches(net, x, batch_size, judge)
+    names = [field.name for field in fields(Certificate) if field.name != "bound"]
+    joined = {name: torch.cat([getattr(part, name) for part in found]) for name in names}
+    return Certificate(**joined, bound=known)
 
 
 def measure(
-    net: Certifiable, x: Tensor, epsilon: float, batch_size: int = 1000
+    net: Certifiable, x: Tensor, epsilon: float, batch_size: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """What certificates are made of, by one forward pass in the arithmetic that they are about.
 
@@ -182,15 +196,41 @@ def measure(
     ValueError
         As for :func:`certify`.
     """
+    x = ready(net, x, epsilon)
+    passes = in_batches(net, x, batch_size, lambda logits, norms: (logits, norms))
+    logits, norms = (torch.cat(parts) for parts in zip(*passes, strict=True))
+    return logits, norms
+
+
+def in_batches(
+    net: Certifiable,
+    x: Tensor,
+    batch_size: int | None,
+    judge: Callable[[Tensor, Tensor], Made],
+) -> list[Made]:
+    """What `judge` makes of logits and norms as :func:`measure` gives them, batch by batch.
+
+    x is what :func:`ready` returned. Memory grows with a batch times classes, and what is made.
+    """
+    with exact(net.body), torch.no_grad():
+        together = batches.size(net.body, x, True) if batch_size is None else batch_size
+        passes = (_forward(net.body, part) for part in x.split(together))
+        return [judge(logits.double(), norms) for logits, norms in passes]
+
+
+def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
+    """The images in the net's format, after a look at all that is given.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`certify`.
+    """
     if not epsilon > 0:
         raise ValueError(f"epsilon needs to be positive, got {epsilon}")
     check_images(x, net.input_shape)
     structure.check(net.body)
-    x = _widened(x, structure.precision(net.body))
-    with exact(net.body), torch.no_grad():
-        passes = [_forward(net.body, part) for part in x.split(batch_size)]
-    logits, norms = (torch.cat(parts) for parts in zip(*passes, strict=True))
-    return logits.double(), norms
+    return _widened(x, structure.precision(net.body))
 
 
 def _forward(body: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,6 +240,11 @@ def _forward(body: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
         known = rounding.measured(layer)
         norms.append(rounding.norms(x) if known else x.new_zeros(len(x), dtype=torch.float64))
         x = layer(x)
+    if x.ndim != 2:
+        raise ValueError(
+            f"a net needs to give (n, classes), got shape {tuple(x.shape)}: put nn.Flatten() "
+            f"before the last layer"
+        )
     return x, torch.stack(norms, 1)
 
 
@@ -282,7 +327,9 @@ def _from_logits(
 
 
 def check_images(x: Tensor, input_shape: tuple[int, ...]) -> None:
-    """Refuse inputs of a wrong shape or with pixels outside [0, 1]."""
+    """Refuse what is no tensor, inputs of a wrong shape, and pixels outside [0, 1]."""
+    if not isinstance(x, Tensor):
+        raise ValueError(f"images need to be a torch tensor, got {type(x).__name__}")
     if tuple(x.shape[1:]) != tuple(input_shape) or not len(x):
         raise ValueError(
             f"images need shape (n, {', '.join(map(str, input_shape))}) with n >= 1, got "

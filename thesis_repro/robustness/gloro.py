@@ -151,7 +151,7 @@ class GloroNet(EstimatedNet):
             self._cached = structure.snapshot(self.body, self.input_shape), found
         return self._cached[1]
 
-    def predict(self, x: Tensor, batch_size: int = 1000) -> Tensor:
+    def predict(self, x: Tensor, batch_size: int | None = None) -> Tensor:
         """(n, *input_shape) to (n,) int64: the certified class, or REJECT."""
         certificate = certify(self, x, batch_size=batch_size)
         return torch.where(certificate.certified, certificate.labels, REJECT)

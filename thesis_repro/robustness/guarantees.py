@@ -5,6 +5,7 @@ Defined in the chapter robustness/relaxed.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,15 @@ def within(sets: Iterable[Iterable[int]]) -> Guarantee:
     Raises
     ------
     ValueError
-        If there is no set.
+        If there is no set, or a label is no whole number.
     """
-    affinity = tuple(tuple(sorted(chosen)) for chosen in sets)
+    affinity = tuple(tuple(chosen) for chosen in sets)
     if not affinity:
         raise ValueError("affinity needs at least one set of labels, got none")
+    labels: list[object] = [label for chosen in affinity for label in chosen]
+    for label in labels:
+        if not isinstance(label, Integral):
+            raise ValueError(f"affinity sets hold class indices, whole numbers; got {label!r}")
+    affinity = tuple(tuple(sorted(map(int, chosen))) for chosen in affinity)
     largest = max(map(len, affinity))
     return Guarantee(tuple(range(1, largest + 1)), affinity)

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.lab import threads
 from thesis_repro.robustness import operators, rules
 from thesis_repro.robustness.structure import UnknownLayer
 from thesis_repro.robustness.walk import (
@@ -133,6 +134,7 @@ def upper_bound(
     return layer_bound("", layer, input_shape, method, seconds).value
 
 
+@threads.limit(1)
 def layer_bound(
     name: str,
     layer: nn.Module,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from thesis_repro.robustness import batches
 from thesis_repro.robustness.arithmetic import evaluated
 from thesis_repro.robustness.certifying import REJECT, check_images
 
@@ -12,10 +13,14 @@ Model = Callable[[Tensor], Tensor]
 """Maps (batch, channels, height, width) to logits (batch, classes)."""
 
 
-def ask(model: Model, x: Tensor, batch_size: int = 1000) -> Tensor:
-    """The logits of x (n, ...), in eval mode and without gradients: (n, classes)."""
+def ask(model: Model, x: Tensor, batch_size: int | None = None) -> Tensor:
+    """The logits of x (n, ...), in eval mode and without gradients: (n, classes).
+
+    batch_size : points at a time; by default as `batches.size` says
+    """
+    together = batches.size(model, x) if batch_size is None else batch_size
     with evaluated(model), torch.no_grad():
-        return torch.cat([model(part) for part in x.split(batch_size)])
+        return torch.cat([model(part) for part in x.split(together)])
 
 
 def classified(logits: Tensor) -> Tensor:

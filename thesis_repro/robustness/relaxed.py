@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.robustness.certifying import REJECT, Bound, lead, measure
+from thesis_repro.robustness.certifying import REJECT, Bound, in_batches, lead, ready
 from thesis_repro.robustness.gloro import EstimatedNet, GloroNet
 from thesis_repro.robustness.guarantees import Guarantee, top, up_to, within
 
@@ -156,7 +156,7 @@ class RelaxedNet(EstimatedRelaxedNet, GloroNet):
     Leino and Fredrikson 2021.
     """
 
-    def predict(self, x: Tensor, batch_size: int = 1000) -> Tensor:
+    def predict(self, x: Tensor, batch_size: int | None = None) -> Tensor:
         """(n, *input_shape) to (n,) int64: the top label where a set is guaranteed, or REJECT."""
         found = certify(self, x, batch_size=batch_size)
         return torch.where(found.certified, found.order[:, 0], REJECT)
@@ -187,7 +187,7 @@ def certify(
     affinity: Iterable[Iterable[int]] | None = None,
     guarantee: Guarantee | None = None,
     epsilon: float | None = None,
-    batch_size: int = 1000,
+    batch_size: int | None = None,
     used: Bound | None = None,
 ) -> SetCertificate:
     """Find the sets of labels that stay on top within epsilon, by one forward pass.
@@ -203,7 +203,7 @@ def certify(
     guarantee : from `top`, `up_to` or `within`
         Of the four, give one; none for a RelaxedNet's own guarantee.
     epsilon : radius > 0, the net's own by default
-    batch_size : points per forward pass
+    batch_size : points at a time; by default as `batches.size` says
     used : another bound than the net's own; it is not checked
 
     Raises
@@ -219,8 +219,18 @@ def certify(
     asked = _asked(net, k, exactly, affinity, guarantee)
     asked.check(net.classes)
     radius = net.epsilon if epsilon is None else epsilon
-    logits, norms = measure(net, x, radius, batch_size)
-    return from_logits(logits, asked, net.bound() if used is None else used, radius, norms)
+    x = ready(net, x, radius)
+    known = net.bound() if used is None else used
+
+    def judge(logits: Tensor, norms: Tensor) -> SetCertificate:
+        return from_logits(logits, asked, known, radius, norms)
+
+    found = in_batches(net, x, batch_size, judge)
+    order, margin, radii = (
+        torch.cat(values)
+        for values in zip(*((part.order, part.margin, part.radii) for part in found), strict=True)
+    )
+    return SetCertificate(order, margin, radii, net.classes, known)
 
 
 def from_logits(

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.lab import threads
 from thesis_repro.nets import LinearResidual, Residual, Scale, UnitLinear
 from thesis_repro.robustness import lipschitz, proof, rules, symbol
 from thesis_repro.robustness.arithmetic import UNITS
@@ -179,6 +180,7 @@ class Walk:
     wider: float
 
 
+@threads.limit(1)
 def of(
     body: nn.Sequential, input_shape: Shape, bounds: Sequence[float], head: nn.Linear
 ) -> Rounding:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as registry
+from torch.utils.module_tracker import ModuleTracker
 
 from thesis_repro.robustness.arithmetic import UNITS
 
@@ -33,8 +34,11 @@ def plain(name: str, layer: nn.Module) -> None:
         On a hook of the layer or of all modules, a method that the instance replaces, a tensor
         that is neither parameter nor buffer, or a missing module.
     """
-    if registry._global_forward_hooks or registry._global_forward_pre_hooks:
-        raise UnknownLayer("a hook is registered for all modules: remove it")
+    for hooks in (registry._global_forward_hooks, registry._global_forward_pre_hooks):
+        # torch counts operations by hooks that only follow which module runs
+        owners = (getattr(hook, "__self__", None) for hook in hooks.values())
+        if any(type(owner) is not ModuleTracker for owner in owners):
+            raise UnknownLayer("a hook is registered for all modules: remove it")
     kind, own = type(layer).__name__, vars(layer)
     if layer._forward_hooks or layer._forward_pre_hooks or any(map(callable, own.values())):
         raise UnknownLayer(f"layer {name!r} ({kind}) has a hook or a forward of its own: remove it")

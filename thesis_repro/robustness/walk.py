@@ -117,16 +117,22 @@ def linear_map(layer: nn.Module, x: Tensor) -> Tensor:
 
     Of nn.Linear, nn.Conv2d, LinearResidual, or a Residual of one of the first two.
     """
+    if isinstance(layer, nn.Linear | nn.Conv2d):
+        return reweighted(layer, layer.weight, x)
     if isinstance(layer, Residual):
         return x + linear_map(_single(layer), x)
     if isinstance(layer, LinearResidual):
         return F.conv2d(x, layer.merged().to(x.dtype), None, padding=layer.padding)
+    raise UnknownLayer(f"{type(layer).__name__} is not a linear layer")
+
+
+def reweighted(layer: nn.Linear | nn.Conv2d, weight: Tensor, x: Tensor) -> Tensor:
+    """As :func:`linear_map`, of a layer like this one with another weight."""
+    weight = weight.to(x.dtype)
     if isinstance(layer, nn.Linear):
-        return F.linear(x, layer.weight.to(x.dtype))
+        return F.linear(x, weight)
     conv = checked(layer)
-    return F.conv2d(
-        x, conv.weight.to(x.dtype), None, conv.stride, padding_of(conv), conv.dilation, conv.groups
-    )
+    return F.conv2d(x, weight, None, conv.stride, padding_of(conv), conv.dilation, conv.groups)
 
 
 def adjoint_map(layer: nn.Module, y: Tensor, input_shape: Shape) -> Tensor:

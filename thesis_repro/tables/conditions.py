@@ -1,11 +1,12 @@
 """What has to hold: a paper's claims in words, each with the number that decides it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from thesis_repro import tables
 from thesis_repro.tables.spec import NOT_RUN, Frame
 
 HEADINGS = ["what has to hold", "needed", "measured", "verdict"]
@@ -19,6 +20,11 @@ class Condition:
     needed: str
     measured: str
     holds: bool
+
+    @property
+    def verdict(self) -> str:
+        """In words, whether it holds."""
+        return "holds" if self.holds else "does not hold"
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,12 @@ class Every:
         return bool(found) and all(condition.holds for condition in found)
 
 
+def listed(found: Sequence[Condition], headings: Sequence[str] = HEADINGS) -> pd.DataFrame:
+    """Conditions as the rows of a small table: what, needed, measured, verdict."""
+    rows = [(c.says, c.needed, c.measured, c.verdict) for c in found]
+    return pd.DataFrame(rows, columns=list(headings))
+
+
 def show(first: Frame, *others: Frame) -> Any:
     """All conditions of a chapter's tables as one numbered table; whether they hold is computed.
 
@@ -44,22 +56,14 @@ def show(first: Frame, *others: Frame) -> Any:
     ValueError
         If the trend of a table is not made of conditions.
     """
-    from IPython.display import Markdown
-
-    from thesis_repro.tables.render import myst
-
-    rows = [
-        [c.says, c.needed, c.measured, "holds" if c.holds else "does not hold"]
-        for frame in (first, *others)
-        for c in _of(frame)
-    ]
+    found = [condition for frame in (first, *others) for condition in _of(frame)]
     caption = (
         "What the paper claims in words, as conditions of ours, and whether they hold: run "
         f"{first.run}."
     )
     chapter = first.spec.name.partition("-")[0]
-    name = f"tab-{chapter}-conditions-{first.run}"
-    return Markdown(myst((HEADINGS, rows), name, caption, len(HEADINGS)))
+    name = f"{chapter}-conditions-{first.run}"
+    return tables.small(listed(found), name, caption, keys=len(HEADINGS))
 
 
 def _of(frame: Frame) -> list[Condition]:

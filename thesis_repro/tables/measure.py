@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pandas as pd
@@ -11,7 +12,10 @@ from thesis_repro.lab.cells import Cell, Result, lookup
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.lab.store import Store
 from thesis_repro.tables import statistics
-from thesis_repro.tables.spec import Frame, Row, Table, TableSpec
+from thesis_repro.tables.estimate import Estimate, Measurement, intervals
+from thesis_repro.tables.spec import NOT_RUN, Frame, Gathered, Row, Table, TableSpec
+
+NOTHING, ABSENT = Measurement({}), Estimate(math.nan)
 
 
 def measure(
@@ -62,8 +66,7 @@ def measure(
     for row, cell in plan:
         if cell is not None:
             by_row[row].append(next(found))
-    assemble = table.assemble or (lambda _, gathered: summarise(table.spec, gathered))
-    records = assemble(profile, by_row)
+    records = assembled(table, profile, by_row)
     # only a paper run is expected to fill every row of the spec
     expected = () if profile.name == "quick" else table.spec.rows
     data = tabulate(table.spec, records, expected)
@@ -81,34 +84,37 @@ def _chosen(
     return [(row, cell if text in names[row] else None) for row, cell in plan]
 
 
-def summarise(
-    spec: TableSpec, gathered: Mapping[Row, Sequence[Result]]
-) -> dict[Row, dict[str, Any]]:
+def assembled(table: Table, profile: Profile, by_row: Gathered) -> Mapping[Row, Measurement]:
+    """What each row measured, of those that have results."""
+    gathered = {row: results for row, results in by_row.items() if results}
+    if table.assemble is None:
+        return summarise(table.spec, gathered)
+    measured = table.assemble(profile, gathered)
+    return {
+        row: replace(found, seeds=len(gathered[row])) if found.seeds is None else found
+        for row, found in measured.items()
+    }
+
+
+def summarise(spec: TableSpec, gathered: Gathered) -> dict[Row, Measurement]:
     """The default assembly: each row's cells are its seeds."""
-    return {row: _record(spec, results) for row, results in gathered.items() if results}
+    return {row: _summary(spec, results) for row, results in gathered.items()}
 
 
-def _record(spec: TableSpec, results: Sequence[Result]) -> dict[str, Any]:
-    record: dict[str, Any] = {"seeds": len(results), "note": _note(results)}
-    methods: list[str] = []
+def _summary(spec: TableSpec, results: Sequence[Result]) -> Measurement:
+    found: dict[str, Estimate | str] = {}
     for column in spec.columns:
         values = statistics.gather(results, column.name)
         if not values:
             continue
         if column.kind == "text":
-            record[column.name] = values[0]
-            continue
-        if column.kind == "rate":
-            counts = cast(list[dict[str, int]], values)
-            mean, low, high, method = statistics.summarise_rate(counts)
+            found[column.name] = str(values[0])
+        elif column.kind == "rate":
+            found[column.name] = statistics.summarise_rate(cast(list[dict[str, int]], values))
         else:
             numbers = [float(cast(float, v)) for v in values]
-            mean, low, high, method = statistics.summarise_number(numbers)
-        record |= {column.name: mean, f"{column.name}_low": low, f"{column.name}_high": high}
-        if method and method not in methods:
-            methods.append(method)
-    record["interval"] = "; ".join(methods)
-    return record
+            found[column.name] = statistics.summarise_number(numbers)
+    return Measurement(found, len(results), _note(results))
 
 
 def _note(results: Sequence[Result]) -> str:
@@ -127,24 +133,27 @@ def _is_short(values: Mapping[str, Any]) -> bool:
 
 
 def tabulate(
-    spec: TableSpec, records: Mapping[Row, Mapping[str, Any]], expected: Sequence[Row] = ()
+    spec: TableSpec, measured: Mapping[Row, Measurement], expected: Sequence[Row] = ()
 ) -> pd.DataFrame:
-    """Records by row to a data frame with fixed columns; expected rows without one are not run."""
+    """What rows measured, in fixed columns; expected rows that are absent are not run."""
     rows = []
     # rows in the order of the plan or the spec, each once
-    for row in dict.fromkeys((*expected, *records)):
-        record = dict(records.get(row, {}))
-        line: dict[str, Any] = {c.name: key for c, key in zip(spec.keys, row, strict=True)}
+    for row in dict.fromkeys((*expected, *measured)):
+        found = measured.get(row, NOTHING)
+        line: dict[str, str | float] = {c.name: key for c, key in zip(spec.keys, row, strict=True)}
         for column in spec.columns:
             if column.kind == "text":
-                line[column.name] = record.get(column.name, "")
-            else:
-                for name in (column.name, f"{column.name}_low", f"{column.name}_high"):
-                    line[name] = float(record.get(name, math.nan))
-        line["status"] = "run" if record else "not run"
-        line["seeds"] = int(record.get("seeds", 0))
-        line["interval"] = record.get("interval", "")
-        line["note"] = record.get("note", "")
+                line[column.name] = str(found.values.get(column.name, ""))
+                continue
+            one = found.estimate(column.name) if column.name in found.values else ABSENT
+            line[column.name] = float(one.value)
+            line[f"{column.name}_low"], line[f"{column.name}_high"] = one.low, one.high
+        line["status"] = "run" if row in measured else NOT_RUN
+        line["seeds"] = found.seeds or 0
+        line["interval"] = intervals(
+            found.values[c.name] for c in spec.columns if c.name in found.values
+        )
+        line["note"] = found.note
         rows.append(line)
     return pd.DataFrame(rows, columns=spec.fields())
 

@@ -180,14 +180,12 @@ def seeds_used(frame: Frame) -> list[int]:
     return list(frame.provenance.get("seeds", []))[: max(most, 1)]
 
 
-def to_markdown(
-    grid_: Grid, numeric_from: int = 0, numeric_to: int = 99, *, markup: bool = False
-) -> str:
+def to_markdown(table: Grid, numeric_from: int, numeric_to: int, *, markup: bool = False) -> str:
     """A pipe table; the columns from `numeric_from` up to `numeric_to` are right-aligned.
 
     Cells are text, in which a tag or a substitution has no effect; with `markup` they are MyST.
     """
-    headings, rows = grid_
+    headings, rows = table
     rule = ["---:" if numeric_from <= i < numeric_to else ":---" for i in range(len(headings))]
     shown = [
         [_inline(c if markup else escape.markdown(c)) for c in row] for row in [headings, *rows]
@@ -207,12 +205,12 @@ def numeric(spec: TableSpec) -> tuple[int, int]:
 
 
 def myst(
-    grid_: Grid, name: str, caption_: str, first: int, last: int = 99, *, markup: bool = False
+    table: Grid, name: str, title: str, first: int, last: int = 99, *, markup: bool = False
 ) -> str:
     """A numbered, captioned MyST table that can be referred to as `name`; else as `to_markdown`."""
-    body = to_markdown(grid_, first, last, markup=markup)
-    caption_ = " ".join((caption_ if markup else escape.markdown(caption_)).split())
-    return f"::::{{table}} {caption_}\n:name: {name}\n\n{body}\n\n::::\n"
+    body = to_markdown(table, first, last, markup=markup)
+    title = " ".join((title if markup else escape.markdown(title)).split())
+    return f"::::{{table}} {title}\n:name: {name}\n\n{body}\n\n::::\n"
 
 
 def cite_block(frame: Frame, downloads: bool) -> str:
@@ -245,24 +243,15 @@ def to_latex(frame: Frame) -> str:
     """A table environment with a booktabs tabular, caption and label."""
     headings, rows = grid(frame)
     first, last = numeric(frame.spec)
-    align = "l" * first + "r" * (last - first) + "l" * (len(headings) - last)
-    lines = [" & ".join(map(escape.tex, row)) + r" \\" for row in [headings, *rows]]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            rf"\caption{{{escape.tex(caption(frame))}}}",
-            rf"\label{{tab:{frame.spec.name}}}",
-            rf"\begin{{tabular}}{{{align}}}",
-            r"\toprule",
-            lines[0],
-            r"\midrule",
-            *lines[1:],
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
+    shown = [[escape.tex(text) for text in row] for row in rows]
+    data = pd.DataFrame(shown, columns=[escape.tex(text) for text in headings], dtype=object)
+    text: str = data.style.hide(axis="index").to_latex(
+        column_format="l" * first + "r" * (last - first) + "l" * (len(headings) - last),
+        hrules=True,
+        caption=escape.tex(caption(frame)),
+        label=f"tab:{frame.spec.name}",
     )
+    return text
 
 
 def to_json(frame: Frame) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.estimate import Measurement
 
 Row = tuple[str, ...]
 Kind = Literal["key", "rate", "number", "text"]
@@ -116,6 +117,9 @@ Plan = Sequence[tuple[Row, Cell | None]]
 """Rows with the cells that make them, one per seed; None where the data is not here."""
 
 Gathered = Mapping[Row, Sequence[Result]]
+"""Results by row; there is at least one of each."""
+
+Assembly = Callable[[Profile, Gathered], Mapping[Row, Measurement]]
 
 
 @dataclass(frozen=True)
@@ -123,13 +127,13 @@ class Table:
     """A spec with the cells that fill it.
 
     cells : the plan of a profile
-    assemble : optional, from results by row to one measurement record per row
+    assemble : from results by row to what is measured; by default a row's cells are its seeds
     timed : the cells take the time of what they do, so they run one after another
     """
 
     spec: TableSpec
     cells: Callable[[Profile], Plan]
-    assemble: Callable[[Profile, Gathered], Mapping[Row, Mapping[str, Any]]] | None = None
+    assemble: Assembly | None = None
     timed: bool = False
 
 

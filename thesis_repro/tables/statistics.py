@@ -1,16 +1,18 @@
 """Intervals and tests behind the verdicts; scipy and statsmodels do the work."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from thesis_repro.lab.store import Result
+from thesis_repro.tables.estimate import Estimate
 
 CONFIDENCE = 0.95
 ENOUGH_SEEDS = 3
 
 
-def clopper_pearson(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Exact interval of a rate, k successes in n trials, as shares in [0, 1].
+def clopper_pearson(k: int, n: int) -> tuple[float, float]:
+    """Exact 95% interval of a rate, k successes in n trials, as shares in [0, 1].
 
     Raises
     ------
@@ -21,18 +23,18 @@ def clopper_pearson(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[flo
 
     if not 0 <= k <= n or n < 1:
         raise ValueError(f"a rate needs 0 <= k <= n and n >= 1, got k={k}, n={n}")
-    interval = binomtest(k, n).proportion_ci(confidence, method="exact")
+    interval = binomtest(k, n).proportion_ci(CONFIDENCE, method="exact")
     return float(interval.low), float(interval.high)
 
 
-def student_t(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Interval of the mean of at least two independent values."""
+def student_t(values: Sequence[float]) -> tuple[float, float]:
+    """95% interval of the mean of at least two independent values."""
     from scipy.stats import sem, t
 
     if len(values) < 2:
         raise ValueError(f"Student's t needs at least two values, got {len(values)}")
     center = math.fsum(values) / len(values)
-    half = float(t.ppf((1 + confidence) / 2, len(values) - 1) * sem(values))
+    half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * sem(values))
     return center - half, center + half
 
 
@@ -48,29 +50,40 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
     return float(exact(table, exact=True).pvalue)
 
 
-def summarise_rate(cells: Sequence[dict[str, int]]) -> tuple[float, float, float, str]:
-    """Mean over seeds in percent, its interval, and which interval it is.
+def exact_rate(k: int, n: int, how: str) -> Estimate:
+    """A share in percent with its exact interval, which `how` names."""
+    low, high = clopper_pearson(k, n)
+    return Estimate(100 * k / n, 100 * low, 100 * high, how)
+
+
+def mean_over(values: Sequence[float], what: str) -> Estimate:
+    """The mean of at least two values and Student's interval, e.g. over "runs"."""
+    low, high = student_t(values)
+    return Estimate(
+        math.fsum(values) / len(values), low, high, f"Student t over {len(values):,} {what}"
+    )
+
+
+def summarise_rate(cells: Sequence[Mapping[str, int]], what: str = "seeds") -> Estimate:
+    """Mean over seeds (or what else has a cell each) in percent, with its interval.
 
     With fewer than three seeds the interval is over the test points of one seed: seeds share
     their points, so counting them again would make it too narrow.
     """
     shares = [100 * cell["k"] / cell["n"] for cell in cells]
-    mean = math.fsum(shares) / len(shares)
     if len(shares) >= ENOUGH_SEEDS:
-        low, high = student_t(shares)
-        return mean, max(low, 0.0), min(high, 100.0), f"Student t over {len(shares)} seeds"
-    n = cells[0]["n"]
-    low, high = clopper_pearson(round(mean / 100 * n), n)
-    return mean, 100 * low, 100 * high, f"Clopper-Pearson over {n:,} points"
+        found = mean_over(shares, what)
+        return replace(found, low=max(found.low, 0.0), high=min(found.high, 100.0))
+    mean, n = math.fsum(shares) / len(shares), cells[0]["n"]
+    found = exact_rate(round(mean / 100 * n), n, f"Clopper-Pearson over {n:,} points")
+    return replace(found, value=mean)
 
 
-def summarise_number(values: Sequence[float]) -> tuple[float, float, float, str]:
-    """Mean over seeds and, with three or more, its interval (else NaN)."""
-    mean = math.fsum(values) / len(values)
+def summarise_number(values: Sequence[float], what: str = "seeds") -> Estimate:
+    """Mean over seeds (or what else has a cell each); with three or more, its interval."""
     if len(values) >= ENOUGH_SEEDS:
-        low, high = student_t(values)
-        return mean, low, high, f"Student t over {len(values)} seeds"
-    return mean, math.nan, math.nan, ""
+        return mean_over(values, what)
+    return Estimate(math.fsum(values) / len(values))
 
 
 def gather(results: Sequence[Result], column: str) -> list[object]:

@@ -7,6 +7,7 @@ from thesis_repro import tables
 from thesis_repro.experiments.bias import remedies
 from thesis_repro.experiments.bias.two_classes import features, sgd
 from thesis_repro.lab.profiles import profile
+from thesis_repro.tables.estimate import intervals
 from thesis_repro.weaknesses import bias
 
 
@@ -34,11 +35,13 @@ def test_removed_is_the_share_of_absolute_bias_and_ends_at_the_paper_s_claim():
     result = remedies.remedies(config)
     gathered = {("wine 0/1", remedy): [result] for remedy in remedies.REMEDIES}
     records = remedies.assemble(None, gathered)
-    before = records["wine 0/1", "none"]["absolute"]
+    before = records["wine 0/1", "none"].estimate("absolute").value
     after = records["wine 0/1", "experts"]
-    assert after["removed"] == pytest.approx(100 * (1 - after["absolute"] / before))
-    assert "removed" not in records["wine 0/1", "none"]
-    assert "Student t over 3 runs" in after["interval"]
+    assert after.estimate("removed").value == pytest.approx(
+        100 * (1 - after.estimate("absolute").value / before)
+    )
+    assert "removed" not in records["wine 0/1", "none"].values
+    assert "Student t over 3 runs" in intervals(after.values.values())
 
 
 def test_the_conditions_can_fail(remedies_frame):

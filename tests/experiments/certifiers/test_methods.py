@@ -55,7 +55,9 @@ def test_a_measured_method_says_what_the_method_says(name, body, images):
 def test_operations_of_a_forward_pass_are_counted_by_hand(body, images):
     found = methods.measure(SMALL[GLORO], body, 0.05, images)
     by_hand = 2 * 36 * 8 * 3 * 9 + 2 * 8 * 36 * 64 + 2 * 64 * 4
-    assert found.operations == len(images) * by_hand and found.points == len(images)
+    assert found.points == len(images)
+    # beside the pass, the rounding budget is one small product for each point
+    assert 0 <= found.operations - len(images) * by_hand <= 0.01 * len(images) * by_hand
     smoothed = methods.measure(SMALL[RS], body, 0.05, images[:4])
     assert smoothed.operations == 2 * (100 + 50) * by_hand and smoothed.points == 2
 

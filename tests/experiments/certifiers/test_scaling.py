@@ -24,9 +24,13 @@ def test_exponents_are_those_of_powers():
         ("classes", KW): [Result({"operations": 1, "seconds": 1.0, "mb": 1.0})],  # unfinished
     }
     (record,) = scaling.assemble(profile("quick"), rows).values()
-    assert record["operations"] == pytest.approx(4.0) and record["mb"] == pytest.approx(0.0)
-    assert record["seconds"] == pytest.approx(1.0)
-    assert (record["least"], record["most"]) == pytest.approx((16.0, 32.0))
+    assert record.estimate("operations").value == pytest.approx(4.0) and record.estimate(
+        "mb"
+    ).value == pytest.approx(0.0)
+    assert record.estimate("seconds").value == pytest.approx(1.0)
+    assert (record.estimate("least").value, record.estimate("most").value) == pytest.approx(
+        (16.0, 32.0)
+    )
 
 
 def test_the_trend_can_fail():

@@ -42,11 +42,12 @@ GOOD = {WHOLE: 96, "influence": 94, "activation": 70, "gradient at the input": 8
 
 def test_must_show_is_computed() -> None:
     shown = experts.must_show(frame(GOOD, {k: float(v) for k, v in GOOD.items()}))
-    assert shown["holds"].tolist() == ["yes"] * 5
+    assert shown["holds"].tolist() == ["holds"] * 5
     loud = {**GOOD, "activation": 97}
     shown = experts.must_show(frame(loud, {k: float(v) for k, v in loud.items()}, near=7))
-    assert shown["holds"].tolist() == ["no", "yes", "yes", "no", "no"]
-    assert shown["measured"].tolist() == [7, 44, 44, -3, -3]
+    fails = "does not hold"
+    assert shown["holds"].tolist() == [fails, "holds", "holds", fails, fails]
+    assert shown["measured"].tolist() == ["7.0", "44.0", "44.0", "-3.0", "-3.0"]
 
 
 def test_trend() -> None:
@@ -97,9 +98,9 @@ def test_columns_hold_what_cells_give(tmp_path: object, monkeypatch: pytest.Monk
     rows = {experts.compression_row("mnist-5k", c, "influence"): [cell] for c in (-1, 3)}
     mean, three = experts.assemble(profiles.profile("quick"), rows).values()
     per_class = [found["balanced"] for found in cell.values["classes"]]
-    assert mean["balanced"] == pytest.approx(np.mean(per_class))
-    assert three["balanced"] == per_class[3]
-    assert 0 <= three["alpha"] <= float(three["kept"]) == 1
+    assert mean.estimate("balanced").value == pytest.approx(np.mean(per_class))
+    assert three.estimate("balanced").value == per_class[3]
+    assert 0 <= three.estimate("alpha").value <= float(three.values["kept"]) == 1
 
 
 @pytest.mark.slow

@@ -27,11 +27,11 @@ def gathered(models=4, marked=5.0, shift=9.0):
 def test_games_are_counted_with_their_exact_interval():
     found = game.assemble(profile("quick"), gathered())
     record = found["X", GLORO, WEAK]
-    assert record["accuracy"] == 100 and record["models"] == 4
-    assert record["accuracy_low"] == pytest.approx(100 * 0.025 ** (1 / 8))
-    assert "underpowered: 4 models" in record["note"]
-    assert all(found["X", GLORO, a]["accuracy"] == 100 for a in ADVERSARIES)
+    assert record.estimate("accuracy").value == 100 and record.estimate("models").value == 4
+    assert record.estimate("accuracy").low == pytest.approx(100 * 0.025 ** (1 / 8))
+    assert "underpowered: 4 models" in record.note
+    assert all(found["X", GLORO, a].estimate("accuracy").value == 100 for a in ADVERSARIES)
     blind = game.assemble(profile("quick"), gathered(marked=0.0, shift=0.0))
-    assert blind["X", GLORO, WEAK]["accuracy"] == 50
+    assert blind["X", GLORO, WEAK].estimate("accuracy").value == 50
     many = game.assemble(profile("quick"), gathered(models=20))
-    assert many["X", GLORO, WEAK]["note"] == ""
+    assert many["X", GLORO, WEAK].note == ""

@@ -4,6 +4,7 @@ from thesis_repro.experiments.leakage.models import CLEAN, GLORO, INVISIBLE, MAR
 from thesis_repro.experiments.leakage.watermark import TABLE, arms, assemble
 from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import profile
+from thesis_repro.tables.estimate import Estimate, intervals
 
 
 def test_plans_name_rows_of_the_spec(check_plans):
@@ -22,7 +23,12 @@ def test_models_are_averaged_and_the_least_independent_one_is_shown():
     ]
     row = ("X", GLORO, MARKED)
     record = assemble(profile("quick"), {row: found})[row]
-    assert record["true"] == pytest.approx(0.3) and record["z"] == pytest.approx(3.0)
-    assert record["independent"] == 0.7 and "independent_low" not in record
-    assert record["models"] == 3 and record["interval"] == "Student t over models"
-    assert record["true_low"] < 0.3 < record["true_high"]
+    assert record.estimate("true").value == pytest.approx(0.3) and record.estimate(
+        "z"
+    ).value == pytest.approx(3.0)
+    assert record.values["independent"] == Estimate(0.7)
+    assert (
+        record.estimate("models").value == 3
+        and intervals(record.values.values()) == "Student t over models"
+    )
+    assert record.estimate("true").low < 0.3 < record.estimate("true").high

@@ -3,6 +3,7 @@ import pytest
 
 from thesis_repro.experiments.membership.contests import PLAIN, TRAININGS
 from thesis_repro.experiments.membership.mnist import TABLE, assemble, order_holds
+from thesis_repro.tables.estimate import intervals
 from thesis_repro.weaknesses.membership.guesses import GENERAL, NAIVE, SHADOW
 
 
@@ -12,8 +13,12 @@ def test_plans_name_rows_of_the_spec(check_plans):
 
 def test_assembly_averages_targets(contested):
     (record,) = assemble(None, {(PLAIN, GENERAL): [contested()]}).values()
-    assert record["gap"] == pytest.approx(1.1) and record["accuracy"] == pytest.approx(55.0)
-    assert record["precision"] == 60.0 and "3 targets" in record["interval"]
+    assert record.estimate("gap").value == pytest.approx(1.1) and record.estimate(
+        "accuracy"
+    ).value == pytest.approx(55.0)
+    assert record.estimate("precision").value == 60.0 and "3 targets" in intervals(
+        record.values.values()
+    )
 
 
 def test_the_trend_can_fail():

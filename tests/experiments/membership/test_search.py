@@ -85,9 +85,9 @@ def test_the_verdict_of_the_search_follows_its_numbers():
     assert found["measure"][0] == "accuracy (learned)"
     assert found["best"].tolist() == ["57.4%", "10.0%"]
     assert found["where"][0] == "20 epochs, layers both, proxies 4"
-    assert found["verdict"].tolist() == ["not reached", "reached"]
+    assert found["verdict"].tolist() == ["does not hold", "holds"]
     frame.loc[1, "margin"] = 57.5
     found = search.verdicts(frame)
-    assert (found["measure"][0], found["verdict"][0]) == ("accuracy (margin)", "reached")
+    assert (found["measure"][0], found["verdict"][0]) == ("accuracy (margin)", "holds")
     with pytest.raises(ValueError, match="no row that was run"):
         search.verdicts(frame.assign(status="not run"))

@@ -28,11 +28,11 @@ def test_conditions_can_fail():
         line("EuroSAT", "top-1", "GloRo", 30.0),
         line("EuroSAT", "RT3", "relaxed", 20.0, 5.0, 3.0),
     ]
-    assert [c[3] for c in conditions(pd.DataFrame(good))] == [True] * 4
+    assert [c.holds for c in conditions(pd.DataFrame(good))] == [True] * 4
     bad = [
         line("plane", "top-1", "GloRo", 24.0),
         line("plane", "RT2", "relaxed", 8.1),
         line("EuroSAT", "top-1", "GloRo", 30.0),
         line("EuroSAT", "RT3", "relaxed", 25.1, 4.9, 2.9, broken=1.0),
     ]
-    assert [c[3] for c in conditions(pd.DataFrame(bad))] == [False] * 4
+    assert [c.holds for c in conditions(pd.DataFrame(bad))] == [False] * 4

@@ -28,7 +28,7 @@ def test_sets_are_counted_by_their_labels_whatever_the_order():
     sets, right = groupings.masks([first, second], 4)
     assert groupings.counted(sets) == [((0, 1), 2), ((0, 2, 3), 1)]
     assert right.tolist() == [True, False, False]
-    pairs = groupings.together([first, second], 4)
+    pairs = groupings.cooccurrence([first, second], 4)
     assert pairs[0, 1] == pairs[1, 0] == 2
     assert pairs[2, 3] == pairs[0, 3] == pairs[0, 2] == 1
     assert pairs.diagonal().sum() == 0 and pairs.sum() == 10

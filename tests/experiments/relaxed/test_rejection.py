@@ -43,7 +43,7 @@ def test_the_quick_table_is_consistent_and_say_what_a_plain_count_says(short):
         lost = base.loc[line["dataset"], "rejected"] - line["rejected"]
         assert line["fewer"] == pytest.approx(lost)
         assert line["fewer_low"] <= line["fewer"] <= line["fewer_high"]
-    assert conditions(rows)[0][3]
+    assert conditions(rows)[0].holds
 
     plan = dict(relaxed.cells(profile("quick")))
     by = {(g, o): cell.config for (d, g, o), cell in plan.items() if d == "MNIST-5k"}
@@ -62,15 +62,16 @@ def test_the_quick_table_is_consistent_and_say_what_a_plain_count_says(short):
 
 def test_gains_are_paired():
     ours, base = np.array([1, 1, 1, 0, 0] * 40) > 0, np.array([1, 0, 1, 0, 1] * 40) > 0
-    mean, low, high, method = relaxed.gain([ours], [base])
-    assert mean == 0.0 and low == -high and "paired" in method
+    found = relaxed.gain([ours], [base])
+    assert found.value == 0.0 and found.low == -found.high
+    assert found.how == "differences: paired Student t over 200 points"
     # McNemar's variance, (b + c) / n^2 at b = c
     half = 1.96 * 100 * (80 / 200**2) ** 0.5
-    assert high == pytest.approx(half, rel=0.02)
+    assert found.high == pytest.approx(half, rel=0.02)
     seeds = [np.arange(100) < k for k in (50, 60, 70)]
-    mean, low, high, method = relaxed.gain(seeds, [np.zeros(100, bool)] * 3)
-    assert (low, high) == pytest.approx(statistics.student_t([50.0, 60.0, 70.0]))
-    assert mean == pytest.approx(60.0) and method == "Student t over 3 seeds"
+    found = relaxed.gain(seeds, [np.zeros(100, bool)] * 3)
+    assert (found.low, found.high) == pytest.approx(statistics.student_t([50.0, 60.0, 70.0]))
+    assert found.value == pytest.approx(60.0) and found.how == "Student t over 3 seeds"
 
 
 def test_paper_rows_follow_the_data(monkeypatch):

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from thesis_repro import nets
-from thesis_repro.robustness.certifiers import dual, full_precision
+from thesis_repro.robustness import attacks
+from thesis_repro.robustness.certifiers import backward, dual, full_precision, windows
+from thesis_repro.robustness.certifiers.lines import hull_of, lines, opened
 
 
 def point(seed, size=3):
@@ -95,10 +97,8 @@ def test_hidden_units_stay_in_their_bounds_and_labels_in_their_ball():
         for index, (name, layer, shape) in enumerate(chain):
             if not isinstance(layer, nn.ReLU):
                 continue
-            units = math.prod(shape)
-            rows = dual._identity(units, shape, x)
-            low, high = dual._bounds(chain[:index], slopes, ball, rows, units, 64)
-            seen = net[:index](inside).flatten(1)
+            low, high = backward.every_unit(chain[:index], slopes, ball, shape, 64)
+            seen = net[:index](inside)
             assert (seen >= low - 1e-12).all() and (seen <= high + 1e-12).all(), name
     logits = net(inside)
     own = net(x).argmax().item()
@@ -106,6 +106,150 @@ def test_hidden_units_stay_in_their_bounds_and_labels_in_their_ball():
     found = dual.margins(net, x, epsilon)[0]
     rivals = [i for i in range(4) if i != own]
     assert (found[rivals] <= gaps[rivals] + 1e-12).all()
+
+
+def wide(*layers, seed=0):
+    """A net of these layers, with a last layer of three classes, whose biases settle many signs."""
+    torch.manual_seed(seed)
+    net = nn.Sequential(*layers).double()
+    for layer in net:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.normal_(layer.bias, 0.0, 0.5)
+    return net.eval()
+
+
+NETS = {
+    "strides": lambda: wide(
+        nn.Conv2d(2, 4, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(4, 3, (2, 3), stride=(1, 2), padding=(0, 1)),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(72, 9),
+        nn.ReLU(),
+        nn.Linear(9, 3),
+    ),
+    "no ReLU between": lambda: wide(
+        nn.Conv2d(2, 3, 3, padding=1, bias=False),
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(4, 2, 3, padding=2),
+        nn.ReLU(),
+        nn.Conv2d(2, 2, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(2 * 16 * 16, 3),
+    ),
+    "groups and dilation": lambda: wide(
+        nn.Conv2d(2, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3, padding=1, groups=2),
+        nn.ReLU(),
+        nn.Conv2d(4, 3, 3, padding=2, dilation=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(3 * 14 * 14, 3),
+    ),
+    "ReLU first, and twice": lambda: wide(
+        nn.ReLU(), nn.Flatten(), nn.Linear(392, 8), nn.ReLU(), nn.ReLU(), nn.Linear(8, 3)
+    ),
+    "windows larger than the image": lambda: wide(
+        *(part for _ in range(3) for part in (nn.Conv2d(2, 2, 7, padding=3), nn.ReLU())),
+        nn.Flatten(),
+        nn.Linear(392, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("norm", [2.0, math.inf])
+@pytest.mark.parametrize("name", NETS)
+def test_no_bound_depends_on_which_units_are_sent_back(name, norm, monkeypatch):
+    net = NETS[name]()
+    x = torch.rand(2, 2, 14, 14, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    epsilon = 0.3 if norm == 2 else 0.01
+    to_the_letter = dual.margins(net, x, epsilon, norm=norm, every_unit=True)
+    torch.testing.assert_close(dual.margins(net, x, epsilon, norm=norm), to_the_letter)
+    monkeypatch.setattr(windows, "LARGEST", 0)  # kernels, no matrices
+    monkeypatch.setattr(windows, "HELD", 0)  # one point at a time
+    torch.testing.assert_close(dual.margins(net, x, epsilon, norm=norm, rows=5), to_the_letter)
+
+
+@pytest.mark.parametrize("name", ["strides", "no ReLU between", "ReLU first, and twice"])
+def test_the_hull_holds_all_that_the_relaxed_net_does(name):
+    """Not only what the net does: else it would settle signs that KW leaves open."""
+    net = NETS[name]()
+    x = torch.rand(2, 2, 14, 14, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with full_precision(net):
+        chain, ball = dual._chain(net, x, 1.0, 2.0), dual.Ball(x, 1.0, 2.0)
+        slopes, hull = dual.relaxed(chain, ball, every_unit=True), hull_of(ball)
+        for index, (part, layer, shape) in enumerate(chain):
+            if not isinstance(layer, nn.ReLU):
+                hull = hull.through(layer, shape, 2.0)
+                continue
+            low, high = backward.every_unit(chain[:index], slopes, ball, shape, 512)
+            least, most = hull.bounds
+            assert (least <= low + 1e-9).all() and (high <= most + 1e-9).all()
+            if hull.exact:
+                torch.testing.assert_close(least, low)
+                torch.testing.assert_close(most, high)
+            hull = hull.between(low, high, slopes[part])  # as tight as it may be
+    assert all(found.low.min() < 0 for found in slopes.values())
+
+
+def test_what_is_sent_back_are_units_of_open_sign_behind_the_first_layer():
+    net = NETS["strides"]()
+    x = torch.rand(3, 2, 14, 14, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    units = [4 * 7 * 7, 3 * 6 * 4, 9]
+    with full_precision(net):
+        chain, ball = dual._chain(net, x, 0.03, 2.0), dual.Ball(x, 0.03, 2.0)
+        slopes = dual.relaxed(chain, ball)
+        all_of_them = dual.relaxed(chain, ball, every_unit=True)
+    sent = [found.sent for found in slopes.values()]
+    assert sent[0].tolist() == [0, 0, 0]
+    for name, count in zip(slopes, sent, strict=True):
+        crossing = (slopes[name].low < 0).flatten(1).sum(1)
+        torch.testing.assert_close(slopes[name].slope, all_of_them[name].slope)
+        torch.testing.assert_close(slopes[name].low, all_of_them[name].low)
+        if name != "1":
+            assert (crossing <= count).all()
+    assert sent[1].min() > 0 and sent[1].max() < units[1] / 3
+    assert dual.sent(net, x, 0.03).tolist() == sum(sent).tolist()
+    whole = [found.sent for found in all_of_them.values()]
+    assert [int(count[0]) for count in whole] == units
+
+
+def test_the_sets_are_the_same_and_no_attack_breaks_them():
+    certified = 0
+    for seed in range(4):
+        net = wide(
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(4, 4, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64, 3),
+            seed=seed,
+        )
+        x = torch.rand(
+            10, 1, 8, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        )
+        for epsilon in (0.1, 0.3):
+            found = dual.certify(net, x, epsilon)
+            assert torch.equal(found, dual.certify(net, x, epsilon, every_unit=True))
+            if found.any():
+                labels = net(x[found]).argmax(1)
+                moved = attacks.pgd_l2(net, x[found], labels, epsilon, 10, 2)
+                assert torch.equal(net(moved).argmax(1), labels)
+            certified += int(found.sum())
+    assert 10 < certified < 80
+
+
+def test_a_sign_that_is_not_a_number_is_open():
+    low, high = torch.tensor([[math.nan, -1.0]]), torch.tensor([[1.0, math.nan]])
+    assert opened(low, high).all()
+    assert lines(low, high, torch.zeros(1)).slope.isnan().all()
 
 
 def test_a_linear_net_is_certified_up_to_its_distance():
@@ -190,13 +334,13 @@ def test_out_of_memory_halves_the_rows_and_changes_no_bound(monkeypatch, caplog)
     net = convolutional()
     x = torch.rand(2, 1, 6, 6, dtype=torch.float64)
     expected = dual.margins(net, x, 0.2)
-    original = dual.adjoint_map
+    original = backward.adjoint_map
 
     def crowded(layer, rows, shape):
         if len(rows) > 20:
             raise torch.OutOfMemoryError("no room")
         return original(layer, rows, shape)
 
-    monkeypatch.setattr(dual, "adjoint_map", crowded)
-    torch.testing.assert_close(dual.margins(net, x, 0.2), expected)
+    monkeypatch.setattr(backward, "adjoint_map", crowded)
+    torch.testing.assert_close(dual.margins(net, x, 0.2, every_unit=True), expected)
     assert any("going on with batches" in record.message for record in caplog.records)

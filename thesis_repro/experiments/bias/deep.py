@@ -18,10 +18,10 @@ from thesis_repro.experiments.bias.two_classes import (
     PARITY,
     PICTURES,
     SHIFT,
+    add_run,
+    fingerprints,
     imbalanced,
-    note,
     pictures,
-    prints,
 )
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
@@ -55,8 +55,8 @@ def deep(config: DeepConfig) -> Result:
     for run in range(config.runs):
         fit, val, test = parts(config, pool, run)
         model = trained(config, fit, run)
-        for title, slice in config.layers:
-            _remedy_layer(found, model, (title, slice), fit, val, test)
+        for layer in config.layers:
+            _remedy_layer(found, model, layer, fit, val, test)
     return Result({}, {name: np.array(values) for name, values in found.items()})
 
 
@@ -86,9 +86,9 @@ def _remedy_layer(
     test: Split,
 ) -> None:
     """Choose masks from training influence and validation points; score them on test points."""
-    title, slice = layer
-    influence = bias.unit_influence(model, fit.x, slice)
-    chosen_on, judged_on = (bias.HiddenLayer(model, slice, part.x) for part in (val, test))
+    title, name = layer
+    influence = bias.unit_influence(model, fit.x, name)
+    chosen_on, judged_on = (bias.HiddenLayer(model, name, part.x) for part in (val, test))
     y, truth = val.y.numpy(), test.y.numpy()
     alpha, beta = bias.search_experts(influence, y, chosen_on.all_scores, grid=16)
     masks = {
@@ -97,14 +97,14 @@ def _remedy_layer(
         EXPERTS: bias.expert_mask(influence, alpha, beta),
         SHIFT: None,
     }
-    for name, mask in masks.items():
+    for remedy, mask in masks.items():
         scores = judged_on.scores(mask)
-        if name == SHIFT:
+        if remedy == SHIFT:
             scores = scores + bias.balancing_shift(chosen_on.scores(), y)
         said = (scores > 0).astype(int)
         scored = bias.measure(truth, said), float((said == truth).mean())
         kept = chosen_on.units if mask is None else float(mask.sum())
-        note(found, f"{title}.{name}", scored, kept)
+        add_run(found, f"{title}.{remedy}", scored, kept)
 
 
 def trained(config: DeepConfig, fit: Split, run: int) -> Any:
@@ -164,7 +164,7 @@ def cells(profile: Profile) -> Plan:
     for config in wanted:
         here = config.dataset not in PICTURES or data.available(PICTURES[config.dataset])
         per_seed = [
-            Cell(deep, replace(config, seed=seed), prints(config.dataset)) if here else None
+            Cell(deep, replace(config, seed=seed), fingerprints(config.dataset)) if here else None
             for seed in profile.seeds
         ]
         for title, _ in config.layers:

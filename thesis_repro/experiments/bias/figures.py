@@ -75,14 +75,15 @@ def _band(
     axis.fill_between(rows["x"], low, high, color=colour, alpha=0.25, lw=0)
 
 
-def weights(few: Result, many: Result, labels: tuple[str, str], strong: int = 20) -> Figure:
+def weights(few: Result, many: Result, labels: tuple[str, str]) -> Figure:
     """Learned weights of weak features beside the Bayes-optimal one, for two training sizes.
 
     Each rule is scaled so that its strong features have, on average, the weight that the best
     rule gives them: a scale changes no prediction.
     """
     figure, axis = plt.subplots(figsize=(7, 3.6))
-    mixture = bias.Mixture(len(few.arrays["weights"]) - strong, strong)
+    strong = bias.Mixture.strong
+    mixture = bias.Mixture(len(few.arrays["weights"]) - strong)
     best, _ = mixture.bayes_rule()
     wanted = np.abs(best[:strong]).mean()
     scaled = [

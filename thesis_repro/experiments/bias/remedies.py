@@ -1,6 +1,6 @@
 """The table bias-remedies: four remedies for the bias of linear models, on many data sets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,15 +29,16 @@ from thesis_repro.experiments.bias.two_classes import (
     STEP,
     TYPICAL,
     Floats,
+    add_run,
     features,
+    fingerprints,
     imbalanced,
-    note,
-    prints,
     sgd,
 )
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.conditions import Condition, Every
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses import bias
 
@@ -81,11 +82,11 @@ def remedies(config: RemedyConfig) -> Result:
         else:
             x, y, score = _real(config, *points, rng)
         full = bias.FeatureParity(sgd(config.step), random_state=run).fit(x, y).estimator_
-        note(found, FULL, score(full.coef_[0], full.intercept_[0]), x.shape[1])
+        add_run(found, FULL, score(full.coef_[0], full.intercept_[0]), x.shape[1])
         for name, make in ESTIMATORS.items():
             # the same split again, so the frozen model has seen its part of it and no more
             model = make(FrozenEstimator(full), random_state=run).fit(x, y)
-            note(found, name, score(model.coef_[0], model.intercept_[0]), model.mask_.sum())
+            add_run(found, name, score(model.coef_[0], model.intercept_[0]), model.mask_.sum())
     return Result({}, {name: np.array(values) for name, values in found.items()})
 
 
@@ -134,40 +135,44 @@ def cells(profile: Profile) -> Plan:
 
 def _of_each_remedy(configs: list[RemedyConfig]) -> list[tuple[Row, Cell | None]]:
     """The rows of one data set, which share its cells."""
-    cells = [Cell(remedies, config, prints(config.dataset)) for config in configs]
+    cells = [Cell(remedies, config, fingerprints(config.dataset)) for config in configs]
     return [((configs[0].dataset, remedy), cell) for remedy in REMEDIES for cell in cells]
 
 
-def at_step(name: str, step: float, seed: int = 0, runs: int = 10) -> dict[str, dict[str, Any]]:
-    """The rows of one real set, by remedy, when SGD takes another step."""
-    config = RemedyConfig(name, PRIOR, runs, seed, step)
-    result = compute(Cell(remedies, config, prints(name)))
-    records = assemble(None, {(name, remedy): [result] for remedy in REMEDIES})
-    return {remedy: dict(records[name, remedy]) for remedy in REMEDIES}
+def at_step(name: str, step: float, seed: int) -> dict[str, dict[str, float]]:
+    """The measures of one real set, by remedy, when SGD takes another step."""
+    config = RemedyConfig(name, PRIOR, 10, seed, step)
+    result = compute(Cell(remedies, config, fingerprints(name)))
+    found = assemble(None, {(name, remedy): [result] for remedy in REMEDIES})
+    return {
+        remedy: {
+            column: found[name, remedy].estimate(column).value
+            for column in ("absolute", "accuracy")
+        }
+        for remedy in REMEDIES
+    }
 
 
-def assemble(_: object, gathered: Gathered) -> dict[Row, dict[str, Any]]:
+def assemble(_: object, gathered: Gathered) -> dict[Row, Measurement]:
     """Pool runs; `removed` is the share of the mean absolute bias that a remedy took away."""
-    records: dict[Row, dict[str, Any]] = {}
-    for row, results in gathered.items():
-        if not results:
-            continue
-        *_, remedy = row
-        name, full = ".".join(row[1:]), ".".join((*row[1:-1], FULL))
-        signed = 100 * pooled(results, f"{name}.bias")
-        before = np.abs(100 * pooled(results, f"{full}.bias")).mean()
-        values = {
+    return {row: _pool(row, results) for row, results in gathered.items()}
+
+
+def _pool(row: Row, results: Sequence[Result]) -> Measurement:
+    name, full = ".".join(row[1:]), ".".join((*row[1:-1], FULL))
+    signed = 100 * pooled(results, f"{name}.bias")
+    before = np.abs(100 * pooled(results, f"{full}.bias")).mean()
+    values = summary(
+        {
             "bias": signed,
             "absolute": np.abs(signed),
             "accuracy": 100 * pooled(results, f"{name}.accuracy"),
         }
-        records[row] = {
-            **summary(results, values),
-            "kept": float(pooled(results, f"{name}.kept").mean()),
-        }
-        if remedy != FULL and before > 0:
-            records[row]["removed"] = 100 * (1 - float(np.abs(signed).mean() / before))
-    return records
+    )
+    values["kept"] = Estimate(float(pooled(results, f"{name}.kept").mean()))
+    if row[-1] != FULL and before > 0:
+        values["removed"] = Estimate(100 * (1 - float(np.abs(signed).mean() / before)))
+    return Measurement(values)
 
 
 def halves(rows: pd.DataFrame, remedy: str) -> bool:

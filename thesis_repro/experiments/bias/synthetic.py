@@ -1,8 +1,7 @@
 """The table bias-synthetic: bias of linear models on draws of a mixture, one quantity varied."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
 from thesis_repro.tables.conditions import Condition, Every
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses import bias
 
@@ -94,40 +94,31 @@ def pooled(results: Sequence[Result], name: str) -> Floats:
     return np.concatenate([r.arrays[name] for r in results])
 
 
-def summary(results: Sequence[Result], values: Mapping[str, Floats]) -> dict[str, Any]:
+def summary(values: Mapping[str, Floats]) -> dict[str, Estimate | str]:
     """Mean and Student interval over all runs, in percentage points unless it is a count."""
-    runs = len(next(iter(values.values())))
-    record: dict[str, Any] = {
-        "seeds": len(results),
-        "interval": f"Student t over {runs} runs",
+    return {
+        name: replace(statistics.mean_over(found.tolist(), "runs"), value=float(found.mean()))
+        for name, found in values.items()
     }
-    for name, found in values.items():
-        low, high = statistics.student_t(found.tolist())
-        record |= {name: float(found.mean()), f"{name}_low": low, f"{name}_high": high}
-    return record
 
 
-def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Pool the runs of all seeds; add the Bayes-optimal bias in closed form."""
-    records = {}
-    for row, results in gathered.items():
-        if not results:
-            continue
-        config = config_at(row[0], float(row[1]), 0, 0)
-        mixture = bias.Mixture(config.weak, prior=config.prior)
-        signed = 100 * pooled(results, "bias")
-        values = {
-            "bias": signed,
-            "absolute": np.abs(signed),
-            "accuracy": 100 * pooled(results, "accuracy"),
-        }
-        if config.twin:
-            values["symmetric"] = 100 * pooled(results, "symmetric")
-        records[row] = {
-            **summary(results, values),
-            "bayes": 100 * bias.bayes_bias(mixture.separation, mixture.prior),
-        }
-    return records
+    return {row: _pool(config_at(row[0], float(row[1]), 0, 0), gathered[row]) for row in gathered}
+
+
+def _pool(config: SyntheticConfig, results: Sequence[Result]) -> Measurement:
+    mixture = bias.Mixture(config.weak, prior=config.prior)
+    signed = 100 * pooled(results, "bias")
+    values = {
+        "bias": signed,
+        "absolute": np.abs(signed),
+        "accuracy": 100 * pooled(results, "accuracy"),
+    }
+    if config.twin:
+        values["symmetric"] = 100 * pooled(results, "symmetric")
+    bayes = 100 * bias.bayes_bias(mixture.separation, mixture.prior)
+    return Measurement(summary(values) | {"bayes": Estimate(bayes)})
 
 
 def ranks(frame: pd.DataFrame, sweep: str) -> tuple[float, int]:
@@ -140,13 +131,15 @@ def ranks(frame: pd.DataFrame, sweep: str) -> tuple[float, int]:
 
 GRID = [(d, p) for d in (0.5, 1.0, 2.0, 4.0) for p in (0.5, 0.6, 0.7, 0.8, 0.9)]
 """Separations and priors at which the closed form is simulated."""
+SIMULATED = 400_000
+"""Points of each simulation."""
 
 
-def closed_form_gap(n: int = 400_000, seed: int = 0) -> float:
+def closed_form_gap() -> float:
     """Largest difference, in points, of closed form and simulation over the grid."""
     return 100 * max(
-        abs(bias.bayes_bias(d, p) - bias.simulated_bias(d, p, n, seed + i))
-        for i, (d, p) in enumerate(GRID)
+        abs(bias.bayes_bias(d, p) - bias.simulated_bias(d, p, SIMULATED, seed))
+        for seed, (d, p) in enumerate(GRID)
     )
 
 

@@ -90,7 +90,7 @@ def imbalanced(y: Any, prior: float, rng: np.random.Generator) -> NDArray[np.int
     return np.asarray(np.sort(chosen))
 
 
-def prints(name: str) -> tuple[tuple[str, str], ...]:
+def fingerprints(name: str) -> tuple[tuple[str, str], ...]:
     """Fingerprints of the data that a row reads; what scikit-learn ships has its version."""
     import sklearn
 
@@ -102,7 +102,7 @@ def prints(name: str) -> tuple[tuple[str, str], ...]:
     return ((source, data.fingerprint(source)),)
 
 
-def note(
+def add_run(
     found: dict[str, list[float]], remedy: str, scored: tuple[float, float], kept: float
 ) -> None:
     """Add one run of a remedy to `found`: bias, accuracy, and how many features it kept."""

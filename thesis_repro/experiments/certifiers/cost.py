@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 import torch
@@ -26,6 +25,7 @@ from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import recipes
 from thesis_repro.robustness.recipes import Training
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Quoted, Row, Table, TableSpec
 
@@ -69,11 +69,6 @@ class CostConfig:
 
     training: Training
     method: Method
-
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.training.device
 
 
 def cost(config: CostConfig) -> Result:
@@ -146,24 +141,30 @@ def cells(profile: Profile) -> Plan:
     sigma = SIGMA[robust.dataset]
     chosen = QUICK_METHODS if quick else PAPER_METHODS[profile.device]
     methods = [replace(m, sigma=sigma) if m.name == RS else m for m in chosen]
-    prints = ((robust.dataset, data.fingerprint(robust.dataset)),)
+    fingerprints = ((robust.dataset, data.fingerprint(robust.dataset)),)
     title, net = TITLES[robust.dataset], robust.recipe.net.upper()
     noisy = CostConfig(with_noise(robust, sigma, quick), methods[-1])
     plan: list[tuple[Row, Cell | None]] = [
-        ((title, ROBUST.format(net), m.name), Cell(cost, CostConfig(robust, m), prints))
+        ((title, ROBUST.format(net), m.name), Cell(cost, CostConfig(robust, m), fingerprints))
         for m in methods
     ]
-    return [*plan, ((title, NOISY.format(net), RS), Cell(cost, noisy, prints))]
+    return [*plan, ((title, NOISY.format(net), RS), Cell(cost, noisy, fingerprints))]
 
 
-def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Each row's cell, with its time over that of GloRo on the same net."""
-    records = summarise(TABLE.spec, gathered)
-    for record in records.values():
-        first = next((r for row, r in records.items() if row[2] == GLORO), None)
-        if first is not None:
-            record["ratio"] = record["seconds"] / first["seconds"]
-    return records
+    measured = summarise(TABLE.spec, gathered)
+    first = next((found for row, found in measured.items() if row[2] == GLORO), None)
+    if first is None:
+        return measured
+    least = first.estimate("seconds").value
+    return {
+        row: replace(
+            found,
+            values={**found.values, "ratio": Estimate(found.estimate("seconds").value / least)},
+        )
+        for row, found in measured.items()
+    }
 
 
 def in_order(frame: pd.DataFrame) -> bool:

@@ -21,6 +21,7 @@ from thesis_repro.experiments.certifiers.methods import (
 from thesis_repro.lab import profiles
 from thesis_repro.lab.cells import Cell, Result, compute, lookup
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 
 SIZES: dict[str, dict[str, tuple[int, ...]]] = {
@@ -96,24 +97,23 @@ def exponent(sizes: Any, values: Any) -> float:
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
-def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Exponents of each row over its sizes, and what the smallest and the largest net take."""
     names = {title: name for name, title in VARIED.items()}
-    records: dict[Row, dict[str, Any]] = {}
+    measured = {}
     for row, results in gathered.items():
         sizes = SIZES[profile.name][names[row[0]]]
-        if len(results) == len(sizes):
-            found = {
-                name: [r.values[name] for r in results] for name in ("operations", "seconds", "mb")
-            }
-            records[row] = {
-                **{name: exponent(sizes, values) for name, values in found.items()},
-                "sizes": " ".join(map(str, sizes)),
-                "least": 1000 * found["seconds"][0],
-                "most": 1000 * found["seconds"][-1],
-                "seeds": 1,
-            }
-    return records
+        if len(results) != len(sizes):
+            continue
+        values: dict[str, Estimate | str] = {
+            name: Estimate(exponent(sizes, [r.values[name] for r in results]))
+            for name in ("operations", "seconds", "mb")
+        }
+        values["sizes"] = " ".join(map(str, sizes))
+        values["least"] = Estimate(1000 * results[0].values["seconds"])
+        values["most"] = Estimate(1000 * results[-1].values["seconds"])
+        measured[row] = Measurement(values, seeds=1)
+    return measured
 
 
 Curve = tuple[list[int], list[Result]]

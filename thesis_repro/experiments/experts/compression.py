@@ -1,7 +1,7 @@
 """Table of the chapter explanations/experts on compression: a class by a few units."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,8 @@ from thesis_repro.explanations.experts import NEAR, RANKINGS, Detector, halves, 
 from thesis_repro.explanations.subjects import DIGITS, Subject
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.conditions import Condition, listed
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Claim, Column, Frame, Gathered, Plan, Row, Table, TableSpec
 
@@ -129,7 +131,7 @@ def _cell(config: CompressionConfig) -> Cell:
     return Cell(compress, config, ((name, data.fingerprint(name)),))
 
 
-def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Each row's part of its cells, over seeds.
 
     Exact intervals are over images, whose number differs from row to row: said once, plainly.
@@ -138,15 +140,24 @@ def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
     for row, results in gathered.items():
         at = None if row[1] == ALL else int(row[1].strip("“”"))
         parts[row] = [r if at is None else Result(r.values["classes"][at]) for r in results]
-    records = summarise(TABLE.spec, parts)
-    for row, record in records.items():
-        kept = [r.values["kept"] for r in parts[row]]
-        record["kept"] = f"{math.fsum(kept) / len(kept):.3g}"
-        if "balanced_high" in record:  # Student's t knows no 100%
-            record["balanced_high"] = min(record["balanced_high"], 100.0)
-        if "Clopper-Pearson" in record["interval"]:
-            record["interval"] = "Clopper-Pearson over the images that a rate counts"
-    return records
+    return {
+        row: replace(found, values=dict(_shown(found.values, parts[row])))
+        for row, found in summarise(TABLE.spec, parts).items()
+    }
+
+
+def _shown(
+    values: Mapping[str, Estimate | str], parts: Sequence[Result]
+) -> Iterator[tuple[str, Estimate | str]]:
+    for name, one in values.items():
+        if isinstance(one, str):  # the number of units that are kept
+            yield name, f"{math.fsum(r.values[name] for r in parts) / len(parts):.3g}"
+            continue
+        if "Clopper-Pearson" in one.how:
+            one = replace(one, how="Clopper-Pearson over the images that a rate counts")
+        if name == "balanced":  # Student's t knows no 100%
+            one = replace(one, high=np.minimum(one.high, 100.0))
+        yield name, one
 
 
 def _means(frame: pd.DataFrame) -> pd.DataFrame:
@@ -168,14 +179,17 @@ def near_enough(frame: pd.DataFrame) -> bool:
 def must_show(frame: Frame) -> pd.DataFrame:
     """What experts of digits have to show: statement, measured, needed, and whether it holds."""
     mean = _means(frame.data)
-    found = [("digits whose recall stays within 5 points", mean.near["influence"], 8)]
+    found = [("digits whose recall stays within 5 points", float(mean.near["influence"]), 8)]
     for other in ("random", "activation"):
         for measure, what in (("recall", "recall"), ("balanced", "balanced accuracy")):
             gap = mean[measure]["influence"] - mean[measure][other]
-            found.append((f"{what}: points above {other}", round(gap, 1), 15))
-    table = pd.DataFrame(found, columns=["statement", "measured", "needed"])
-    table["holds"] = (table.measured >= table.needed).map({True: "yes", False: "no"})
-    return table
+            found.append((f"{what}: points above {other}", round(float(gap), 1), 15))
+    conditions = [
+        Condition(what, str(needed), f"{measured:.1f}", measured >= needed)
+        for what, measured, needed in found
+    ]
+    table = listed(conditions, ("statement", "needed", "measured", "holds"))
+    return table[["statement", "measured", "needed", "holds"]]
 
 
 def curves(

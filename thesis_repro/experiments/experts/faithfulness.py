@@ -1,7 +1,7 @@
 """Table of the chapter explanations/experts on faithfulness, and on what certified nets look at."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -22,9 +22,10 @@ from thesis_repro.explanations import faithfulness, imagenet, receptive
 from thesis_repro.lab import profiles
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.estimate import Measurement
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Column, Frame, Gathered, Plan, Row, Table, TableSpec
-from thesis_repro.tables.statistics import student_t
+from thesis_repro.tables.statistics import mean_over
 
 IMAGES, PHOTOS = 100, 20
 LAYERS = {"2c2f": "3", "6c2f": "11"}
@@ -95,10 +96,10 @@ def middle(x: Tensor) -> Tensor:
     return region
 
 
-def strongest(worth: Tensor, share: float = 0.1) -> Tensor:
+def strongest(worth: Tensor) -> Tensor:
     """Share of the worth (n, h, w) that the strongest tenth of the pixels holds, (n,)."""
     flat = worth.flatten(1)
-    count = max(1, round(share * flat.shape[1]))
+    count = max(1, round(0.1 * flat.shape[1]))
     return flat.topk(count, 1).values.sum(1) / flat.sum(1).clamp(min=1e-12)
 
 
@@ -124,19 +125,20 @@ def faithfulness_cells(profile: Profile) -> Plan:
     return plan
 
 
-def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Means over seeds; where there is one seed, intervals are over its images."""
-    records = summarise(TABLE.spec, gathered)
-    for row, record in records.items():
+    measured = summarise(TABLE.spec, gathered)
+    for row, found in measured.items():
         if len(gathered[row]) > 1:
             continue
         (result,) = gathered[row]
+        values = dict(found.values)
         for name in MEASURES:
             if f"each_{name}" in result.arrays:
-                each = [float(v) for v in result.arrays[f"each_{name}"]]
-                record[f"{name}_low"], record[f"{name}_high"] = student_t(each)
-                record["interval"] = f"Student t over {len(each)} images"
-    return records
+                over = mean_over(result.arrays[f"each_{name}"].tolist(), "images")
+                values[name] = replace(over, value=found.estimate(name).value)
+        measured[row] = replace(found, values=values)
+    return measured
 
 
 TABLE = Table(
@@ -210,10 +212,8 @@ def concentration(frame: Frame) -> pd.DataFrame:
                 if not set(keys) <= set(measured.index):
                     continue
                 plain, certified = (measured.loc[key] for key in keys)
-                rows.append(
-                    (dataset, title, method, plain[name], certified[name],
-                     _apart(plain, certified, name))
-                )  # fmt: skip
+                shares = plain[name], certified[name]
+                rows.append((dataset, title, method, *shares, _apart(plain, certified, name)))
     columns = ["data set", "share", "explanation", "standard %", "certified %", "certified is"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -224,7 +224,7 @@ def _apart(plain: pd.Series, certified: pd.Series, name: str) -> str:
     return "less" if certified[f"{name}_high"] < plain[f"{name}_low"] else "open"
 
 
-def deletion_curves(seed: int = 0) -> dict[str, Result]:
+def deletion_curves(seed: int) -> dict[str, Result]:
     """Deletion and insertion curves of the quick standard net by method, from the cells."""
     plan = faithfulness_cells(profiles.profile("quick", "cpu", seed))
     return {row[2]: compute(cell) for row, cell in plan if cell and row[1] == QUICK_PAIR[0]}

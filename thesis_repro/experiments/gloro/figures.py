@@ -144,7 +144,7 @@ def schedules(histories: Mapping[str, Sequence[Mapping[str, float]]] | None = No
     return figure
 
 
-def frontier(frame: Frame, column: str = "vra36") -> Figure:
+def frontier(frame: Frame) -> Figure:
     """VRA of published nets and of ours over the number of parameters, where it is known.
 
     frame : of the table gloro-frontier; rows that were not run are left out
@@ -152,14 +152,14 @@ def frontier(frame: Frame, column: str = "vra36") -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.8), sharey=True, width_ratios=(3, 2))
     unsized = []
     ours = [
-        (str(line["method"]), "ours", float(line["parameters"]), float(line[column]))
+        (str(line["method"]), "ours", float(line["parameters"]), float(line["vra36"]))
         for _, line in frame.data.iterrows()
         if line["status"] == "run"
     ]
     quoted = [
-        (q.row[0], q.row[1], q.values.get("parameters", np.nan), q.values[column])
+        (q.row[0], q.row[1], q.values.get("parameters", np.nan), q.values["vra36"])
         for q in frame.spec.quoted
-        if column in q.values
+        if "vra36" in q.values
     ]
     for name, kind, size, value in (*ours, *quoted):
         if np.isfinite(size):

@@ -87,7 +87,7 @@ def cells(profile: Profile) -> Plan:
     """The plan of `gloro-frontier`; on a CPU one seed, and the net of gloro-vra trained longest."""
     if profile.name == "quick" or not data.available(gloro_cifar.DATASET):
         return []
-    prints = ((gloro_cifar.DATASET, data.fingerprint(gloro_cifar.DATASET)),)
+    fingerprints = ((gloro_cifar.DATASET, data.fingerprint(gloro_cifar.DATASET)),)
     seeds = profile.seeds if profile.device == "cuda" else profile.seeds[:1]
     plan = []
     for seed in seeds:
@@ -96,7 +96,7 @@ def cells(profile: Profile) -> Plan:
             (EQUAL_ROW, gloro_cifar.cifar_training(gloro_cifar.BASE, seed, profile.device)),
             (LIRES_ROW, gloro_cifar.liresnet_training(seed, profile.device)),
         ):
-            plan.append((row, Cell(sized, gloro_cifar.config_of(training), prints)))
+            plan.append((row, Cell(sized, gloro_cifar.config_of(training), fingerprints)))
     return plan
 
 

@@ -33,11 +33,6 @@ class FollowConfig:
 
     training: Training
 
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.training.device
-
 
 def follow(config: FollowConfig) -> Result:
     """Cell: train, and after each epoch record the loss, K and the scores on the test set.
@@ -45,7 +40,8 @@ def follow(config: FollowConfig) -> Result:
     The constant is the proven one, by the fast method.
     """
     dataset = data.load(config.training.dataset)
-    x, y = dataset.test.x.to(config.device), dataset.test.y.to(config.device)
+    recipe = config.training.recipe
+    x, y = dataset.test.x.to(recipe.device), dataset.test.y.to(recipe.device)
 
     def look(model: nn.Module, record: dict[str, float]) -> None:
         assert isinstance(model, GloroNet)
@@ -56,7 +52,6 @@ def follow(config: FollowConfig) -> Result:
         record["clean"] = 100 * right.double().mean().item()
         record["vra"] = 100 * (right & found.certified).double().mean().item()
 
-    recipe = config.training.recipe
     _, history = recipes.train(recipe, dataset, on_epoch=look)
     last = history[-1]
     values = {

@@ -4,7 +4,7 @@ A part of the chapter robustness/gloro. Timings are recorded and shown; no test 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,6 @@ from thesis_repro.training import steps
 from thesis_repro.training.loop import Loop
 from thesis_repro.training.recording import AT_ONCE
 
-Call = Callable[[], object]
 SHAPE = (3, 32, 32)
 BATCH = 256
 POINTS = 10_000
@@ -45,11 +44,7 @@ class SpeedConfig:
     repeats: int = 7
 
 
-Maker = Callable[[SpeedConfig], tuple[Call, Call]]
-"""What is measured, and what it is measured by."""
-
-
-def gloro_step(config: SpeedConfig) -> tuple[Call, Call]:
+def gloro_step(config: SpeedConfig) -> tuple[Callable[[], object], Callable[[], object]]:
     """A GloRo step with one warm power iteration, and the plain step of the same net."""
     net = GloroNet(nets.cnn_6c2f(), 36 / 255, SHAPE, power_steps=1).to(config.device)
     robust = gloro.trades(training.constant(0.1), training.constant(1.0))
@@ -60,7 +55,7 @@ def gloro_step(config: SpeedConfig) -> tuple[Call, Call]:
     return _step(net, robust, config), _step(net, plain, config)
 
 
-def minmax_step(config: SpeedConfig) -> tuple[Call, Call]:
+def minmax_step(config: SpeedConfig) -> tuple[Callable[[], object], Callable[[], object]]:
     """Forward and backward of 6C2F with MinMax, and with ReLU."""
     steps = [
         _step(nets.cnn_6c2f(name).to(config.device), training.classification, config)
@@ -69,7 +64,7 @@ def minmax_step(config: SpeedConfig) -> tuple[Call, Call]:
     return steps[0], steps[1]
 
 
-def gloro_minmax_step(config: SpeedConfig) -> tuple[Call, Call]:
+def gloro_minmax_step(config: SpeedConfig) -> tuple[Callable[[], object], Callable[[], object]]:
     """The whole GloRo step with MinMax and five power iterations, and the plain ReLU step."""
     net = GloroNet(nets.cnn_6c2f(), 36 / 255, SHAPE, power_steps=5).to(config.device)
     robust = gloro.trades(training.constant(0.1), training.constant(1.0))
@@ -77,7 +72,7 @@ def gloro_minmax_step(config: SpeedConfig) -> tuple[Call, Call]:
     return _step(net, robust, config), _step(plain, training.classification, config)
 
 
-def certification(config: SpeedConfig) -> tuple[Call, Call]:
+def certification(config: SpeedConfig) -> tuple[Callable[[], object], Callable[[], object]]:
     """Certifying 10,000 images (the bound is computed once before), and the bare forward pass."""
     net = GloroNet(nets.cnn_6c2f(), 36 / 255, SHAPE).to(config.device).eval()
     x = torch.rand(POINTS, *SHAPE, device=config.device)
@@ -91,7 +86,7 @@ def certification(config: SpeedConfig) -> tuple[Call, Call]:
     return lambda: certify(net, x), bare
 
 
-def whole_step(config: SpeedConfig) -> tuple[Call, Call]:
+def whole_step(config: SpeedConfig) -> tuple[Callable[[], object], Callable[[], object]]:
     """Steps of a GloRo training as `training.fit` takes them, and matrix products of their work.
 
     On a GPU the steps are recorded ones; the optimizer, the gather of the batch and its
@@ -106,7 +101,7 @@ def whole_step(config: SpeedConfig) -> tuple[Call, Call]:
     return call, products(call() * work, config.device, half=loop.config.autocast)
 
 
-def bounding(config: SpeedConfig) -> tuple[Call, Call]:
+def bounding(config: SpeedConfig) -> tuple[Callable[[], object], Callable[[], object]]:
     """The proven bound of a net, which is computed once, and certifying 10,000 images with it."""
     net = GloroNet(nets.cnn_6c2f(), 36 / 255, SHAPE).to(config.device).eval()
     x = torch.rand(POINTS, *SHAPE, device=config.device)
@@ -114,7 +109,7 @@ def bounding(config: SpeedConfig) -> tuple[Call, Call]:
     return lambda: gloro.bound(net.body, SHAPE), lambda: certify(net, x)
 
 
-def rival(name: str, config: SpeedConfig) -> tuple[Call, Call]:
+def rival(name: str, config: SpeedConfig) -> tuple[Callable[[], object], Callable[[], object]]:
     """Another certifier on a few points, and as many bare forward passes as it is to equal.
 
     A pass is that of GloRo's batches; a certifier by samples equals a pass for each copy.
@@ -138,7 +133,7 @@ def rival(name: str, config: SpeedConfig) -> tuple[Call, Call]:
     return certified, bare
 
 
-def influenced(config: SpeedConfig) -> tuple[Call, Call]:
+def influenced(config: SpeedConfig) -> tuple[Callable[[], object], Callable[[], object]]:
     """Internal influence on the line of each image, and bare passes there and back of as many."""
     body = nets.cnn_2c2f("relu").to(config.device).eval()
     x = torch.rand(IMAGES, 1, 28, 28, device=config.device)
@@ -164,13 +159,12 @@ def random_split(points: int, device: str, shape: tuple[int, int, int] = SHAPE) 
     return Split(x.to(device), torch.randint(10, (points,), generator=generator).to(device))
 
 
-def loop_of(net: nn.Module, loss: training.Loss, data: Split, batch: int, **more: bool) -> Loop:
+def loop_of(net: nn.Module, loss: training.Loss, data: Split, batch: int, **more: Any) -> Loop:
     """A training of a net as it runs at the paper's scale, ready for its first step."""
     device = data.x.device.type
     fast = training.fast_bfloat16(device)
-    settings: dict[str, Any]
-    settings = {"autocast": fast, "channels_last": True, "graph": device == "cuda", **more}
-    config = training.TrainConfig(1, batch, clip=5.0, **settings)
+    config = training.TrainConfig(1, batch, clip=5.0, autocast=fast, channels_last=True)
+    config = replace(config, graph=device == "cuda", **more)
     rate = training.constant(1e-3)
     return Loop(net, loss, data.x, data.y, config, rate, training.crop_flip, None, "")
 
@@ -211,7 +205,8 @@ def _step(net: nn.Module, loss: training.Loss, config: SpeedConfig) -> Callable[
     return step
 
 
-RATIOS: dict[str, tuple[Maker, float]] = {
+Calls = tuple[Callable[[], object], Callable[[], object]]
+RATIOS: dict[str, tuple[Callable[[SpeedConfig], Calls], float]] = {
     "GloRo step / plain step (6C2F, MinMax)": (gloro_step, 1.4),
     "MinMax / ReLU, forward and backward (6C2F)": (minmax_step, 1.6),
     "GloRo MinMax step / plain ReLU step (6C2F)": (gloro_minmax_step, 2.0),

@@ -88,11 +88,6 @@ class MethodConfig:
     timed: StepsConfig
     method: str
 
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.timed.device
-
 
 def of_method(config: MethodConfig) -> Result:
     """Cell: one method's seconds an epoch, the ratio to plain training, and its memory."""

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from thesis_repro import data
+from thesis_repro import data, nets
 from thesis_repro.experiments.nets import (
     DATASETS,
     QUICK,
@@ -40,11 +40,6 @@ class VraConfig:
     broken_restarts: int
     double: bool = False
 
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.training.device
-
 
 def evaluate(config: VraConfig) -> Result:
     """Cell: clean accuracy, accuracy under PGD, VRA, rejection rate, broken certificates."""
@@ -67,8 +62,7 @@ def evaluate(config: VraConfig) -> Result:
         config.pgd_restarts,
         generator,
     )
-    with torch.no_grad():
-        stands = torch.cat([net.body(part).argmax(1) for part in found.split(1000)]) == y[:points]
+    stands = nets.labels(net.body, found) == y[:points]
     broken = attacks.break_certificates(
         net,
         x,

@@ -1,21 +1,20 @@
 """Table of the chapter explanations/influence: each axiom and special case, measured."""
 
 import importlib.util
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from thesis_repro import data
+from thesis_repro import data, nets
 from thesis_repro.explanations import axioms, imagenet, influence, subjects
 from thesis_repro.explanations.axioms import Case
 from thesis_repro.explanations.influence import internal_influence, line
 from thesis_repro.explanations.subjects import DIGITS
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Row, Table, TableSpec
 
@@ -49,9 +48,7 @@ def case(config: AxiomConfig) -> Case:
         net = subjects.trained(replace(DIGITS, seed=config.seed))
         x = data.held_out("mnist-5k").x[: config.images]
     net, x = net.to(config.device), x.to(config.device)
-    with torch.no_grad():
-        labels = torch.cat([net(part).argmax(1) for part in x.split(32)])
-    return Case(net, x, labels, SLICES[config.net], config.points, config.seed)
+    return Case(net, x, nets.labels(net, x, 32), SLICES[config.net], config.points, config.seed)
 
 
 @dataclass(frozen=True)
@@ -124,16 +121,21 @@ def cells(profile: Profile) -> Plan:
     return plan
 
 
-def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """The largest error of all seeds; a property holds if it does for every seed."""
-    records = summarise(TABLE.spec, gathered)
-    for row, record in records.items():
-        found = [result.values for result in gathered[row]]
-        record["largest"] = max(values["largest"] for values in found)
-        record["holds"] = "yes" if all(v["holds"] == "yes" for v in found) else "no"
-        for name in ("largest", "bound", "share"):  # no means over seeds: no intervals
-            record[f"{name}_low"] = record[f"{name}_high"] = math.nan
-    return records
+    measured = summarise(TABLE.spec, gathered)
+    for row, found in measured.items():
+        errors = [result.values["largest"] for result in gathered[row]]
+        held = all(result.values["holds"] == "yes" for result in gathered[row])
+        values: dict[str, Estimate | str] = {
+            **found.values,
+            "largest": Estimate(max(errors)),
+            "holds": "yes" if held else "no",
+        }
+        for name in ("bound", "share"):  # no means over seeds: no intervals
+            values[name] = Estimate(found.estimate(name).value)
+        measured[row] = replace(found, values=values)
+    return measured
 
 
 TABLE = Table(
@@ -173,7 +175,7 @@ TABLE = Table(
 
 
 def on_pink(
-    seed: int = 0,
+    seed: int,
 ) -> tuple[dict[str, nn.Module], dict[str, Tensor], dict[str, float], dict[str, float]]:
     """The coloured digits: nets; what pink paper adds to "3"; who is called "3"; accuracy on grey.
 
@@ -186,16 +188,16 @@ def on_pink(
     other = pink.y != three
     x, plain = pink.x[other], grey.x[other]
     q = influence.comparative(three, [c for c in range(5) if c != three])
-    nets: dict[str, nn.Module] = {}
+    found: dict[str, nn.Module] = {}
     gains: dict[str, Tensor] = {}
     called: dict[str, float] = {}
     accuracy: dict[str, float] = {}
     for with_pink in (True, False):
         name = f"{'with' if with_pink else 'without'} pink"
-        nets[name] = subjects.trained(replace(subjects.COLOURED, pink=with_pink, seed=seed))
-        chi = internal_influence(nets[name], x, "", q, line(plain, 20), multiply=True)
+        net = subjects.trained(replace(subjects.COLOURED, pink=with_pink, seed=seed))
+        found[name] = net
+        chi = internal_influence(net, x, "", q, line(plain, 20), multiply=True)
         gains[name] = chi.flatten(1).sum(1)
-        with torch.no_grad():
-            called[name] = float((nets[name](x).argmax(1) == three).float().mean())
-            accuracy[name] = float((nets[name](grey.x).argmax(1) == grey.y).float().mean())
-    return nets, gains, called, accuracy
+        called[name] = float((nets.labels(net, x) == three).float().mean())
+        accuracy[name] = float((nets.labels(net, grey.x) == grey.y).float().mean())
+    return found, gains, called, accuracy

@@ -1,8 +1,11 @@
 """The information organization hypothesis as conditions on the property game, and its verdict."""
 
+from itertools import chain
+
 import pandas as pd
 
 from thesis_repro.experiments.leakage.models import GLORO, INVISIBLE, STANDARD, TRAININGS
+from thesis_repro.tables.conditions import Condition
 
 ENOUGH = 20
 """Models per arm below which a game is underpowered."""
@@ -38,54 +41,56 @@ def hypothesis(data: pd.DataFrame) -> pd.DataFrame:
     80% on every training. All: supported. The clear difference for one robust training, and a
     strong adversary who reaches 80% on standard nets: partly. Else not.
     """
-    lines: list[tuple[str, str, str, str, str]] = []
+    lines: list[tuple[str, ...]] = []
     run = data[data["status"] == "run"]
     for title in dict.fromkeys(run["dataset"]):
         rows = run[run["dataset"] == title].set_index(["training", "adversary"])
-        share, count = rows["accuracy"], rows["models"]
-        there = [method for method in TRAININGS if (method, WEAK) in rows.index]
-        robust = [method for method in there if method != STANDARD]
-        if STANDARD not in there or not robust:
-            lines.append((title, "verdict", "standard and a robust training", "", UNTESTED))
-            continue
-        held: dict[str, bool] = {}
-
-        def note(
-            says: str,
-            needed: str,
-            measured: str,
-            holds: bool,
-            title: str = title,
-            held: dict[str, bool] = held,
-        ) -> None:
-            held[says] = holds
-            lines.append((title, says, needed, measured, "yes" if holds else "no"))
-
-        def won(method: str, share: pd.Series = share, count: pd.Series = count) -> tuple[int, int]:
-            games = 2 * int(count[method, WEAK])
-            return round(share[method, WEAK] / 100 * games), games
-
-        clear = []
-        for method in robust:
-            value = float(share[method, WEAK])
-            note(f"weak on {method}", "≥ 90%", f"{value:.1f}%", value >= 90)
-            p = compare_wins(won(method), won(STANDARD))
-            clear.append(p < 0.05)
-            against = f"{value:.1f}% against {share[STANDARD, WEAK]:.1f}%, p = {p:.2g}"
-            note(f"weak: {method} above {STANDARD}", "p < 0.05", against, clear[-1])
-        for method in there:
-            best = float(share[method].reindex(list(STRONG)).max())
-            note(f"best strong on {method}", "≥ 80%", f"{best:.1f}%", best >= 80)
-        complete = len(there) == len(TRAININGS) and all(held.values())
-        partly = any(clear) and held[f"best strong on {STANDARD}"]
-        verdict = SUPPORTED if complete else PARTLY if partly else REFUTED
-        least = int(count.min())
-        enough = f"≥ {ENOUGH} models per arm"
-        if least < ENOUGH:
-            verdict += ", underpowered"
-        lines.append((title, "verdict", enough, f"{least} models per arm", verdict))
+        found, verdict = _judge(rows)
+        lines += [(title, c.says, c.needed, c.measured, c.verdict) for c in found]
+        lines.append((title, "verdict", *verdict))
     columns = ["data set", "statement", "needed", "measured", "holds"]
     return pd.DataFrame(lines, columns=columns)
+
+
+def _judge(rows: pd.DataFrame) -> tuple[list[Condition], tuple[str, str, str]]:
+    """The conditions on one data set; what the verdict needs, what there is, and the verdict."""
+    there = [method for method in TRAININGS if (method, WEAK) in rows.index]
+    robust = [method for method in there if method != STANDARD]
+    if STANDARD not in there or not robust:
+        return [], ("standard and a robust training", "", UNTESTED)
+    share = rows["accuracy"]
+    weak = [_at_least(90, f"weak on {method}", share[method, WEAK]) for method in robust]
+    clear = [_clearly_above_standard(method, rows) for method in robust]
+    strong = {
+        method: _at_least(80, f"best strong on {method}", share[method].reindex(STRONG).max())
+        for method in there
+    }
+    found = [*chain.from_iterable(zip(weak, clear, strict=True)), *strong.values()]
+    if len(there) == len(TRAININGS) and all(c.holds for c in found):
+        verdict = SUPPORTED
+    else:
+        partly = any(c.holds for c in clear) and strong[STANDARD].holds
+        verdict = PARTLY if partly else REFUTED
+    least = int(rows["models"].min())
+    if least < ENOUGH:
+        verdict += ", underpowered"
+    return found, (f"≥ {ENOUGH} models per arm", f"{least} models per arm", verdict)
+
+
+def _at_least(needed: int, says: str, share: float) -> Condition:
+    return Condition(says, f"≥ {needed}%", f"{share:.1f}%", bool(share >= needed))
+
+
+def _clearly_above_standard(method: str, rows: pd.DataFrame) -> Condition:
+    """The weak adversary wins clearly more often on this training than on standard nets."""
+    share = rows["accuracy"]
+    won = []
+    for one in (method, STANDARD):
+        games = 2 * int(rows["models"][one, WEAK])
+        won.append((round(share[one, WEAK] / 100 * games), games))
+    p = compare_wins(*won)
+    against = f"{share[method, WEAK]:.1f}% against {share[STANDARD, WEAK]:.1f}%, p = {p:.2g}"
+    return Condition(f"weak: {method} above {STANDARD}", "p < 0.05", against, p < 0.05)
 
 
 def supported(data: pd.DataFrame) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,6 +33,7 @@ from thesis_repro.experiments.leakage.models import (
 )
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses import leakage
 
@@ -131,36 +131,37 @@ def found_nearest(results: Sequence[Result]) -> leakage.Nearest:
     )
 
 
-def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Ratio of the mean nearest distances and its permutation test, over all models of a row."""
-    records: dict[Row, dict[str, Any]] = {}
-    for row, results in gathered.items():
-        if not results:
-            continue
-        found = found_nearest(results)
-        records[row] = {
-            "member": float(found.member.mean()),
-            "other": float(found.other.mean()),
-            "ratio": found.ratio,
-            "p": found.p,
-            "accuracy": float(np.mean([r.values["accuracy"] for r in results])),
-            "models": len(results),
-            "seeds": len(profile.seeds),
-            "interval": "",
-        }
-    return records
+    return {row: _over(results, len(profile.seeds)) for row, results in gathered.items()}
 
 
-def by_size(seed: int = 0, sizes: Sequence[int] = (2, 5, 20, 100)) -> pd.DataFrame:
+def _over(results: Sequence[Result], seeds: int) -> Measurement:
+    found = found_nearest(results)
+    values = {
+        "member": float(found.member.mean()),
+        "other": float(found.other.mean()),
+        "ratio": found.ratio,
+        "p": found.p,
+        "accuracy": float(np.mean([r.values["accuracy"] for r in results])),
+        "models": float(len(results)),
+    }
+    return Measurement({name: Estimate(value) for name, value in values.items()}, seeds)
+
+
+def by_size(seed: int) -> pd.DataFrame:
     """A linear GloRo model of digits, trained on more and more images per class."""
-    found = {n: found_nearest([compute(_instance(DIGITS, LINEAR, GLORO, n, seed))]) for n in sizes}
+    found = {
+        n: found_nearest([compute(_instance(DIGITS, LINEAR, GLORO, n, seed))])
+        for n in (2, 5, 20, 100)
+    }
     return pd.DataFrame(
         [(n, f.member.mean(), f.other.mean(), f.ratio, f.p) for n, f in found.items()],
         columns=["images per class", "nearest training", "nearest held-out", "ratio", "p"],
     ).round(3)
 
 
-def example(net: str, method: str, per_class: int, seed: int = 0) -> tuple[Result, InstanceConfig]:
+def example(net: str, method: str, per_class: int, seed: int) -> tuple[Result, InstanceConfig]:
     """One model of `leakage-instances` on digits, and its configuration."""
     cell = _instance(DIGITS, net, method, per_class, seed)
     return compute(cell), cell.config

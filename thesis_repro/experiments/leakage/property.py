@@ -1,7 +1,7 @@
 """The table leakage-property: was a net trained with a word on its images, or without?"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from thesis_repro.experiments.leakage.models import (
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses import leakage
 
@@ -69,28 +70,21 @@ def attack(adversary: str, marked: Sequence[Result], clean: Sequence[Result]) ->
     return leakage.play(z[0], z[1], leakage.by_threshold)
 
 
-def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Share of games won, with its exact binomial interval."""
-    records: dict[Row, dict[str, Any]] = {}
-    for row in sorted(gathered, key=lambda row: GAMES.index(row[1])):
-        results = gathered[row]
-        if not results:
-            continue
-        half = len(results) // 2
-        outcome = attack(row[-1], results[:half], results[half:])
-        games = len(outcome.true)
-        low, high = statistics.clopper_pearson(outcome.wins, games)
-        few = half < ENOUGH
-        records[row] = {
-            "accuracy": 100 * outcome.accuracy,
-            "accuracy_low": 100 * low,
-            "accuracy_high": 100 * high,
-            "models": half,
-            "seeds": len(profile.seeds),
-            "interval": "Clopper-Pearson over games",
-            "note": f"underpowered: {half} models per arm" if few else "",
-        }
-    return records
+    return {
+        row: _games(row[-1], gathered[row], len(profile.seeds))
+        for row in sorted(gathered, key=lambda row: GAMES.index(row[1]))
+    }
+
+
+def _games(adversary: str, results: Sequence[Result], seeds: int) -> Measurement:
+    half = len(results) // 2
+    outcome = attack(adversary, results[:half], results[half:])
+    share = statistics.exact_rate(outcome.wins, len(outcome.true), "Clopper-Pearson over games")
+    note = f"underpowered: {half} models per arm" if half < ENOUGH else ""
+    share = replace(share, value=100 * outcome.accuracy)
+    return Measurement({"accuracy": share, "models": Estimate(half)}, seeds, note)
 
 
 TABLE = Table(

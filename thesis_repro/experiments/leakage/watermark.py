@@ -1,7 +1,7 @@
 """The table leakage-watermark: traces of the word in reconstructions from grey."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 from thesis_repro.experiments.leakage.models import (
     CLEAN,
@@ -16,13 +16,13 @@ from thesis_repro.experiments.leakage.models import (
     TITLES,
     TRAINING,
     TRAININGS,
-    Setup,
     claims,
     models,
     setups,
 )
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 
@@ -43,23 +43,26 @@ def plan(profile: Profile) -> Plan:
     return planned
 
 
-def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Means over models; an interval where there are three or more."""
-    records = summarise(TABLE.spec, gathered)
-    for row, record in records.items():
-        count = len(gathered[row])
-        record |= {"models": count, "seeds": len(profile.seeds)}
-        if record["interval"]:
-            record["interval"] = "Student t over models"
-        record["independent"] = min(r.values["independent"] for r in gathered[row])
-        del record["independent_low"], record["independent_high"]
-    return records
+    measured = {}
+    for row, found in summarise(TABLE.spec, gathered).items():
+        results = gathered[row]
+        values = {
+            name: replace(one, how=one.how and "Student t over models")
+            for name, one in found.values.items()
+            if isinstance(one, Estimate)
+        }
+        values["independent"] = Estimate(min(r.values["independent"] for r in results))
+        values["models"] = Estimate(len(results))
+        measured[row] = replace(found, values=values, seeds=len(profile.seeds))
+    return measured
 
 
-def game_models(profile: Profile, setup: Setup = DIGITS) -> dict[tuple[str, str], list[Result]]:
-    """All models of a data set, by training and arm, from the store or computed now."""
+def game_models(profile: Profile) -> dict[tuple[str, str], list[Result]]:
+    """All models of digits, by training and arm, from the store or computed now."""
     return {
-        (method, arm): [compute(c) for c in models(profile, setup, method, arm) if c is not None]
+        (method, arm): [compute(c) for c in models(profile, DIGITS, method, arm) if c is not None]
         for method in TRAININGS
         for arm in (MARKED, CLEAN)
     }

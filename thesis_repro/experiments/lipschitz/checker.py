@@ -22,11 +22,6 @@ class CheckerConfig:
     subject: Net
     points: int
 
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.subject.training.device
-
 
 def checking(config: CheckerConfig) -> Result:
     """Cell: what the independent checker says of the points of a certificate file."""
@@ -57,7 +52,7 @@ def cells(profile: Profile) -> Plan:
     return [
         (
             (TITLES[net.training.dataset], name),
-            Cell(checking, CheckerConfig(net, points), net.prints()),
+            Cell(checking, CheckerConfig(net, points), net.fingerprints()),
         )
         for name, net in bounded_nets(profile)
         if name == GLORO_2C2F

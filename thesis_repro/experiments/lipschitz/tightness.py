@@ -16,7 +16,7 @@ from thesis_repro.experiments.nets import (
 )
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import gloro, pairs
+from thesis_repro.robustness import certifying, pairs
 from thesis_repro.robustness.lanczos import converged
 from thesis_repro.tables.spec import Column, Plan, Table, TableSpec
 
@@ -31,20 +31,15 @@ class TightnessConfig:
     seconds: float
     lr: float = 1e-3
 
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.subject.training.device
-
 
 def tightness(config: TightnessConfig) -> Result:
     """Cell: bounds by method, and the slopes that were found."""
     net, recipe = config.subject.load(), config.subject.training.recipe
     x = data.held_out(config.subject.training.dataset).x[: config.points]
     began = time.process_time()
-    fast = gloro.bound(net.body, net.input_shape, "fast")
+    fast = certifying.bound(net.body, net.input_shape, "fast")
     between = time.process_time()
-    bound = gloro.bound(net.body, net.input_shape, "auto", config.seconds)
+    bound = certifying.bound(net.body, net.input_shape, "auto", config.seconds)
     ended = time.process_time()
     below = converged(net)
     slopes = pairs.steepest(net, x, steps=config.steps, lr=config.lr, k_ij=bound.k_ij)
@@ -66,13 +61,12 @@ def tightness(config: TightnessConfig) -> Result:
 def cells(profile: Profile) -> Plan:
     """The plan of `lipschitz-tightness`."""
     seconds = 0.5 if profile.name == "quick" else 60.0
-    return [
-        (
-            (TITLES[net.training.dataset], name),
-            Cell(tightness, TightnessConfig(net, *_climb(profile, net), seconds), net.prints()),
-        )
-        for name, net in bounded_nets(profile)
-    ]
+    plan = []
+    for name, net in bounded_nets(profile):
+        config = TightnessConfig(net, *_climb(profile, net), seconds)
+        row = (TITLES[net.training.dataset], name)
+        plan.append((row, Cell(tightness, config, net.fingerprints())))
+    return plan
 
 
 def _climb(profile: Profile, net: Net) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """The table membership-calibrated: precision that is wanted against what is achieved."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thesis_repro.experiments.membership.contests import (
@@ -11,8 +12,9 @@ from thesis_repro.experiments.membership.contests import (
     TRAININGS,
     contest_cells,
 )
-from thesis_repro.experiments.membership.rates import note, rate
+from thesis_repro.experiments.membership.rates import rate
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership.calibration import ENOUGH_CLAIMS
 from thesis_repro.weaknesses.membership.contest import Contest
@@ -20,21 +22,24 @@ from thesis_repro.weaknesses.membership.contest import Contest
 WANTED = tuple(f"{p}%" for p in Contest(DIGITS, (), SHADOWS).precisions)
 
 
-def assemble(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Wanted precision against what was achieved, with the number of points claimed."""
-    records = {}
-    for row, results in gathered.items():
-        if not results:
-            continue
-        found = [t["calibrated"][row[1].rstrip("%")] for t in results[0].values["targets"]]
-        record: dict[str, Any] = {"seeds": len(found), "interval": ""}
-        for name in ("precision", "recall"):
-            note(record, name, rate([f[name] for f in found]))
-        record["claims"] = math.fsum(f["claims"] for f in found) / len(found)
-        if min(f["claims"] for f in found) < ENOUGH_CLAIMS:
-            record["note"] = f"too few: under {ENOUGH_CLAIMS} claims on some target"
-        records[row] = record
-    return records
+    return {
+        row: _calibrated(
+            [t["calibrated"][row[1].rstrip("%")] for t in results[0].values["targets"]]
+        )
+        for row, results in gathered.items()
+    }
+
+
+def _calibrated(found: Sequence[Mapping[str, Any]]) -> Measurement:
+    """One wanted precision, of which there is the answer on each target."""
+    claims = [f["claims"] for f in found]
+    values = {name: rate([f[name] for f in found]) for name in ("precision", "recall")}
+    values["claims"] = Estimate(math.fsum(claims) / len(found))
+    few = min(claims) < ENOUGH_CLAIMS
+    note = f"too few: under {ENOUGH_CLAIMS} claims on some target" if few else ""
+    return Measurement(values, len(found), note)
 
 
 TABLE = Table(

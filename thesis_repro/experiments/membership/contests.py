@@ -59,11 +59,6 @@ class Observation:
     victim: Victim
     ridge: float = RIDGE
 
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.victim.device
-
 
 def observe(config: Observation) -> Result:
     """Cell: logits (n, classes), and the displacement of each logit at each dense layer."""

@@ -1,6 +1,7 @@
 """The table membership-dp: what defences cost the model, and what they spare its members."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +17,10 @@ from thesis_repro.experiments.membership.contests import (
     targets,
     victim,
 )
-from thesis_repro.experiments.membership.rates import note, rate
+from thesis_repro.experiments.membership.rates import rate
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership import calibration, private, victims, white_box
 from thesis_repro.weaknesses.membership import game as games
@@ -32,11 +34,6 @@ class Defended:
 
     victim: Victim
     targets: tuple[int, ...]
-
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.victim.device
 
 
 def defended(config: Defended) -> Result:
@@ -132,19 +129,17 @@ def plan(profile: Profile) -> Plan:
     return planned
 
 
-def assemble(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
-    """One record for each defence."""
-    records = {}
-    for row, results in gathered.items():
-        if not results:
-            continue
-        found = results[0].values["targets"]
-        record: dict[str, Any] = {"seeds": len(found), "interval": ""}
-        for name in ("train", "test", "naive", "accuracy"):
-            note(record, name, rate([t[name] for t in found]))
-        record["auc"] = 100 * math.fsum(t["auc"] for t in found) / len(found)
-        records[row] = record
-    return records
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
+    """Each defence over its targets."""
+    return {row: _over(results[0].values["targets"]) for row, results in gathered.items()}
+
+
+def _over(found: Sequence[Mapping[str, Any]]) -> Measurement:
+    values = {
+        name: rate([t[name] for t in found]) for name in ("train", "test", "naive", "accuracy")
+    }
+    values["auc"] = Estimate(100 * math.fsum(t["auc"] for t in found) / len(found))
+    return Measurement(values, len(found))
 
 
 TABLE = Table(

@@ -1,7 +1,8 @@
 """The table membership-low-fpr: true-positive rates where false alarms are few."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from thesis_repro.experiments.membership.contests import (
@@ -13,10 +14,11 @@ from thesis_repro.experiments.membership.contests import (
     contest_cell,
     contest_cells,
 )
-from thesis_repro.experiments.membership.rates import Counts, note
+from thesis_repro.experiments.membership.rates import Counts
 from thesis_repro.lab.cells import Result, compute, lookup
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership.guesses import SCORED
 
@@ -24,32 +26,34 @@ LOW_FPR = (("tpr1", "fpr1"), ("tpr01", "fpr01"))
 """For each rate of `FPRS` the columns of what was found and of the rate that this took."""
 
 
-def exact(counts: Sequence[Counts]) -> tuple[float, float, float, str]:
+def exact(counts: Sequence[Counts]) -> Estimate:
     """Mean share over targets in percent, with the exact interval over the points of one."""
     n = counts[0]["n"]
     mean = 100 * math.fsum(c["k"] / c["n"] for c in counts) / len(counts)
-    low, high = statistics.clopper_pearson(round(mean / 100 * n), n)
-    return mean, 100 * low, 100 * high, f"Clopper-Pearson over {n:,} points"
+    found = statistics.exact_rate(round(mean / 100 * n), n, f"Clopper-Pearson over {n:,} points")
+    return replace(found, value=mean)
 
 
-def assemble(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """True-positive rates at low false-positive rates, where these can be measured."""
-    records = {}
-    for row, results in gathered.items():
-        if not results or row[1] not in results[0].values["targets"][0]["attacks"]:
-            continue
-        found = [t["attacks"][row[1]] for t in results[0].values["targets"]]
-        record: dict[str, Any] = {"seeds": len(found), "interval": ""}
-        lacking = [name for name in FPRS if not found[0][name]["measurable"]]
-        for name, (tpr, fpr) in zip(FPRS, LOW_FPR, strict=True):
-            if name not in lacking:
-                note(record, tpr, exact([f[name]["tpr"] for f in found]))
-                record[fpr] = exact([f[name]["fpr"] for f in found])[0]
-        if lacking:
-            n = found[0]["recall"]["n"]
-            record["note"] = f"{' and '.join(lacking)} not measurable at n = {n:,}"
-        records[row] = record
-    return records
+    return {
+        row: _at_low_fpr([t["attacks"][row[1]] for t in results[0].values["targets"]])
+        for row, results in gathered.items()
+        if row[1] in results[0].values["targets"][0]["attacks"]
+    }
+
+
+def _at_low_fpr(found: Sequence[Mapping[str, Any]]) -> Measurement:
+    """One attack, of which there is the answer on each target."""
+    values: dict[str, Estimate | str] = {}
+    lacking = [name for name in FPRS if not found[0][name]["measurable"]]
+    for name, (tpr, fpr) in zip(FPRS, LOW_FPR, strict=True):
+        if name not in lacking:
+            values[tpr] = exact([f[name]["tpr"] for f in found])
+            values[fpr] = Estimate(exact([f[name]["fpr"] for f in found]).value)
+    n = found[0]["recall"]["n"]
+    note = f"{' and '.join(lacking)} not measurable at n = {n:,}" if lacking else ""
+    return Measurement(values, len(found), note)
 
 
 def results(profile: Profile) -> dict[str, Result]:

@@ -1,6 +1,6 @@
 """The table membership-mnist: every attack on digits, against what the thesis publishes."""
 
-from typing import Any
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from thesis_repro.experiments.membership.contests import (
 )
 from thesis_repro.experiments.membership.rates import answers
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables.estimate import Measurement
 from thesis_repro.tables.spec import Claim, Column, Gathered, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership.guesses import ATTACKS, GENERAL, NAIVE, SHADOW
 
@@ -35,12 +36,12 @@ CLAIMS = tuple(
 )
 
 
-def assemble(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
-    """One record for each attack on each way of training."""
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
+    """Each attack on each way of training."""
     return {
         row: answers(results[0].values["targets"], row[1])
         for row, results in gathered.items()
-        if results and row[1] in results[0].values["targets"][0]["attacks"]
+        if row[1] in results[0].values["targets"][0]["attacks"]
     }
 
 

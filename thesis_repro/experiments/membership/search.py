@@ -1,6 +1,6 @@
 """The table membership-search: the whole search for a stronger white-box attack."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -11,9 +11,12 @@ import pandas as pd
 from thesis_repro import data
 from thesis_repro.experiments.membership.contests import PLAIN, SHADOWS, arena, targets, victim
 from thesis_repro.experiments.membership.mnist import PUBLISHED
-from thesis_repro.experiments.membership.rates import note, note_mean, rate
+from thesis_repro.experiments.membership.rates import rate
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.tables import statistics
+from thesis_repro.tables.conditions import Condition, listed
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership import calibration, victims, white_box
 from thesis_repro.weaknesses.membership import game as games
@@ -50,11 +53,6 @@ class Trial:
     contest: Contest
     layers: str
     proxies: int
-
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.contest.device
 
 
 def with_proxies(view: View, count: int) -> View:
@@ -150,20 +148,18 @@ def plan(profile: Profile) -> Plan:
     return found
 
 
-def assemble(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Means over targets, with intervals."""
-    records = {}
-    for row, results in gathered.items():
-        if not results:
-            continue
-        judged = results[0].values["targets"]
-        record: dict[str, Any] = {"seeds": len(judged), "interval": ""}
-        for name in (*SCORES, "precision", "sure"):
-            note(record, name, rate([j[name] for j in judged]))
-        for name in ("gap", "auc"):
-            note_mean(record, name, [100 * j[name] for j in judged])
-        records[row] = record
-    return records
+    return {row: _over(results[0].values["targets"]) for row, results in gathered.items()}
+
+
+def _over(judged: Sequence[Mapping[str, Any]]) -> Measurement:
+    values: dict[str, Estimate | str] = {
+        name: rate([j[name] for j in judged]) for name in (*SCORES, "precision", "sure")
+    }
+    for name in ("gap", "auc"):
+        values[name] = statistics.summarise_number([100 * j[name] for j in judged], "targets")
+    return Measurement(values, len(judged))
 
 
 def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
@@ -173,16 +169,18 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     if ran.empty:
         raise ValueError("the search has no row that was run")
     best = str(ran[list(SCORES)].max().idxmax())
-    rows = []
+    found, where = [], []
     for column, what, needed in (
         (best, f"accuracy ({best})", accuracy),
         ("sure", f"recall, calibrated for {precision:g}% precision", 100 * LEAST_RECALL),
     ):
         top = ran.loc[ran[column].idxmax()]
-        corner = f"{top['epochs']} epochs, layers {top['layers']}, proxies {top['proxies']}"
-        reached = "reached" if top[column] >= needed else "not reached"
-        rows.append((what, f"{needed:g}%", f"{top[column]:.1f}%", corner, reached))
-    return pd.DataFrame(rows, columns=["measure", "needed", "best", "where", "verdict"])
+        highest = float(top[column])
+        found.append(Condition(what, f"{needed:g}%", f"{highest:.1f}%", highest >= needed))
+        where.append(f"{top['epochs']} epochs, layers {top['layers']}, proxies {top['proxies']}")
+    table = listed(found, ("measure", "needed", "best", "verdict"))
+    table.insert(3, "where", where)
+    return table
 
 
 TABLE = Table(

@@ -1,7 +1,7 @@
 """The table membership-sets: other data, a game with a known optimum, and the pink paper."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from thesis_repro.explanations.influence import Cut
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership import black_box, gaussian, white_box
 from thesis_repro.weaknesses.membership import game as games
@@ -94,26 +95,27 @@ def plan(profile: Profile) -> Plan:
     return planned
 
 
-def assemble(_: Profile, gathered: Gathered) -> dict[Row, dict[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Gaussian rows from their runs, the others from their contest."""
-    records: dict[Row, dict[str, Any]] = {}
-    for row, results in gathered.items():
-        if not results:
-            continue
-        if row[0] not in GAUSSIANS:
-            records[row] = answers(results[0].values["targets"], row[1])
-            continue
-        runs = len(results) * len(results[0].arrays["gap"])
-        record: dict[str, Any] = {"seeds": len(results), "interval": f"Student t over {runs} runs"}
-        for name, key in (
-            ("gap", "gap"),
-            *((n, f"{row[1]}.{n}") for n in ("accuracy", "precision")),
-        ):
-            values = 100 * np.concatenate([r.arrays[key] for r in results])
-            low, high = statistics.student_t(values.tolist())
-            record |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
-        records[row] = record | {"optimum": 100 * results[0].values["optimum"]}
-    return records
+    return {
+        row: _over_runs(row[1], results)
+        if row[0] in GAUSSIANS
+        else answers(results[0].values["targets"], row[1])
+        for row, results in gathered.items()
+    }
+
+
+def _over_runs(attack: str, results: Sequence[Result]) -> Measurement:
+    values: dict[str, Estimate | str] = {"optimum": Estimate(100 * results[0].values["optimum"])}
+    for column, name in (
+        ("gap", "gap"),
+        ("accuracy", f"{attack}.accuracy"),
+        ("precision", f"{attack}.precision"),
+    ):
+        found = 100 * np.concatenate([r.arrays[name] for r in results])
+        over = statistics.mean_over(found.tolist(), "runs")
+        values[column] = replace(over, value=float(found.mean()))
+    return Measurement(values)
 
 
 TABLE = Table(
@@ -142,7 +144,7 @@ TABLE = Table(
 )
 
 
-def pink_nets(seed: int = 0) -> list[Cell]:
+def pink_nets(seed: int) -> list[Cell]:
     """The trainings behind `salience`."""
     nets = (replace(subjects.COLOURED, pink=pink, seed=seed) for pink in (True, False))
     return [
@@ -151,7 +153,7 @@ def pink_nets(seed: int = 0) -> list[Cell]:
     ]
 
 
-def salience(seed: int = 0) -> dict[str, tuple[Floats, Floats]]:
+def salience(seed: int) -> dict[str, tuple[Floats, Floats]]:
     """Displacement of pink threes and of test threes, in a net that trained with pink and one not.
 
     The pink threes are members of the first net and of no other training set. All nets are those

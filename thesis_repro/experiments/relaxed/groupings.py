@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from thesis_repro.experiments.relaxed.settings import (
 from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 
 Bools = NDArray[np.bool_]
@@ -96,7 +96,7 @@ def chance(sets: Bools, groups: Bools, draws: int, rng: np.random.Generator) -> 
     return float(shares.mean()), float((1 + (shares >= true - 1e-12).sum()) / (1 + draws))
 
 
-def together(results: Sequence[Result], classes: int) -> NDArray[np.int64]:
+def cooccurrence(results: Sequence[Result], classes: int) -> NDArray[np.int64]:
     """How often two labels share a guaranteed set: (classes, classes), zero diagonal."""
     sets = masks(results, classes)[0].astype(np.int64)
     pairs = sets.T @ sets
@@ -113,61 +113,57 @@ def cells(profile: Profile) -> Plan:
     ]
 
 
-def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """The most frequent sets of each row, those of the slides, and all of them together."""
     by_title = {setting.title: (name, setting) for name, setting in SETTINGS.items()}
-    records: dict[Row, dict[str, Any]] = {}
+    measured: dict[Row, Measurement] = {}
     for row, results in gathered.items():
-        if not results:
-            continue
         name, setting = by_title[row[0]]
         classes = setting.classes or tuple(map(str, range(int(results[0].arrays["y"].max()) + 1)))
         sets, right = masks(results, len(classes))
-        common: dict[Row, dict[str, Any]] = {}
-        for rank, (labels, _) in enumerate(counted(sets)[:SHOWN], 1):
-            common[(*row, str(rank))] = _line(labels, sets, right, classes)
-        for rank, names in enumerate(SLIDES.get(name, ()), 1):
-            labels = tuple(classes.index(one) for one in names)
-            common[(*row, f"slides {rank}")] = _line(labels, sets, right, classes)
-        common[(*row, ALL)] = _all(sets, right, setting)
-        for record in common.values():
-            record["seeds"] = len(results)
-        records |= common
-    return records
+        common = [(str(rank), labels) for rank, (labels, _) in enumerate(counted(sets)[:SHOWN], 1)]
+        common += [
+            (f"slides {rank}", tuple(map(classes.index, names)))
+            for rank, names in enumerate(SLIDES.get(name, ()), 1)
+        ]
+        for rank, labels in common:
+            measured[(*row, rank)] = _one(labels, sets, right, classes, len(results))
+        measured[(*row, ALL)] = _all(sets, right, setting, len(results))
+    return measured
 
 
-def _line(
-    labels: tuple[int, ...], sets: Bools, right: Bools, classes: Sequence[str]
-) -> dict[str, Any]:
+def _one(
+    labels: tuple[int, ...], sets: Bools, right: Bools, classes: Sequence[str], seeds: int
+) -> Measurement:
     wanted = np.isin(np.arange(len(classes)), labels)
     hits = (sets == wanted).all(1)
-    record: dict[str, Any] = {"set": ", ".join(classes[i] for i in labels)}
-    record["points"] = float(hits.sum())
-    return record | _rate("label", right[hits])
+    values: dict[str, Estimate | str] = {
+        "set": ", ".join(classes[i] for i in labels),
+        "points": Estimate(float(hits.sum())),
+    }
+    return Measurement(values | _share("label", right[hits]), seeds)
 
 
-def _all(sets: Bools, right: Bools, setting: Setting) -> dict[str, Any]:
-    record: dict[str, Any] = {"set": "all sets of two and more", "points": float(len(sets))}
-    record |= _rate("label", right)
-    if setting.groups and len(sets):
-        groups = np.array([np.isin(range(len(setting.classes)), one) for one in setting.sets])
-        mean, p = chance(sets, groups, DRAWS, np.random.default_rng(0))
-        record |= _rate("inside", inside(sets, groups)) | {"chance": 100 * mean, "p": p}
-        record["note"] = f"groups: {setting.whose}"
-    return record
+def _all(sets: Bools, right: Bools, setting: Setting, seeds: int) -> Measurement:
+    values: dict[str, Estimate | str] = {
+        "set": "all sets of two and more",
+        "points": Estimate(float(len(sets))),
+    }
+    values |= _share("label", right)
+    if not setting.groups or not len(sets):
+        return Measurement(values, seeds)
+    groups = np.array([np.isin(range(len(setting.classes)), one) for one in setting.sets])
+    mean, p = chance(sets, groups, DRAWS, np.random.default_rng(0))
+    values |= _share("inside", inside(sets, groups))
+    values |= {"chance": Estimate(100 * mean), "p": Estimate(p)}
+    return Measurement(values, seeds, f"groups: {setting.whose}")
 
 
-def _rate(name: str, hits: Bools) -> dict[str, Any]:
+def _share(name: str, hits: Bools) -> dict[str, Estimate]:
     if not len(hits):
         return {}
-    k, n = int(hits.sum()), len(hits)
-    low, high = statistics.clopper_pearson(k, n)
-    return {
-        name: 100 * k / n,
-        f"{name}_low": 100 * low,
-        f"{name}_high": 100 * high,
-        "interval": "Clopper-Pearson over the points of the row",
-    }
+    how = "Clopper-Pearson over the points of the row"
+    return {name: statistics.exact_rate(int(hits.sum()), len(hits), how)}
 
 
 TABLE = Table(

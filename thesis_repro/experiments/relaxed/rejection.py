@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +30,7 @@ from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.recipes import Recipe, Training
 from thesis_repro.robustness.relaxed import Guarantee, SetCertificate
 from thesis_repro.tables import statistics
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Claim, Column, Gathered, Plan, Row, Table, TableSpec
 
@@ -47,11 +47,6 @@ class SetConfig:
     attacked: int
     steps: int
     restarts: int
-
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.training.device
 
 
 def evaluate(config: SetConfig) -> Result:
@@ -215,45 +210,34 @@ def sets(
     objective: str,
     profile: str = "quick",
     seed: int = 0,
-    device: str = "cpu",
 ) -> Result:
-    """The cell behind a row and seed; its arrays hold each test point's sets."""
-    config = set_config(name, guarantee, objective, profile, seed, device)
+    """The cell behind a row and seed, on the CPU; its arrays hold each test point's sets."""
+    config = set_config(name, guarantee, objective, profile, seed, "cpu")
     return compute(Cell(evaluate, config, ((name, data.fingerprint(name)),)))
 
 
-def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Mapping[str, Any]]:
+def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Summarise each row, and compare it with the top-1 row of its data set, point by point."""
-    records = summarise(TABLE.spec, gathered)
-    for row, record in records.items():
-        base = gathered.get((row[0], TOP, PLAIN), ())
-        if row[1] == TOP or len(base) != len(gathered[row]):
+    measured = summarise(TABLE.spec, gathered)
+    for row, found in measured.items():
+        results, base = gathered[row], gathered.get((row[0], TOP, PLAIN), ())
+        if row[1] == TOP or len(base) != len(results):
             continue
-        methods = [record["interval"]]
-        for column, array in (("fewer", "strictest"), ("higher", "right")):
-            mean, low, high, method = gain(
-                [r.arrays[array] > 0 for r in gathered[row]], [r.arrays[array] > 0 for r in base]
-            )
-            record |= {column: mean, f"{column}_low": low, f"{column}_high": high}
-            methods += [method] if method not in methods else []
-        record["interval"] = "; ".join(methods)
-    return records
+        gains = {
+            column: gain(*([r.arrays[array] > 0 for r in side] for side in (results, base)))
+            for column, array in (("fewer", "strictest"), ("higher", "right"))
+        }
+        measured[row] = replace(found, values={**found.values, **gains})
+    return measured
 
 
-def gain(ours: Sequence[np.ndarray], base: Sequence[np.ndarray]) -> tuple[float, float, float, str]:
-    """How many more points, in percent, are true of ours; paired by point and seed.
-
-    Returns the mean, the ends of its 95% interval, and which interval it is.
-    """
+def gain(ours: Sequence[np.ndarray], base: Sequence[np.ndarray]) -> Estimate:
+    """How many more points, in percent, are true of ours; paired by point and seed."""
     differences = [100.0 * (a.astype(float) - b) for a, b in zip(ours, base, strict=True)]
     if len(differences) >= statistics.ENOUGH_SEEDS:
-        values = [float(d.mean()) for d in differences]
-        method = f"Student t over {len(values)} seeds"
-    else:
-        values = np.mean(differences, 0).tolist()
-        method = f"differences: paired Student t over {len(values):,} points"
-    low, high = statistics.student_t(values)
-    return float(np.mean(values)), low, high, method
+        return statistics.mean_over([float(d.mean()) for d in differences], "seeds")
+    found = statistics.mean_over(np.mean(differences, 0).tolist(), "points")
+    return replace(found, how=f"differences: paired {found.how}")
 
 
 NEURIPS = "Leino and Fredrikson 2021; the values could not be read"

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from thesis_repro.robustness import proof, structure
 from thesis_repro.robustness.arithmetic import exact
 from thesis_repro.robustness.certifying import check_images
-from thesis_repro.robustness.walk import layers
+from thesis_repro.robustness.walk import layers, reweighted
 
 LOG = logging.getLogger(__name__)
 Made = TypeVar("Made")
@@ -179,6 +179,30 @@ def power_of_two(values: Tensor, exponent: int) -> Tensor:
         now = max(-step, min(step, exponent))
         values, exponent = values * 2.0**now, exponent - now
     return values
+
+
+def row_lengths(layer: nn.Module, shape: tuple[int, ...], norm: float = 2.0) -> Tensor:
+    """How far each output of a linear layer moves per unit of its input: (1, *output shape).
+
+    The L2 norm of the output's row, or for balls in the maximum norm (`norm` infinite) the sum of
+    its absolute values. At the border of an image padding cuts rows short, so that each output has
+    a length of its own. Rows are normalised before they are squared: any scale of weights will do.
+    """
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    with torch.no_grad():
+        weight = layer.weight.abs()
+        one = torch.ones(1, *shape).to(weight)
+        if norm == math.inf:
+            return reweighted(layer, weight, one)
+        per_row = [-1, *[1] * (weight.ndim - 1)]
+        largest = weight.flatten(1).amax(1)
+        scale = proof.scale_of(largest)
+        # what is left of a row at the border may be so small that its squares vanish
+        missed = math.sqrt(weight[0].numel() * torch.finfo(weight.dtype).tiny)
+        rows = reweighted(layer, (weight / scale.view(per_row)).square(), one).sqrt()
+        per_output = per_row[: rows.ndim - 1]
+        rows = rows + missed * (largest > 0).to(rows).view(per_output)
+        return rows * scale.view(per_output)
 
 
 def settled(found: Tensor, logits: Tensor, asked: Tensor) -> Tensor:

@@ -9,12 +9,12 @@ Lee, Lee and Park 2020, "Lipschitz-certifiable training with a tight outer bound
 """
 
 import copy
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.lab import threads
 from thesis_repro.nets import MinMax
 from thesis_repro.robustness import proof, structure
 from thesis_repro.robustness.certifiers import (
@@ -24,6 +24,7 @@ from thesis_repro.robustness.certifiers import (
     normalised,
     parts,
     power_of_two,
+    row_lengths,
     settled,
     sliced,
 )
@@ -69,6 +70,7 @@ class Region:
     high: Tensor
 
 
+@threads.limit(1)
 def prepare(model: nn.Sequential, input_shape: tuple[int, ...]) -> Prepared:
     """The part of the work that no point enters: proven norms of all layers but the last.
 
@@ -88,21 +90,12 @@ def prepare(model: nn.Sequential, input_shape: tuple[int, ...]) -> Prepared:
 
 
 def _linear(name: str, layer: nn.Module, shape: tuple[int, ...]) -> Linear:
-    """A linear layer of any scale: its rows are normalised before they are squared."""
-    absolute, squared = copy.deepcopy(layer), copy.deepcopy(layer)
-    assert isinstance(absolute, nn.Conv2d | nn.Linear) and isinstance(squared, type(absolute))
+    """What `Linear` says of one layer."""
+    absolute = copy.deepcopy(layer)
+    assert isinstance(absolute, nn.Conv2d | nn.Linear)
     with torch.no_grad():
-        weight = absolute.weight.abs_()
-        largest = weight.flatten(1).amax(1)
-        scale = proof.scale_of(largest)
-        squared.weight.div_(scale.view(-1, *[1] * (weight.ndim - 1))).square_()
-        # at the border the padding cuts rows short, so each output has a norm of its own
-        rows = linear_map(squared, torch.ones(1, *shape).to(weight)).sqrt()
-        # what is left there of a row may be so small that its squares vanished
-        missed = math.sqrt(weight[0].numel() * torch.finfo(weight.dtype).tiny)
-        rows = rows + missed * (largest > 0).to(rows).view(-1, *[1] * (weight.ndim - 2))
-        rows = rows * scale.view(-1, *[1] * (weight.ndim - 2))
-    return Linear(absolute, rows, layer_bound(name, layer, shape).value)
+        absolute.weight.abs_()
+    return Linear(absolute, row_lengths(layer, shape), layer_bound(name, layer, shape).value)
 
 
 def certify(

@@ -3,7 +3,8 @@
 Defined in the chapter robustness/certifiers. A ReLU whose input may have either sign is put
 between two parallel lines of slope u / (u - l). Then the least value of any linear function of a
 layer is had in closed form from one backward pass; the bounds l and u of each layer come from
-such passes too, one for every unit, which is what the method costs.
+such passes too, one for every unit, which is what the method costs. Most of these passes find out
+a sign that is plain to see; :func:`relaxed` says which are left out here, and why nothing changes.
 
 References
 ----------
@@ -11,15 +12,14 @@ Wong and Kolter 2018; Wong, Schmidt, Metzen and Kolter 2018 (L2 balls, random pr
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.robustness import proof
+from thesis_repro.lab import threads
 from thesis_repro.robustness.certifiers import (
     Part,
+    backward,
     full_precision,
     normalised,
     parts,
@@ -27,35 +27,12 @@ from thesis_repro.robustness.certifiers import (
     settled,
     sliced,
 )
-from thesis_repro.robustness.lipschitz import adjoint_map, linear_map
+from thesis_repro.robustness.certifiers.lines import Ball, Lines, hull_of, lines, opened
+from thesis_repro.robustness.certifiers.projections import estimated
+from thesis_repro.robustness.lipschitz import adjoint_map
 
 KNOWN = (nn.Conv2d, nn.Linear, nn.ReLU, nn.Flatten)
 NORMS = (2.0, math.inf)
-
-
-@dataclass(frozen=True)
-class Ball:
-    """The inputs within epsilon of x (n, *shape), in the L2 or the maximum norm."""
-
-    x: Tensor
-    epsilon: float
-    norm: float
-
-    def reach(self, rows: Tensor) -> Tensor:
-        """How far r.x moves within the ball, for rows r (n or 1, rows, *shape): (n or 1, rows)."""
-        flat = rows.flatten(2)
-        return self.epsilon * (proof.lengths(flat) if self.norm == 2 else flat.abs().sum(2))
-
-
-@dataclass(frozen=True)
-class Slopes:
-    """The lines around a layer of ReLUs: slope of both, and l where the sign is open, else 0.
-
-    slope, low : (n, 1, *shape)
-    """
-
-    slope: Tensor
-    low: Tensor
 
 
 def certify(
@@ -68,6 +45,7 @@ def certify(
     rows: int = 512,
     projections: int = 0,
     generator: torch.Generator | None = None,
+    every_unit: bool = False,
 ) -> Tensor:
     """Whether each point keeps its label throughout the ball of radius epsilon.
 
@@ -84,6 +62,7 @@ def certify(
     projections : 0 for exact bounds of the layers; else so many random projections estimate
         them, which is cheaper and proves nothing
     generator : of the projections, on the device of x
+    every_unit : send every unit back, as the method is published: the same answer, at its price
 
     Returns
     -------
@@ -99,11 +78,21 @@ def certify(
     ----------
     Wong et al. 2018, section 3 and algorithm 1.
     """
-    options = {"batch_size": batch_size, "rows": rows, "projections": projections}
-    found = margins(model, x, epsilon, norm=norm, generator=generator, **options)
+    found = margins(
+        model,
+        x,
+        epsilon,
+        norm=norm,
+        batch_size=batch_size,
+        rows=rows,
+        projections=projections,
+        generator=generator,
+        every_unit=every_unit,
+    )
     return found.amin(1) > 0
 
 
+@threads.limit(1)
 def margins(
     model: nn.Sequential,
     x: Tensor,
@@ -114,6 +103,7 @@ def margins(
     rows: int = 512,
     projections: int = 0,
     generator: torch.Generator | None = None,
+    every_unit: bool = False,
 ) -> Tensor:
     """Lower bounds of y_j - y_i within the ball, j the label at x; as :func:`certify`.
 
@@ -124,6 +114,7 @@ def margins(
     chain, scaled = _chain(model, x, epsilon, norm), normalised(model)
     lost = scaled.lost(chain, epsilon)
     chain = scaled.parts(chain)
+    adjoint = adjoint_map if every_unit else backward.correlated
 
     def work(part: slice) -> Tensor:
         logits = scaled.body(x[part])
@@ -131,14 +122,17 @@ def margins(
         one = torch.eye(logits.shape[1]).to(logits)
         pairs = one[own][:, None] - one[None]
         ball = Ball(x[part], epsilon, norm)
-        slopes = relaxed(chain, ball, rows, projections, generator)
-        low, _ = _bounds(chain, slopes, ball, lambda s: pairs[:, s], logits.shape[1], rows)
+        slopes = relaxed(chain, ball, rows, projections, generator, every_unit)
+        low, _ = backward.bounds(
+            chain, slopes, ball, lambda s: pairs[:, s], pairs.shape[1], rows, adjoint
+        )
         return settled(power_of_two(low - lost, scaled.exponent), logits, model(x[part]))
 
     with full_precision(model), full_precision(scaled.body):
         return torch.cat(list(sliced(len(x), batch_size, work)))
 
 
+@threads.limit(1)
 def lower(
     model: nn.Sequential, x: Tensor, epsilon: float, functions: Tensor, *, norm: float = 2.0
 ) -> Tensor:
@@ -151,10 +145,27 @@ def lower(
     chain, ball = scaled.parts(chain), Ball(x, epsilon, norm)
     with full_precision(scaled.body):
         slopes = relaxed(chain, ball)
-        found, _ = _bounds(
-            chain, slopes, ball, lambda s: functions[None, s], len(functions), len(functions)
+        count = len(functions)
+        found, _ = backward.bounds(
+            chain,
+            slopes,
+            ball,
+            lambda s: functions[None, s],
+            count,
+            count,
+            backward.correlated,
         )
         return power_of_two(found - lost, scaled.exponent)
+
+
+@threads.limit(1)
+def sent(model: nn.Sequential, x: Tensor, epsilon: float, *, norm: float = 2.0) -> Tensor:
+    """How many units of its ReLU layers :func:`certify` sends back for each point: (n,) int64."""
+    chain, scaled = _chain(model, x, epsilon, norm), normalised(model)
+    with full_precision(scaled.body):
+        slopes = relaxed(scaled.parts(chain), Ball(x, epsilon, norm))
+    none = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    return sum((found.sent for found in slopes.values()), none)
 
 
 def _chain(model: nn.Sequential, x: Tensor, epsilon: float, norm: float) -> list[Part]:
@@ -169,136 +180,40 @@ def relaxed(
     rows: int = 512,
     projections: int = 0,
     generator: torch.Generator | None = None,
-) -> dict[str, Slopes]:
-    """The lines around every ReLU, by its name; each layer's bounds rest on those before it."""
-    slopes: dict[str, Slopes] = {}
+    every_unit: bool = False,
+) -> Lines:
+    """The lines around every ReLU, by its name; each layer's bounds rest on those before it.
+
+    Unless all are asked for, a unit whose sign is settled by a hull is not sent back. The lines are
+    the same nevertheless, up to rounding. Say that they are for the layers before. KW's bounds
+    of a unit are its least and largest value over the relaxed net, since its value is linear in the
+    input and in the choices between two lines, which are free of each other. The hull holds all
+    that the relaxed net does (and not just what the net does), so where it excludes a sign KW's
+    bounds exclude it too, and the line is z or 0 either way. Where it does not, the unit is sent
+    back, or its interval is exact: behind one linear layer it is the value at x, and epsilon times
+    the length of the row. So the bounds are the same as well, and the lines.
+    """
+    slopes: Lines = {}
+    hull = hull_of(ball)
     for index, (name, layer, shape) in enumerate(chain):
         if not isinstance(layer, nn.ReLU):
+            hull = hull.through(layer, shape, ball.norm)
             continue
-        units = math.prod(shape)
+        before, count = chain[:index], torch.zeros(len(ball.x), dtype=torch.int64)
+        low, high = hull.bounds
         if projections:
-            low, high = _estimated(chain[:index], slopes, ball, projections, generator)
-        else:
-            low, high = _bounds(
-                chain[:index], slopes, ball, _identity(units, shape, ball.x), units, rows
+            low, high = estimated(before, slopes, ball, projections, generator)
+        elif every_unit:
+            low, high = backward.every_unit(before, slopes, ball, shape, rows)
+            count += math.prod(shape)
+        elif not hull.exact:
+            chosen = opened(low, high)
+            found = backward.chosen_units(before, slopes, ball, chosen, rows)
+            low, high = (
+                end.masked_scatter(chosen, exact)
+                for end, exact in zip((low, high), found, strict=True)
             )
-        slopes[name] = _lines(low.view(len(ball.x), 1, *shape), high.view(-1, 1, *shape))
+            count = chosen.flatten(1).sum(1)
+        slopes[name] = lines(low, high, count.to(ball.x.device))
+        hull = hull.between(low, high, slopes[name])
     return slopes
-
-
-def _lines(low: Tensor, high: Tensor) -> Slopes:
-    """Slope 1 where the input is never negative, 0 where never positive, else u / (u - l)."""
-    crossing = (low < 0) & (high > 0)
-    slope = torch.where(crossing, high / (high - low), (low >= 0).to(low))
-    return Slopes(slope, low.where(crossing, 0.0))
-
-
-def _identity(units: int, shape: tuple[int, ...], like: Tensor) -> Callable[[slice], Tensor]:
-    """Unit vectors of a layer, some rows at a time."""
-
-    def rows(part: slice) -> Tensor:
-        places = torch.arange(part.start, part.stop, device=like.device)
-        one = like.new_zeros(len(places), units).scatter_(1, places[:, None], 1.0)
-        return one.view(1, len(places), *shape)
-
-    return rows
-
-
-def _bounds(
-    chain: list[Part],
-    slopes: dict[str, Slopes],
-    ball: Ball,
-    rows_of: Callable[[slice], Tensor],
-    count: int,
-    rows: int,
-) -> tuple[Tensor, Tensor]:
-    """Bounds (n, count) of linear functions of what a chain of layers gives."""
-    made = list(sliced(count, rows, lambda s: _backward(chain, slopes, ball, rows_of(s))))
-    low, high = zip(*made, strict=True)
-    return torch.cat(low, 1), torch.cat(high, 1)
-
-
-def _backward(
-    chain: list[Part], slopes: dict[str, Slopes], ball: Ball, nu: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The dual's value for the rows nu (n or 1, rows, *shape): least and largest.
-
-    Both come from one pass, as the two lines of a ReLU are parallel.
-    """
-    centre = nu.new_zeros(1, 1)
-    gap_low, gap_high = centre, centre
-    for name, layer, shape in reversed(chain):
-        if isinstance(layer, nn.ReLU):
-            lines = slopes[name]
-            nu = lines.slope * nu
-            # a negative coefficient takes the upper line, which is higher by -slope * l
-            low = lines.low.flatten(1)[:, :, None]
-            negative = torch.bmm((-nu).clamp_min(0.0).flatten(2), low)[:, :, 0]
-            gap_low = gap_low + negative
-            gap_high = gap_high - negative - torch.bmm(nu.flatten(2), low)[:, :, 0]
-        elif isinstance(layer, nn.Conv2d | nn.Linear):
-            if layer.bias is not None:
-                summed = nu.sum((3, 4)) if isinstance(layer, nn.Conv2d) else nu
-                centre = centre + summed @ layer.bias
-            nu = adjoint_map(layer, nu.flatten(0, 1), shape).unflatten(0, nu.shape[:2])
-        else:
-            nu = nu.reshape(*nu.shape[:2], *shape)
-    centre = centre + (nu.flatten(2) @ ball.x.flatten(1)[:, :, None])[:, :, 0]
-    reach = ball.reach(nu)
-    return centre + gap_low - reach, centre + gap_high + reach
-
-
-def _estimated(
-    chain: list[Part],
-    slopes: dict[str, Slopes],
-    ball: Ball,
-    projections: int,
-    generator: torch.Generator | None,
-) -> tuple[Tensor, Tensor]:
-    """As `_bounds` for all units, with norms of rows from random projections.
-
-    What is random goes forward through the linear net instead of an identity going backward: a
-    few columns for the input, and a few for each layer of ReLUs before. ||r||_2 is the root mean
-    square of r.g over Gaussian g, ||r||_1 the median of |r.c| over Cauchy c.
-
-    References
-    ----------
-    Wong et al. 2018, section 3.2 (nonlinear random projections).
-    """
-    x = ball.x
-    cauchy = ball.norm == math.inf
-
-    def drawn(like: Tensor, heavy: bool) -> Tensor:
-        size = (len(like), projections, *like.shape[2:])
-        normal = torch.randn(size, generator=generator, device=x.device, dtype=x.dtype)
-        if not heavy:
-            return normal
-        return normal / torch.randn(size, generator=generator, device=x.device, dtype=x.dtype)
-
-    centre = x[:, None]
-    inputs = drawn(centre, cauchy)
-    sums: list[Tensor] = []  # for each ReLU layer before: columns l and c * l, through the net
-    for name, layer, _ in chain:
-        if isinstance(layer, nn.ReLU):
-            lines = slopes[name]
-            low = lines.low
-            sums.append(torch.cat([low, low * drawn(low, heavy=True)], 1))
-            columns = [lines.slope * part for part in (centre, inputs, *sums)]
-        elif isinstance(layer, nn.Flatten):
-            columns = [part.flatten(2) for part in (centre, inputs, *sums)]
-        else:
-            columns = [_forward(layer, part) for part in (centre, inputs, *sums)]
-            columns[0] = layer(centre[:, 0])[:, None]
-        centre, inputs, *sums = columns
-    reach = inputs.abs().median(1).values if cauchy else inputs.square().mean(1).sqrt()
-    low = high = centre[:, 0]
-    for part in sums:
-        plain, absolute = part[:, 0], part[:, 1:].abs().median(1).values
-        low, high = low - (absolute + plain) / 2, high + (absolute - plain) / 2
-    reach = ball.epsilon * reach
-    return (low - reach).flatten(1), (high + reach).flatten(1)
-
-
-def _forward(layer: nn.Module, columns: Tensor) -> Tensor:
-    moved: Tensor = linear_map(layer, columns.flatten(0, 1)).unflatten(0, columns.shape[:2])
-    return moved

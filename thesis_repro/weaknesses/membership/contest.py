@@ -98,11 +98,6 @@ class Contest:
     precisions: tuple[int, ...] = (60, 70, 80, 90)
     ridge: float = RIDGE
 
-    @property
-    def device(self) -> str:
-        """The device, for the cell's key."""
-        return self.victim.device
-
 
 @dataclass(frozen=True)
 class View:

@@ -1,0 +1,108 @@
+"""Batches: their size follows the widest layer, and what is said of a point is the same in all."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from thesis_repro import nets
+from thesis_repro.robustness import GloroNet, attacks, batches, certify, outputs, relaxed
+from thesis_repro.robustness.certifying import measure
+
+
+def images(count, *shape):
+    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_size_follows_the_widest_layer_and_the_classes():
+    cifar, digits = images(50, 3, 32, 32), images(50, 1, 28, 28)
+    assert batches.size(nets.build("6c2f"), cifar) == 100  # 32 channels of 32 x 32 float32
+    assert batches.size(nets.build("6c2f").double(), cifar.double()) == 50
+    assert batches.size(nets.build("2c2f"), digits) == batches.MOST
+    many = nn.Sequential(nn.Flatten(), nn.Linear(784, 10_000))
+    assert batches.size(many, digits) == batches.BYTES // 40_000
+    assert batches.size(many, digits, certified=True) == batches.BYTES // (8 * 16 * 10_000)
+    huge = nn.Sequential(nn.Flatten(), nn.Linear(784, 4_000_000, bias=False, device="meta"))
+    assert batches.size(huge, digits.to("meta")) == batches.MOST  # no CPU
+    assert batches.size(lambda x: x, cifar) == batches.size(nets.build("6c2f"), cifar[:5]) == 1000
+
+
+def test_asking_for_the_size_leaves_modes_as_they_were():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(2704, 3))
+    before = net[1].running_mean.clone()
+    batches.size(net.train(), images(30, 1, 28, 28))
+    assert net.training and net[1].training and torch.equal(net[1].running_mean, before)
+
+
+@pytest.fixture(scope="module")
+def glorious():
+    generator = torch.Generator().manual_seed(0)
+    body = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1),
+        nets.MinMax(),
+        nn.Conv2d(8, 8, 4, stride=2, padding=1),
+        nets.MinMax(),
+        nn.Flatten(),
+        nn.Linear(8 * 36, 6),
+    )
+    for layer in body:
+        if hasattr(layer, "weight"):
+            nn.init.orthogonal_(layer.weight, generator=generator)
+    return GloroNet(body, 0.05, (1, 12, 12)).eval()
+
+
+SIZES = [1, 7, 64, None]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_certified_is_the_same_in_every_batch(glorious, size):
+    x = images(90, 1, 12, 12)
+    epsilon = certify(glorious, x).radius.sort().values[44:46].mean().item()
+    whole, found = (certify(glorious, x, epsilon, batch_size=b) for b in (len(x), size))
+    assert 0 < int(whole.certified.sum()) < len(x)
+    assert torch.equal(whole.labels, found.labels)
+    assert torch.equal(whole.certified, found.certified)
+    for name in ("radius", "margin", "budget"):
+        torch.testing.assert_close(getattr(found, name), getattr(whole, name), rtol=1e-5, atol=1e-6)
+    logits, norms = measure(glorious, x, epsilon, size)
+    assert len(logits) == len(norms) == len(x)
+    wide, narrow = (
+        relaxed.certify(glorious, x, k=3, epsilon=epsilon, batch_size=b) for b in (len(x), size)
+    )
+    assert torch.equal(wide.order, narrow.order)
+    assert torch.equal(wide.guaranteed, narrow.guaranteed)
+    torch.testing.assert_close(narrow.radii, wide.radii, rtol=1e-5, atol=1e-6)
+    asked = outputs.ask(glorious.body, x, size)
+    assert torch.equal(outputs.classified(asked), whole.labels)
+
+
+def test_an_attack_starts_at_the_same_points_whatever_is_asked_at_a_time(glorious, monkeypatch):
+    x = images(60, 1, 12, 12)
+    labels = glorious.body(x).argmax(1)
+    whole = attacks.pgd_l2(glorious.body, x, labels, 0.3, 4, 2)
+    monkeypatch.setattr(batches, "BYTES", 7 * 8 * 144 * 4)
+    assert batches.size(glorious.body, x) == 7
+    torch.testing.assert_close(attacks.pgd_l2(glorious.body, x, labels, 0.3, 4, 2), whole)
+
+
+def test_memory_grows_with_a_batch_times_classes_not_with_all_points(monkeypatch):
+    body = nn.Sequential(nn.Flatten(), nn.Linear(4, 1000))
+    net = GloroNet(body, 0.1, (1, 2, 2)).eval()
+    seen = []
+    original = torch.nn.functional.one_hot
+
+    def watched(labels, classes):
+        seen.append(len(labels))
+        return original(labels, classes)
+
+    monkeypatch.setattr("thesis_repro.robustness.certifying.F.one_hot", watched)
+    x = images(500, 1, 2, 2)
+    found = certify(net, x)
+    relaxed.certify(net, x, k=2)
+    assert max(seen) == batches.BYTES // (8 * 16 * 1000) < len(x)
+    assert all(
+        len(getattr(found, field.name)) == len(x)
+        for field in dataclasses.fields(found)
+        if field.name != "bound"
+    )

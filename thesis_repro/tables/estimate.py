@@ -1,0 +1,52 @@
+"""What an assembly gives for a row: estimates with their intervals, texts, and what to know."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured value, with its 95% interval where there is one.
+
+    low, high : ends of the interval; NaN where there is none
+    how : which interval, e.g. "Student t over 20 runs"; empty where there is none
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    how: str = ""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row of a table.
+
+    values : by the name of the column; a text where the column is one
+    seeds : how many of them stand behind the row; None: as many as it has cells
+    note : what a reader has to know of it
+    """
+
+    values: Mapping[str, Estimate | str]
+    seeds: int | None = None
+    note: str = ""
+
+    def estimate(self, column: str) -> Estimate:
+        """The estimate of a column that was measured.
+
+        Raises
+        ------
+        ValueError
+            If it is a text.
+        """
+        found = self.values[column]
+        if isinstance(found, str):
+            raise ValueError(f"{column} is a text, {found!r}, and no estimate")
+        return found
+
+
+def intervals(values: Iterable[Estimate | str]) -> str:
+    """Which intervals these are, each once."""
+    said = (value.how for value in values if isinstance(value, Estimate))
+    return "; ".join(dict.fromkeys(filter(None, said)))
