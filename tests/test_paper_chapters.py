@@ -116,11 +116,13 @@ def test_a_chapter_shows_the_cells_of_the_store_and_computes_none(gpu, tiny):
     assert "no row with the seeds of the paper-cuda run" in found
 
 
-@pytest.mark.parametrize("name", ["relaxed-groupings", "membership-sets"])
-def test_without_a_cell_every_row_reads_not_run(gpu, name):
-    live = tables.live(name, "paper", 0, "cuda")
-    assert set(live.data["status"]) <= {"not run"}
-    tables.show(live)
+def test_without_a_cell_every_row_reads_not_run(gpu, monkeypatch):
+    monkeypatch.setattr(data, "available", lambda name: True)  # each row has cells to look for
+    monkeypatch.setattr(data, "fingerprint", lambda name: "0" * 64)
+    for name in sorted(TABLES):
+        live = tables.live(name, "paper", 0, "cuda")
+        assert set(live.data["status"]) <= {"not run"}, name
+        tables.show(live)
 
 
 def test_figures_of_what_the_store_has_not_say_so(gpu):

@@ -74,3 +74,10 @@ def test_a_step_of_a_training_is_timed_as_the_training_takes_it(monkeypatch):
     monkeypatch.undo()
     call()
     assert not torch.equal(net[0].weight, before)
+
+
+def test_a_timed_training_takes_other_settings_than_those_of_the_device():
+    net, data = nets.cnn_2c2f("relu", in_shape=(3, 32, 32)), speed.random_split(4, "cpu")
+    for settings in ({"graph": True, "autocast": False}, {"graph": False, "autocast": True}):
+        config = speed.loop_of(net, training.classification, data, 2, **settings).config
+        assert {name: getattr(config, name) for name in settings} == settings

@@ -4,7 +4,7 @@ A part of the chapter robustness/gloro. Timings are recorded and shown; no test 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -161,11 +161,17 @@ def random_split(points: int, device: str, shape: tuple[int, int, int] = SHAPE) 
 
 
 def loop_of(net: nn.Module, loss: training.Loss, data: Split, batch: int, **more: Any) -> Loop:
-    """A training of a net as it runs at the paper's scale, ready for its first step."""
+    """A training of a net as it runs at the paper's scale, ready for its first step.
+
+    more : fields of its `TrainConfig` that are otherwise chosen for the device
+    """
     device = data.x.device.type
-    fast = training.fast_bfloat16(device)
-    config = training.TrainConfig(1, batch, clip=5.0, autocast=fast, channels_last=True)
-    config = replace(config, graph=device == "cuda", **more)
+    chosen: dict[str, Any] = {
+        "autocast": training.fast_bfloat16(device),
+        "channels_last": True,
+        "graph": device == "cuda",
+    }
+    config = training.TrainConfig(1, batch, clip=5.0, **(chosen | more))
     rate = training.constant(1e-3)
     return Loop(net, loss, data.x, data.y, config, rate, training.crop_flip, None, "")
 
