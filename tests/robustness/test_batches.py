@@ -1,5 +1,6 @@
 """Batches: their size follows the widest layer, and what is said of a point is the same in all."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -78,12 +79,17 @@ def test_what_is_certified_is_the_same_in_every_batch(glorious, size):
 
 
 def test_an_attack_starts_at_the_same_points_whatever_is_asked_at_a_time(glorious, monkeypatch):
-    x = images(60, 1, 12, 12)
-    labels = glorious.body(x).argmax(1)
-    whole = attacks.pgd_l2(glorious.body, x, labels, 0.3, 4, 2)
-    monkeypatch.setattr(batches, "BYTES", 7 * 8 * 144 * 4)
-    assert batches.size(glorious.body, x) == 7
-    torch.testing.assert_close(attacks.pgd_l2(glorious.body, x, labels, 0.3, 4, 2), whole)
+    body, x = copy.deepcopy(glorious.body).double(), images(60, 1, 12, 12).double()
+    labels = body(x).argmax(1)
+    aims = (labels + 1 + torch.arange(60) % 5) % 6
+
+    def attacked():
+        return attacks.pgd_l2(body, x, labels, 0.01, 4, 2, targets=aims)
+
+    whole = attacked()
+    monkeypatch.setattr(batches, "BYTES", 7 * 8 * 144 * 8)
+    assert batches.size(body, x) == 7
+    torch.testing.assert_close(attacked(), whole)
 
 
 def test_memory_grows_with_a_batch_times_classes_not_with_all_points(monkeypatch):

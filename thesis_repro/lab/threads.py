@@ -2,8 +2,11 @@
 
 import contextvars
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
 
 VARIABLE = "THESIS_REPRO_THREADS"
 
@@ -50,7 +53,6 @@ def limit(most: int | None = None) -> Iterator[None]:
     most : how many; `threads()` by default, and then nothing changes inside another limit
     """
     import torch
-    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     if limited.get() and (most is None or before <= most):
@@ -58,10 +60,24 @@ def limit(most: int | None = None) -> Iterator[None]:
         return
     most = threads() if most is None else most
     token = limited.set(True)
+    pools = _pools(len(sys.modules))
+    sizes = [pool.num_threads for pool in pools]
     torch.set_num_threads(most)
+    for pool in pools:
+        pool.set_num_threads(most)
     try:
-        with threadpool_limits(most):
-            yield
+        yield
     finally:
+        for pool, size in zip(pools, sizes, strict=True):
+            pool.set_num_threads(size)
         torch.set_num_threads(before)
         limited.reset(token)
+
+
+@lru_cache(maxsize=1)
+def _pools(modules: int) -> list[Any]:
+    """The pools of the loaded libraries; looked for again when another module is imported."""
+    from threadpoolctl import ThreadpoolController
+
+    found = ThreadpoolController().lib_controllers
+    return [pool for pool in found if pool.num_threads]

@@ -216,6 +216,7 @@ def test_what_is_sent_back_are_units_of_open_sign_behind_the_first_layer():
             assert (crossing <= count).all()
     assert sent[1].min() > 0 and sent[1].max() < units[1] / 3
     assert dual.sent(net, x, 0.03).tolist() == sum(sent).tolist()
+    assert dual.sent(net, x, 0.03, every_unit=True).tolist() == 3 * [sum(units)]
     whole = [found.sent for found in all_of_them.values()]
     assert [int(count[0]) for count in whole] == units
 

@@ -51,23 +51,26 @@ def every_unit(
 def chosen_units(chain: list[Part], slopes: Lines, ball: Ball, chosen: Tensor, rows: int) -> Bounds:
     """Bounds (k,) of those units that are chosen: (n, *shape) bool, k of them, in row order."""
     shape = tuple(chosen.shape[1:])
-    seen = windows.fit(chain, shape)
+    seen, flat = windows.fit(chain, shape), chosen.flatten(1)
     together = windows.together(chain, shape) if seen else 1
+    if not seen and 2 * len(flat) * int(flat.any(0).sum()) <= 3 * int(flat.sum()):
+        together = len(flat)  # nearly the same units at all points
     made = [(ball.x.new_zeros(0), ball.x.new_zeros(0))]
-    for first in range(0, len(chosen), together):
+    for first in range(0, len(flat), together):
         part = slice(first, first + together)
         own = {name: lines.at(part) for name, lines in slopes.items()}
         if seen:
             made.append(windows.bounds(chain, own, ball.at(part), chosen[part], rows))
             continue
-        places = chosen[first].flatten().nonzero()[:, 0]
+        places = flat[part].any(0).nonzero()[:, 0]
 
         def rows_of(some: slice, places: Tensor = places) -> Tensor:
             return unit_rows(places[some], shape, ball.x)
 
         if len(places):
-            low, high = bounds(chain, own, ball.at(part), rows_of, len(places), rows, correlated)
-            made.append((low[0], high[0]))
+            found = bounds(chain, own, ball.at(part), rows_of, len(places), rows, correlated)
+            wanted = flat[part][:, places]
+            made.append((found[0][wanted], found[1][wanted]))
     return torch.cat([low for low, _ in made]), torch.cat([high for _, high in made])
 
 

@@ -159,11 +159,19 @@ def lower(
 
 
 @threads.limit(1)
-def sent(model: nn.Sequential, x: Tensor, epsilon: float, *, norm: float = 2.0) -> Tensor:
+def sent(
+    model: nn.Sequential,
+    x: Tensor,
+    epsilon: float,
+    *,
+    norm: float = 2.0,
+    every_unit: bool = False,
+) -> Tensor:
     """How many units of its ReLU layers :func:`certify` sends back for each point: (n,) int64."""
     chain, scaled = _chain(model, x, epsilon, norm), normalised(model)
     with full_precision(scaled.body):
-        slopes = relaxed(scaled.parts(chain), Ball(x, epsilon, norm))
+        ball = Ball(x, epsilon, norm)
+        slopes = relaxed(scaled.parts(chain), ball, every_unit=every_unit)
     none = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     return sum((found.sent for found in slopes.values()), none)
 

@@ -1,0 +1,171 @@
+"""Print what certifying costs on a CPU, as ratios beside the limits that the project sets itself.
+
+python benchmarks/cpu.py [kw] [bound] [certifying] [smooth] [epoch]
+
+Medians of calls in turn: processor time on one thread; where two threads are compared with one,
+seconds, which need a machine with nothing else to do.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from thesis_repro import data, nets, training
+from thesis_repro.lab.profiles import profile
+from thesis_repro.lab.timing import interleaved
+from thesis_repro.robustness import GloroNet, batches, certify, gloro, recipes
+from thesis_repro.robustness.certifiers import dual, smoothing
+from thesis_repro.tables import certifiers as experiments
+from thesis_repro.tables.certifiers_cells import untrained
+
+CIFAR, DIGITS = (3, 32, 32), (1, 28, 28)
+CPU = time.process_time
+
+
+def line(what: str, ratio: float, limit: float | None, note: str = "") -> None:
+    aim = "no limit" if limit is None else f"limit {limit:.2f}"
+    print(f"{ratio:6.2f}  ({aim:10})  {what:52}  {note}", flush=True)
+
+
+def images(count: int, shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def ratio(ours: Callable[[], object], base: Callable[[], object], repeats: int = 3) -> float:
+    """Processor time over that of the base, on one thread."""
+    torch.set_num_threads(1)
+    ours_, base_ = interleaved([ours, base], repeats, warmup=1, clock=CPU)
+    return ours_.seconds / base_.seconds
+
+
+def wall(call: Callable[[], object], repeats: int = 3) -> float:
+    """Seconds on two threads over seconds on one."""
+
+    def on(count: int) -> None:
+        torch.set_num_threads(count)
+        call()
+
+    two, one = interleaved([lambda: on(2), lambda: on(1)], repeats, warmup=1)
+    torch.set_num_threads(1)
+    return two.seconds / one.seconds
+
+
+def cifar_small() -> nn.Sequential:
+    """A net of the shape that Wong et al. train, with biases so low that few units are on.
+
+    Their training leaves most signs settled; that takes hours, so biases stand for it here.
+    """
+    generator = torch.Generator().manual_seed(0)
+    body = nn.Sequential(
+        nn.Conv2d(3, 16, 4, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 4, 2, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(2048, 100),
+        nn.ReLU(),
+        nn.Linear(100, 10),
+    ).eval()
+    x = images(20, CIFAR)
+    with torch.no_grad():
+        for layer in body:
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.orthogonal_(layer.weight, generator=generator)
+                nn.init.zeros_(layer.bias)
+                if layer is not body[-1]:  # one unit of a hundred is on, in the ball
+                    found = layer(x).transpose(0, 1).flatten(1).quantile(0.99, dim=1)
+                    reach = 36 / 255 * layer.weight.flatten(1).norm(dim=1)
+                    layer.bias.sub_(found + reach if layer is body[0] else found)
+            x = layer(x)
+    return body
+
+
+def kw() -> None:
+    subject = recipes.trained(experiments.subject(profile("quick")))[0].body
+    cases = [
+        ("1 convolution, side 16", untrained(10, 1, 16), images(4, (3, 16, 16)), 0.05),
+        ("2 convolutions, side 16", untrained(10, 2, 16), images(4, (3, 16, 16)), 0.05),
+        ("4 convolutions, side 16", untrained(10, 4, 16), images(4, (3, 16, 16)), 0.05),
+        ("1 convolution, side 32", untrained(10, 1, 32), images(4, CIFAR), 0.05),
+        ("cifar_small, few units on", cifar_small(), images(4, CIFAR), 36 / 255),
+        ("2c2f, a GloRo net", subject, data.load("mnist-5k").test.x[:4], 0.3),
+    ]
+    for name, net, x, epsilon in cases:
+        calls = (
+            lambda n=net, x=x, e=epsilon, w=w: dual.margins(n, x, e, every_unit=w) for w in (0, 1)
+        )
+        sent = float(
+            dual.sent(net, x, epsilon).sum() / dual.sent(net, x, epsilon, every_unit=True).sum()
+        )
+        line(
+            f"KW over KW to the letter, {name}", ratio(*calls, 7), 1 / 6, f"{sent:.1%} of rows sent"
+        )
+
+
+def bound() -> None:
+    for name, shape in (("2c2f", DIGITS), ("6c2f", CIFAR)):
+        body = nets.build(name, generator=torch.Generator().manual_seed(0))
+        line(
+            f"bound, two threads over one, {name}",
+            wall(lambda b=body, s=shape: gloro.bound(b, s)),
+            1.2,
+        )
+
+
+def bare(net: nn.Module, x: torch.Tensor, size: int) -> None:
+    with torch.no_grad():
+        for part in x.split(size):
+            net(part)
+
+
+def best(net: nn.Module, x: torch.Tensor) -> int:
+    """The batch in which the bare net is fastest here."""
+    sizes = (20, 50, 100, 200, 500, 1000)
+    calls = [lambda s=size: bare(net, x, s) for size in sizes]
+    torch.set_num_threads(1)
+    found = [timing.seconds for timing in interleaved(calls, 3, warmup=1, clock=CPU)]
+    return sizes[found.index(min(found))]
+
+
+def certifying() -> None:
+    for name, shape, count in (("2c2f", DIGITS, 5000), ("6c2f", CIFAR, 1000)):
+        body = nets.build(name, generator=torch.Generator().manual_seed(0))
+        net, x = GloroNet(body, 0.1, shape).eval(), images(count, shape)
+        net.bound()
+        size = best(body, x)
+        share = ratio(
+            lambda n=net, x=x: certify(n, x), lambda b=body, x=x, s=size: bare(b, x, s), 5
+        )
+        note = f"batches of {batches.size(body, x, True)}; bare, of {size}"
+        line(f"certify over the bare net at its best, {name}", share, 1.1, note)
+
+
+def smooth() -> None:
+    for name, shape, limit in (("6c2f", CIFAR, 1 / 0.85), ("2c2f", DIGITS, None)):
+        net = nets.build(name, "relu").eval()
+        image, found = images(1, shape)[0], smoothing.Smooth(net, 10, 0.25)
+        copies = image.expand(600, *shape).contiguous()
+        share = ratio(
+            lambda f=found, i=image: f.counts(i, 600, 100), lambda n=net, c=copies: bare(n, c, 100)
+        )
+        line(f"smoothing over the bare net, {name}", share, limit)
+
+
+def epoch() -> None:
+    digits = data.load("mnist-5k").train
+
+    def train() -> None:
+        body = nets.build("2c2f", generator=torch.Generator().manual_seed(0))
+        config = training.TrainConfig(1, 128)
+        loss = gloro.cross_entropy(training.constant(0.3))
+        training.fit(GloroNet(body, 0.3, DIGITS), loss, digits, config, training.constant(1e-3))
+
+    line("an epoch of GloRo training, two threads over one", wall(train), 1.0, "2c2f, MNIST-5k")
+
+
+PARTS = {part.__name__: part for part in (kw, bound, certifying, smooth, epoch)}
+for chosen in sys.argv[1:] or PARTS:
+    PARTS[chosen]()
