@@ -9,12 +9,12 @@ from torch import nn
 
 from thesis_repro import nets
 from thesis_repro.robustness import GloroNet, certificate, certify, checker, lipschitz, rules
-from thesis_repro.robustness.certifying import Bound, Certificate
 from thesis_repro.robustness.checker import bounds
 from thesis_repro.robustness.checker import nets as known
 from thesis_repro.robustness.checker.layers import Weights
 from thesis_repro.robustness.checker.passes import State, advance
 from thesis_repro.robustness.lipschitz import LayerBound
+from thesis_repro.robustness.margins import Bound, Certificate
 
 
 def test_norms_from_both_sides():

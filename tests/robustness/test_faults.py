@@ -35,7 +35,7 @@ from thesis_repro.robustness.certifiers import smoothing
 from thesis_repro.robustness.faults import FAULTS, Fault
 
 TESTS = Path(__file__).resolve().parents[1]
-FROM_LOGITS, FORWARD = certifying._from_logits, certifying._forward
+FROM_LOGITS, FORWARD = certifying.from_logits, certifying._forward
 
 
 def masked_by_value(logits, used, epsilon, norms=None):
@@ -123,7 +123,7 @@ def swallowing(cell, running):
 
 
 PLANTS = {
-    "ties": (certifying, "_from_logits", masked_by_value),
+    "ties": (certifying, "from_logits", masked_by_value),
     "normalisation": (lipschitz, "_unit", with_constant),
     "power iteration": (operators, "norm", lambda conv, *_: (iterated(conv, 10), "fast")),
     "stop rule": (operators, "norm", lambda conv, *_: (iterated(conv, 500, 1e-5), "fast")),
@@ -143,8 +143,8 @@ PLANTS = {
     "autocast": (certifying, "exact", as_it_is),
     "rounding": (rounding, "of", lambda *_: None),
     "input scaling": (rules, "RULES", {**rules.RULES, nets.Scale: rules._one}),
-    "second logit": (certifying, "_from_logits", second_logit_alone),
-    "NaN": (certifying, "_from_logits", comparison_alone),
+    "second logit": (certifying, "from_logits", second_logit_alone),
+    "NaN": (certifying, "from_logits", comparison_alone),
     "crash": (cells, "_call", swallowing),
     "checkpoint": (recipes, "train", best_on_test),
     "shuffling": (torch, "randperm", lambda n, generator=None: torch.arange(n)),

@@ -206,7 +206,7 @@ def as_it_is(model):
     return certifiers.Normalised(copy.deepcopy(model), {})
 
 
-FROM_LOGITS = certifying._from_logits
+FROM_LOGITS = certifying.from_logits
 PLANTS = {
     "power iteration": (convolution, "norm", iterated),
     "max-pooling": (rules, "RULES", {**rules.RULES, nn.MaxPool2d: rules._one}),
@@ -215,8 +215,8 @@ PLANTS = {
     "reshaped kernel": (convolution, "norm", reshaped),
     "layer above 1": (nets.MinMax, "forward", lambda self, x: 1.05 * x),
     "input scaling": (rules, "RULES", {**rules.RULES, nets.Scale: rules._one}),
-    "second logit": (certifying, "_from_logits", second_alone),
-    "rounding": (certifying, "_from_logits", without_rounding),
+    "second logit": (certifying, "from_logits", second_alone),
+    "rounding": (certifying, "from_logits", without_rounding),
     "broadcasting": (walk, "_fits", lambda layer, before, after: True),
     "scale of BCP": (bcp, "normalised", as_it_is),
     "scale of KW": (dual, "normalised", as_it_is),

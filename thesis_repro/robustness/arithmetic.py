@@ -10,6 +10,9 @@ from torch import nn
 UNITS = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
 """The formats that certificates are about, with half the distance from 1 to the next number."""
 
+FORMATS = {str(dtype).removeprefix("torch."): dtype for dtype in UNITS}
+"""The same formats by name."""
+
 
 @contextmanager
 def evaluated(model: nn.Module | Callable[..., Any]) -> Iterator[None]:

@@ -3,68 +3,20 @@
 Defined in the chapter robustness/gloro. Radii are L2, in units of pixels in [0, 1].
 """
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from thesis_repro.robustness import lipschitz, proof, rounding, structure
-from thesis_repro.robustness.arithmetic import exact
-from thesis_repro.robustness.lipschitz import LayerBound
-from thesis_repro.robustness.rounding import Rounding
+from thesis_repro.robustness.arithmetic import FORMATS, UNITS, exact
+from thesis_repro.robustness.margins import Bound, Certificate, filtered, from_logits, put
 
-REJECT = -1
-"""The prediction where the bottom class wins."""
-
-SAFE = 2.0**-50
-"""Relative size of the few float64 roundings between logits and a certificate."""
-
-
-@dataclass(frozen=True)
-class Bound:
-    """How far each difference of two logits can move per unit of input.
-
-    k_sub : Lipschitz bound of everything before the last layer.
-    k_ij : (classes, classes) float64; k_sub * ||w_i - w_j||, zero on the diagonal.
-    layers : how the factors of k_sub were got.
-    rounding : how far floating point may carry the logits; None: not accounted for.
-    """
-
-    k_sub: float
-    k_ij: Tensor
-    layers: tuple[LayerBound, ...]
-    rounding: Rounding | None = None
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What is known of each of n points.
-
-    Parameters
-    ----------
-    labels : (n,) int64
-        The arg-max class; REJECT where a logit is NaN or infinite.
-    radius : (n,) float64
-        No point closer than this gets another label, neither in exact arithmetic nor as
-        computed; 0 on a tie. It ends where the format might overflow.
-    certified : (n,) bool
-        The radius exceeds epsilon.
-    margin : (n,) float64
-        Min over i of y_j - y_i - epsilon K_ij - rounding of the pair; positive when certified.
-    bound : Bound
-        The Lipschitz bound that was used.
-    budget : (n,) float64
-        The rounding that was taken off the smallest margin, at x and in the ball together.
-    """
-
-    labels: Tensor
-    radius: Tensor
-    certified: Tensor
-    margin: Tensor
-    bound: Bound
-    budget: Tensor
+IN_CACHE = 8
+"""Images per float64 pass on a CPU, whose convolutions in this format want all in its cache."""
 
 
 class Certifiable(Protocol):
@@ -131,8 +83,14 @@ def certify(
     epsilon: float | None = None,
     batch_size: int = 1000,
     used: Bound | None = None,
+    arithmetic: str | None = None,
 ) -> Certificate:
     """Certify each point by one forward pass.
+
+    Where weights in float32 are to be evaluated in float64, a pass that is in float32 up to the
+    first dense layer serves as a filter: what it proves of the float64 net needs no other pass, and
+    labels and verdicts are those of a float64 pass over all points. Radius and margin of a point
+    that the filter decides are less than there by the rounding of the filter at x.
 
     Parameters
     ----------
@@ -141,6 +99,8 @@ def certify(
     epsilon : radius > 0, the net's own by default
     batch_size : points per forward pass
     used : another bound than the net's own, to see what it would say; it is not checked
+    arithmetic : "float32" or "float64", the format of the function that is certified; that of the
+        net's weights by default
 
     Returns
     -------
@@ -149,8 +109,9 @@ def certify(
     Raises
     ------
     ValueError
-        On a wrong shape, pixels outside [0, 1], epsilon <= 0, weights that are not finite, or
-        weights or images in another format than float32 or float64.
+        On a wrong shape, pixels outside [0, 1], epsilon <= 0, weights that are not finite,
+        weights or images in another format than float32 or float64, or an arithmetic in which
+        the weights cannot be evaluated.
 
     References
     ----------
@@ -158,8 +119,38 @@ def certify(
     below the top logit, which is to say min over i of (y_j - y_i) / K_ij > epsilon.
     """
     radius = net.epsilon if epsilon is None else epsilon
+    own = structure.precision(net.body)
+    known = [name for name, dtype in FORMATS.items() if UNITS[dtype] <= UNITS[own]]
+    if arithmetic is not None and arithmetic not in known:
+        raise ValueError(
+            f"weights in {_name(own)} can be evaluated in {' or '.join(known)}, got {arithmetic!r}"
+        )
+    if arithmetic is not None and FORMATS[arithmetic] != own:
+        return _certify_widened(net, x, radius, batch_size, used)
     logits, norms = measure(net, x, radius, batch_size)
-    return _from_logits(logits, net.bound() if used is None else used, radius, norms)
+    return from_logits(logits, net.bound() if used is None else used, radius, norms)
+
+
+def _certify_widened(
+    net: Certifiable, x: Tensor, epsilon: float, batch_size: int, used: Bound | None
+) -> Certificate:
+    """Certificates of a float32 net's weights in float64: the filter, then what it leaves open."""
+    x = _admitted(net, x, epsilon)
+    used = net.bound() if used is None else used
+    known = used.rounding
+    with exact(net.body), torch.no_grad():
+        wide = copy.deepcopy(net.body).double()
+        few = batch_size if x.is_cuda else min(batch_size, IN_CACHE)
+        if known is None:
+            return from_logits(_passes([wide], x.double(), few)[0], used, epsilon)
+        dense = rounding.dense_from(net.body)
+        logits, norms = _passes([net.body[:dense], wide[dense:]], x, batch_size)
+        narrow, used = (replace(used, rounding=r) for r in (known.filtering, known.widened))
+        found, left = filtered(logits, narrow, epsilon, norms)
+        if left.any():
+            logits, norms = _passes([wide], x[left].double(), few)
+            found = put(found, left, from_logits(logits, used, epsilon, norms))
+    return replace(found, bound=used)
 
 
 def measure(
@@ -182,103 +173,53 @@ def measure(
     ValueError
         As for :func:`certify`.
     """
+    x = _admitted(net, x, epsilon)
+    with exact(net.body), torch.no_grad():
+        return _passes([net.body], x, batch_size)
+
+
+def _admitted(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
+    """The images in the net's format, after a look at all that is given."""
     if not epsilon > 0:
         raise ValueError(f"epsilon needs to be positive, got {epsilon}")
     check_images(x, net.input_shape)
     structure.check(net.body)
-    x = _widened(x, structure.precision(net.body))
-    with exact(net.body), torch.no_grad():
-        passes = [_forward(net.body, part) for part in x.split(batch_size)]
-    logits, norms = (torch.cat(parts) for parts in zip(*passes, strict=True))
-    return logits.double(), norms
+    return _widened(x, structure.precision(net.body))
+
+
+def _passes(parts: Sequence[nn.Sequential], x: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
+    """As :func:`measure`, through parts of a net, of which the later may be in a wider format."""
+    logits, norms = [], []
+    for z in x.split(batch_size):
+        found = []
+        for part in parts:
+            z, known = _forward(part, z)
+            found.append(known)
+            z = z.to(torch.float64)
+        logits.append(z)
+        norms.append(torch.cat(found, 1))
+    return torch.cat(logits), torch.cat(norms)
 
 
 def _forward(body: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (n, classes), and the norms (n, layers) of the inputs of the layers that round."""
-    norms = []
+    """Outputs (n, ...), and the norms (n, layers) of the inputs of the layers that round."""
+    norms = [x.new_zeros(len(x), 0, dtype=torch.float64)]
     for layer in body:
         known = rounding.measured(layer)
-        norms.append(rounding.norms(x) if known else x.new_zeros(len(x), dtype=torch.float64))
+        norms.append((rounding.norms(x) if known else norms[0].new_zeros(len(x)))[:, None])
         x = layer(x)
-    return x, torch.stack(norms, 1)
+    return x, torch.cat(norms, 1)
 
 
 def _widened(x: Tensor, dtype: torch.dtype) -> Tensor:
     """The images in the net's format, if none of their digits is lost."""
     if torch.promote_types(x.dtype, dtype) != dtype or not x.is_floating_point():
-        raise ValueError(
-            f"images need to be {str(dtype).removeprefix('torch.')} as the net is, got "
-            f"{str(x.dtype).removeprefix('torch.')}"
-        )
+        raise ValueError(f"images need to be {_name(dtype)} as the net is, got {_name(x.dtype)}")
     return x.to(dtype)
 
 
-@dataclass(frozen=True)
-class Lead:
-    """How safely one class is ahead of each other class, at n points; all (n, classes) float64.
-
-    Parameters
-    ----------
-    radius
-        How near a point may be at which the other class has caught up, at most as far as
-        overflow is excluded; infinite for the class itself, below 0 where the other is ahead.
-    margin
-        The difference of logits less epsilon K_ij and rounding; infinite for the class itself.
-    budget
-        The rounding that was taken off.
-    """
-
-    radius: Tensor
-    margin: Tensor
-    budget: Tensor
-
-
-def lead(
-    logits: Tensor, member: Tensor, used: Bound, epsilon: float, norms: Tensor | None = None
-) -> Lead:
-    """Compare class `member` (n,) with every class, from what :func:`measure` returns.
-
-    Logits need to be finite. Whatever this computes in float64 is rounded to the safe side by a
-    factor of 1 + 2**-50.
-    """
-    k_ij = used.k_ij.to(logits.device)[member]
-    constants, fixed = k_ij, torch.zeros_like(k_ij)
-    room = torch.full_like(k_ij[:, :1], torch.inf)
-    if used.rounding is not None and norms is not None:
-        found = used.rounding.budget(norms.cpu(), member.cpu())
-        fixed, slope, reach = (part.to(logits.device) for part in found)
-        constants, room = k_ij + slope, reach[:, None]
-    gaps = logits.gather(1, member[:, None]) - logits
-    own = F.one_hot(member, logits.shape[1]).bool()
-    radius = (1 - SAFE) * (gaps - fixed - SAFE * gaps.abs()) / constants
-    radius = torch.minimum(radius, room)
-    margin = gaps - epsilon * constants - fixed
-    margin = margin - SAFE * (gaps.abs() + epsilon * constants + fixed)
-    margin = margin.masked_fill(room < epsilon, -torch.inf)
-    return Lead(
-        radius.masked_fill(own, torch.inf).nan_to_num(0.0, torch.inf, 0.0),
-        margin.nan_to_num(-torch.inf, torch.inf, -torch.inf).masked_fill(own, torch.inf),
-        fixed + epsilon * (constants - k_ij),
-    )
-
-
-def _from_logits(
-    logits: Tensor, used: Bound, epsilon: float, norms: Tensor | None = None
-) -> Certificate:
-    """Certificates from logits (n, classes) float64 and the norms (n, layers) of `measure`."""
-    finite = logits.isfinite().all(1)
-    logits = torch.where(finite[:, None], logits, 0.0)
-    top = logits.argmax(1)
-    ahead = lead(logits, top, used, epsilon, norms)
-    margin, rival = ahead.margin.min(1)
-    return Certificate(
-        labels=torch.where(finite, top, REJECT),
-        radius=torch.where(finite, ahead.radius.amin(1).clamp_min(0.0), 0.0),
-        certified=finite & (margin > 0),
-        margin=torch.where(finite, margin, -torch.inf),
-        bound=used,
-        budget=ahead.budget.gather(1, rival[:, None])[:, 0],
-    )
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def check_images(x: Tensor, input_shape: tuple[int, ...]) -> None:
