@@ -105,6 +105,22 @@ def unlimited(self, norms, top):
     return fixed, slope, torch.full_like(room, torch.inf)
 
 
+PARTS = rounding.Rounding.parts
+
+
+def without_error_at_x(self, norms, top):
+    here, ball, slope, room = PARTS(self, norms, top)
+    return (here if self.at is self.ball else 0 * here), ball, slope, room
+
+
+def either(logits, used, epsilon, norms=None):
+    """Points that are proved for the float32 net or for the float64 net."""
+    found = FROM_LOGITS(logits, used, epsilon, norms)
+    other = dataclasses.replace(used, rounding=used.rounding.widened)
+    proved = FROM_LOGITS(logits, other, epsilon, norms).certified
+    return dataclasses.replace(found, certified=found.certified | proved)
+
+
 def exact_eps(layer):
     factor = layer.weight.detach().double() / (layer.running_var.double() + layer.eps).sqrt()
     return factor, layer.running_mean.double()
@@ -158,6 +174,8 @@ PLANTS = {
     "broadcasting": (walk, "_fits", lambda layer, before, after: True),
     "vanishing squares": (proof, "scale_of", torch.ones_like),
     "overflow": (rounding.Rounding, "budget", unlimited),
+    "filter": (rounding.Rounding, "parts", without_error_at_x),
+    "two functions": (certifying, "from_logits", either),
     "eps": (rules, "batch_norm_terms", exact_eps),
     "transforms": (torch.backends.nnpack, "set_flags", lambda enabled: (True,)),
     "training mode": (outputs, "evaluated", nullcontext),
