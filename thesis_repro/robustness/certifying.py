@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.robustness import lipschitz, proof, rounding, structure
+from thesis_repro.robustness import lipschitz, products, proof, rounding, selfcheck, structure
 from thesis_repro.robustness.arithmetic import FORMATS, UNITS, exact
 from thesis_repro.robustness.margins import Bound, Certificate, filtered, from_logits, put
 
@@ -207,7 +207,7 @@ def _forward(body: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
     for layer in body:
         known = rounding.measured(layer)
         norms.append((rounding.norms(x) if known else norms[0].new_zeros(len(x)))[:, None])
-        x = layer(x)
+        x = products.through(layer, x, selfcheck.convolve)
     return x, torch.cat(norms, 1)
 
 

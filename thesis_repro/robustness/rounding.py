@@ -11,9 +11,13 @@ one after the other. In the ball ||a^|| is not measured; there it is at most ||a
 + delta(x) + delta(x'), L the product of the bounds before the layer. Layers that select or permute
 round nothing. Source: Higham 2002, section 3.5, carried through the net in the L2 norm.
 
-What is assumed of the machine: every sum and product is rounded to nearest in the net's own
-format, in any order, fused or not, denormal numbers flushed or not; inner products are added up
-conventionally, so no Winograd or FFT convolution, TF32 or bfloat16.
+What is assumed of the machine: every sum and product is rounded to nearest in the named format, in
+any order, fused or not, denormal numbers flushed or not; inner products are added up
+conventionally. TF32 and bfloat16 are switched off (`arithmetic.exact`). Convolutions on a GPU are
+matrix products (`products`), so that only products are asked of its library; that these are of the
+named format, not emulated by narrower ones, is assumed. On a CPU the library's convolutions are
+used where `selfcheck` does not refute that they add term by term, as Winograd and FFT do not; that
+a kernel which passes is conventional is assumed.
 """
 
 from collections.abc import Sequence
@@ -52,13 +56,13 @@ class Format:
     fixed: Tensor
     limits: Tensor
 
-    def until(self, layer: int, later: "Format") -> "Format":
-        """This format up to a layer before the last, and another one from there on."""
+    def until(self, place: int, later: "Format") -> "Format":
+        """This format before the layer at a place, and another one from there on."""
         return replace(
             later,
             name=f"{self.name}, then {later.name}",
-            layers=self.layers[:layer] + later.layers[layer:],
-            limits=torch.cat([self.limits[:layer], later.limits[layer:]]),
+            layers=self.layers[:place] + later.layers[place:],
+            limits=torch.cat([self.limits[:place], later.limits[place:]]),
         )
 
 
