@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from thesis_repro.tables.certifiers_cells import untrained
 from torch import nn
 
 from thesis_repro import data, nets, training
@@ -19,7 +20,6 @@ from thesis_repro.lab.timing import interleaved
 from thesis_repro.robustness import GloroNet, batches, certify, gloro, recipes
 from thesis_repro.robustness.certifiers import dual, smoothing
 from thesis_repro.tables import certifiers as experiments
-from thesis_repro.tables.certifiers_cells import untrained
 
 CIFAR, DIGITS = (3, 32, 32), (1, 28, 28)
 CPU = time.process_time

@@ -437,5 +437,8 @@ def test_the_table_of_models_says_what_their_cards_say(monkeypatch: pytest.Monke
         "`0123456789ab`",
     ):
         assert piece in text
+    assert "| — |" in text  # a card from before scores in float64 were taken
+    card["scores_float64"] = {"clean": 0.99, "vra": 0.9612}
+    assert "96.12" in generated.committed() and "| — |" not in generated.committed()
     monkeypatch.setattr(models, "names", tuple)
     assert generated.committed() == ""

@@ -234,6 +234,9 @@ def certify(
     out: Annotated[Path, typer.Option(help="Where the certificate file goes.")],
     epsilon: Annotated[float | None, typer.Option(help="L2 radius; default: the net's.")] = None,
     points: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    arithmetic: Annotated[
+        str, typer.Option(help="float64 (weights widened; certifies more) or float32.")
+    ] = "float64",
 ) -> None:
     """Certify the test images of a data set and write a file that others can verify."""
     from thesis_repro import data as sets
@@ -242,9 +245,10 @@ def certify(
 
     net = models.load(model)
     x = sets.held_out(data).x[:points]
-    found = certify_all(net, x, epsilon)
+    found = certify_all(net, x, epsilon, arithmetic=arithmetic)
     certificate.write(out, net, found, x, epsilon=epsilon, model=model, data=data)
-    print(f"{out}: {int(found.certified.sum()):,} of {len(x):,} points certified")
+    certified = f"{int(found.certified.sum()):,} of {len(x):,} points certified"
+    print(f"{out}: {certified}, for the net evaluated in {found.arithmetic}")
 
 
 @app.command()

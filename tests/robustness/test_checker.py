@@ -2,6 +2,7 @@ import ast
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from thesis_repro import cli, data, nets
 from thesis_repro.lab import sealed
 from thesis_repro.robustness import GloroNet, certificate, certify, checker, models, recipes
 
+FLOAT32 = ("--arithmetic", "float32")
 KINDS = ("confirmed", "not confirmed", "contradicted", "")
 
 
@@ -77,6 +79,63 @@ def test_double_precision_and_both_activations(tmp_path, activation):
     report = checker.check(file, weights, x.numpy())
     assert counts(report)[2] == 0
     assert counts(report)[0] >= 0.95 * int(found.certified.sum()) > 0
+
+
+@pytest.fixture
+def widened(tmp_path):
+    """Float32 weights, certified in float64 where float32 would lose points to rounding."""
+    net = net_of()
+    with torch.no_grad():
+        net.body[-1].weight.copy_(net.body[-1].weight[0] + 1e-3 * net.body[-1].weight)
+        net.body[-1].bias.zero_()
+    x = torch.rand(60, 1, 12, 12, generator=torch.Generator().manual_seed(1))
+    net.epsilon = certify(net, x, arithmetic="float64").radius.median().item() / 2
+    found = certify(net, x, arithmetic="float64")
+    assert found.certified.sum() >= 30
+    file, weights = tmp_path / "c.json", tmp_path / "m.safetensors"
+    certificate.write(file, net, found, x)
+    certificate.write_net(weights, net)
+    return net, x, found, file, weights
+
+
+def test_a_float64_certificate_of_float32_weights_is_checked_with_the_budget_of_float64(widened):
+    net, x, found, file, weights = widened
+    about = certificate.read(file)
+    assert about["arithmetic"] == "float64"
+    certificate.write(file.with_name("own.json"), net, certify(net, x), x)
+    own = certificate.read(file.with_name("own.json"))
+    assert own["arithmetic"] == "float32"
+    assert own["weights"] == about["weights"]  # as stored
+    assert checker.check(file, weights, x.numpy()).count("confirmed") == found.certified.sum()
+
+
+def test_a_certificate_in_float64_does_not_pass_for_one_in_float32(widened):
+    net, x, found, file, weights = widened
+    assert found.certified.sum() > certify(net, x).certified.sum()
+    reseal(file, lambda content: content.update(arithmetic="float32"))
+    with pytest.raises(ValueError, match="image 0 is not the one that was certified"):
+        checker.check(file, weights, x.numpy())
+    hashes = [certificate._hash(image)[:16] for image in x]
+    reseal(file, lambda content: content.update(images=hashes))
+    report = checker.check(file, weights, x.numpy())
+    assert report.count("not confirmed") >= 5
+
+
+def test_formats_are_not_mixed(widened, tmp_path):
+    net, x, found, file, weights = widened
+    tensors = {k: v.contiguous() for k, v in net.state_dict().items()}
+    tensors["body.5.bias"] = tensors["body.5.bias"].double()
+    save_file(tensors, weights)
+    digest = certificate._hash(tensors["body.5.bias"])
+    reseal(file, lambda content: content["weights"].update({"5.bias": digest}))
+    with pytest.raises(ValueError, match="is F32; the certificate is about F64"):
+        checker.check(file, weights, x.numpy())
+    double = net_of().double()
+    with pytest.raises(ValueError, match="is about arithmetic in float32"):
+        certificate.write(tmp_path / "x.json", double, certify(net, x), x)
+    bare = replace(found, bound=replace(found.bound, rounding=None))
+    with pytest.raises(ValueError, match="is about arithmetic in unknown"):
+        certificate.write(tmp_path / "x.json", net, bare, x)
 
 
 def test_the_checker_shares_no_code_and_needs_numpy_alone():
@@ -364,10 +423,16 @@ def test_the_command_line_writes_and_verifies(tmp_path, monkeypatch, capsys):
     out, verified = str(tmp_path / "c.json"), ("--data", "mnist-5k")
     code, printed, said = call("certify", "tiny", "mnist-5k", "--out", out, "--points", "30")
     assert code == 0, said
-    assert "of 30 points certified" in printed
+    assert "of 30 points certified, for the net evaluated in float64" in printed
+    assert certificate.read(out)["arithmetic"] == "float64"
     done = call("verify", out, "--model", "tiny", *verified)
     assert done[0] == 0, done
     assert ", 0 contradicted" in done[1]
+    single = call("certify", "tiny", "mnist-5k", "--out", out + "32", "--points", "30", *FLOAT32)
+    assert "evaluated in float32" in single[1]
+    assert call("verify", out + "32", "--model", "tiny", *verified)[0] == 0
+    half = call("certify", "tiny", "mnist-5k", "--out", out, "--arithmetic", "float16")
+    assert half[0] == 1 and half[2].startswith("error: weights in float32 can be evaluated in")
     certificate.write_net(tmp_path / "own.safetensors", net)
     assert call("verify", out, "--model", str(tmp_path / "own.safetensors"), *verified) == done
     plain_weights(net, tmp_path / "plain.safetensors")

@@ -8,13 +8,21 @@ import torch
 from torch import nn
 
 from thesis_repro import nets
-from thesis_repro.robustness import GloroNet, certificate, certify, checker, lipschitz, rules
-from thesis_repro.robustness.certifying import Bound, Certificate
+from thesis_repro.robustness import (
+    GloroNet,
+    certificate,
+    certify,
+    checker,
+    lipschitz,
+    rounding,
+    rules,
+)
 from thesis_repro.robustness.checker import bounds
 from thesis_repro.robustness.checker import nets as known
 from thesis_repro.robustness.checker.layers import Weights
 from thesis_repro.robustness.checker.passes import State, advance
 from thesis_repro.robustness.lipschitz import LayerBound
+from thesis_repro.robustness.margins import Bound, Certificate
 
 
 def test_norms_from_both_sides():
@@ -245,7 +253,8 @@ def unfounded(net, x, epsilon, file, share=1.0):
     weight = net.head.weight.detach().double()
     scale = weight.abs().max()
     apart = scale * torch.stack([((weight - row) / scale).norm(dim=1) for row in weight])
-    bound = Bound(1.0, share * apart, tuple(layers))
+    known = rounding.of(net.body, net.input_shape, [1.0] * len(layers), net.head)
+    bound = Bound(1.0, share * apart, tuple(layers), known)
     n, tiny = len(x), torch.full((len(x),), 5e-324, dtype=torch.float64)
     with torch.no_grad():
         labels = net.body(x).argmax(1)

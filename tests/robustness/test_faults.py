@@ -35,7 +35,7 @@ from thesis_repro.robustness.certifiers import smoothing
 from thesis_repro.robustness.faults import FAULTS, Fault
 
 TESTS = Path(__file__).resolve().parents[1]
-FROM_LOGITS, FORWARD = certifying._from_logits, certifying._forward
+FROM_LOGITS, FORWARD = certifying.from_logits, certifying._forward
 
 
 def masked_by_value(logits, used, epsilon, norms=None):
@@ -105,6 +105,22 @@ def unlimited(self, norms, top):
     return fixed, slope, torch.full_like(room, torch.inf)
 
 
+PARTS = rounding.Rounding.parts
+
+
+def without_error_at_x(self, norms, top):
+    here, ball, slope, room = PARTS(self, norms, top)
+    return (here if self.at is self.ball else 0 * here), ball, slope, room
+
+
+def either(logits, used, epsilon, norms=None):
+    """Points that are proved for the float32 net or for the float64 net."""
+    found = FROM_LOGITS(logits, used, epsilon, norms)
+    other = dataclasses.replace(used, rounding=used.rounding.widened)
+    proved = FROM_LOGITS(logits, other, epsilon, norms).certified
+    return dataclasses.replace(found, certified=found.certified | proved)
+
+
 def exact_eps(layer):
     factor = layer.weight.detach().double() / (layer.running_var.double() + layer.eps).sqrt()
     return factor, layer.running_mean.double()
@@ -123,7 +139,7 @@ def swallowing(cell, running):
 
 
 PLANTS = {
-    "ties": (certifying, "_from_logits", masked_by_value),
+    "ties": (certifying, "from_logits", masked_by_value),
     "normalisation": (lipschitz, "_unit", with_constant),
     "power iteration": (operators, "norm", lambda conv, *_: (iterated(conv, 10), "fast")),
     "stop rule": (operators, "norm", lambda conv, *_: (iterated(conv, 500, 1e-5), "fast")),
@@ -143,8 +159,8 @@ PLANTS = {
     "autocast": (certifying, "exact", as_it_is),
     "rounding": (rounding, "of", lambda *_: None),
     "input scaling": (rules, "RULES", {**rules.RULES, nets.Scale: rules._one}),
-    "second logit": (certifying, "_from_logits", second_logit_alone),
-    "NaN": (certifying, "_from_logits", comparison_alone),
+    "second logit": (certifying, "from_logits", second_logit_alone),
+    "NaN": (certifying, "from_logits", comparison_alone),
     "crash": (cells, "_call", swallowing),
     "checkpoint": (recipes, "train", best_on_test),
     "shuffling": (torch, "randperm", lambda n, generator=None: torch.arange(n)),
@@ -158,6 +174,8 @@ PLANTS = {
     "broadcasting": (walk, "_fits", lambda layer, before, after: True),
     "vanishing squares": (proof, "scale_of", torch.ones_like),
     "overflow": (rounding.Rounding, "budget", unlimited),
+    "filter": (rounding.Rounding, "parts", without_error_at_x),
+    "two functions": (certifying, "from_logits", either),
     "eps": (rules, "batch_norm_terms", exact_eps),
     "transforms": (torch.backends.nnpack, "set_flags", lambda enabled: (True,)),
     "training mode": (outputs, "evaluated", nullcontext),

@@ -67,7 +67,7 @@ def test_ties_are_never_certified():
 def test_logits_that_are_not_finite_are_rejected(value):
     logits = torch.tensor([[1.0, 2.0, value], [5.0, 0.0, 0.0]], dtype=torch.float64)
     bound = gloro.Bound(1.0, torch.ones(3, 3, dtype=torch.float64), ())
-    certificate = certifying._from_logits(logits, bound, 0.1)
+    certificate = certifying.from_logits(logits, bound, 0.1)
     assert certificate.labels.tolist() == [REJECT, 0]
     assert certificate.certified.tolist() == [False, True]
     assert certificate.radius.tolist() == pytest.approx([0.0, 5.0])
@@ -81,7 +81,7 @@ def test_bottom_logit_margin_and_radius_say_the_same(seed, epsilon, activation):
     with torch.no_grad():
         outputs = net(x).double()
     without_budget = dataclasses.replace(net.bound(), rounding=None)
-    certificate = certifying._from_logits(outputs[:, :-1], without_budget, epsilon)
+    certificate = certifying.from_logits(outputs[:, :-1], without_budget, epsilon)
     margin = outputs[:, :-1].amax(1) - outputs[:, -1]
     torch.testing.assert_close(margin, certificate.margin, rtol=1e-3, atol=1e-4)
     clear = certificate.margin.abs() > 1e-9

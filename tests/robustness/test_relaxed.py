@@ -19,7 +19,7 @@ from thesis_repro.robustness import (
     relaxed,
     set_attack,
 )
-from thesis_repro.robustness.certifying import Bound
+from thesis_repro.robustness.margins import Bound
 from thesis_repro.robustness.relaxed import RelaxedNet
 
 

@@ -207,7 +207,7 @@ def as_it_is(model):
     return certifiers.Normalised(copy.deepcopy(model), {})
 
 
-FROM_LOGITS = certifying._from_logits
+FROM_LOGITS = certifying.from_logits
 UNSCALED = [(bcp, "normalised", as_it_is), (proof, "scale_of", torch.ones_like)]
 PLANTS = {
     "power iteration": [(convolution, "norm", iterated)],
@@ -217,8 +217,8 @@ PLANTS = {
     "reshaped kernel": [(convolution, "norm", reshaped)],
     "layer above 1": [(nets.MinMax, "forward", lambda self, x: 1.05 * x)],
     "input scaling": [(rules, "RULES", {**rules.RULES, nets.Scale: rules._one})],
-    "second logit": [(certifying, "_from_logits", second_alone)],
-    "rounding": [(certifying, "_from_logits", without_rounding)],
+    "second logit": [(certifying, "from_logits", second_alone)],
+    "rounding": [(certifying, "from_logits", without_rounding)],
     "broadcasting": [(walk, "_fits", lambda layer, before, after: True)],
     "scales": UNSCALED,
 }

@@ -326,6 +326,19 @@ def test_the_snapshot_compares_bits_on_any_number_of_them():
         assert not before.matches(nn.Linear(count, 1, bias=True), (count,))
 
 
+def test_the_snapshot_stays_where_the_net_is(monkeypatch):
+    layer = nn.Linear(4, 3)
+    before = structure.snapshot(layer, (4,))
+    monkeypatch.setattr(torch.Tensor, "cpu", None)
+    assert before.matches(layer, (4,))
+    with torch.no_grad():
+        layer.weight[0, 0] += 1
+    assert not before.matches(layer, (4,))
+    assert {value.device for value in before.values} == {layer.weight.device}
+    meta = structure.snapshot(nn.Linear(4, 3, device="meta"), (4,))
+    assert {value.device.type for value in meta.values} == {"meta"}
+
+
 def test_a_module_that_stands_in_two_places_is_scaled_in_each():
     torch.manual_seed(0)
     shared, act = nn.Linear(2, 2), nn.ReLU()

@@ -13,7 +13,7 @@ from thesis_repro.experiments.nets import paper_training
 from thesis_repro.lab import engine, places, provenance
 from thesis_repro.lab.cells import Cell, Result, describe
 from thesis_repro.lab.profiles import profile
-from thesis_repro.robustness import attacks, boundary, certify, models, recipes
+from thesis_repro.robustness import Certificate, attacks, boundary, certify, models, recipes
 from thesis_repro.robustness.recipes import Training
 
 STEPS, RESTARTS, NEAREST = 100, 10, 3
@@ -46,7 +46,11 @@ class GateConfig:
 
 
 def withstand(config: GateConfig) -> Result:
-    """Cell: the scores on the test set, and how many certified points fell, also by rounding."""
+    """Cell: the scores on the test set, and how many certified points fell, also by rounding.
+
+    The attacks are on the net in its own format, as are the scores beside them; those of its
+    weights in float64, which is another function, stand by themselves.
+    """
     net, _ = recipes.trained(config.training)
     test = data.load(config.training.dataset).test
     device = config.training.device
@@ -66,13 +70,25 @@ def withstand(config: GateConfig) -> Result:
         pairs=config.boundary_pairs,
         generator=torch.Generator(x.device).manual_seed(0),
     )
+    return Result(
+        {
+            "arithmetic": certificate.arithmetic,
+            "scores": scores(certificate, y),
+            "scores_float64": scores(certify(net, x, arithmetic="float64"), y),
+            "gate": found,
+            "boundary": dataclasses.asdict(near),
+        }
+    )
+
+
+def scores(certificate: Certificate, y: torch.Tensor) -> dict[str, float]:
+    """Clean accuracy and VRA, in [0, 1], of points with labels y (n,), and K before the head."""
     right = certificate.labels == y
-    scores = {
+    return {
         "clean": right.double().mean().item(),
         "vra": (right & certificate.certified).double().mean().item(),
         "k_sub": certificate.bound.k_sub,
     }
-    return Result({"scores": scores, "gate": found, "boundary": dataclasses.asdict(near)})
 
 
 def gate_of(training: Training) -> GateConfig:
@@ -105,7 +121,7 @@ def commit(name: str, device: str) -> dict[str, Any]:
         "data": training.dataset,
         "data_sha256": fingerprints[0][1],
         "augment": training.augment,
-        "scores": result.values["scores"],
+        **{key: result.values[key] for key in ("arithmetic", "scores", "scores_float64")},
         "gate": {**gates["gate"], **describe(config)},
         "boundary": gates["boundary"],
         "cell": cell.key,

@@ -10,6 +10,9 @@ from torch import nn
 UNITS = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
 """The formats that certificates are about, with half the distance from 1 to the next number."""
 
+FORMATS = {str(dtype).removeprefix("torch."): dtype for dtype in UNITS}
+"""The same formats by name."""
+
 
 @contextmanager
 def evaluated(model: nn.Module | Callable[..., Any]) -> Iterator[None]:
@@ -28,6 +31,26 @@ def evaluated(model: nn.Module | Callable[..., Any]) -> Iterator[None]:
             module.training = True
 
 
+def _places() -> tuple[Any, ...]:
+    backends: Any = torch.backends
+    return (
+        backends.cuda.matmul,
+        backends.cudnn.conv,
+        backends.cudnn.rnn,  # the older settings are read for both at once
+        backends.mkldnn.matmul,
+        backends.mkldnn.conv,
+    )
+
+
+def settings(device: str) -> tuple[object, ...]:
+    """The settings of torch that decide in which arithmetic a device computes."""
+    backends: Any = torch.backends
+    precisions = tuple(place.fp32_precision for place in _places())
+    libraries = backends.cudnn.enabled, backends.mkldnn.enabled, torch._C._get_nnpack_enabled()
+    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+    return *precisions, *libraries, autocast
+
+
 @contextmanager
 def exact(net: nn.Module, *, conventional: bool = True) -> Iterator[None]:
     """The arithmetic that certificates are about; all is restored after the block.
@@ -38,13 +61,7 @@ def exact(net: nn.Module, *, conventional: bool = True) -> Iterator[None]:
     """
     device = next((parameter.device.type for parameter in net.parameters()), "cpu")
     backends: Any = torch.backends
-    places = (
-        backends.cuda.matmul,
-        backends.cudnn.conv,
-        backends.cudnn.rnn,  # the older settings are read for both at once
-        backends.mkldnn.matmul,
-        backends.mkldnn.conv,
-    )
+    places = _places()
     before = [place.fp32_precision for place in places]
     cudnn = backends.cudnn.enabled
     with ExitStack() as stack:

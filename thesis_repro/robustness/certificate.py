@@ -1,7 +1,8 @@
 """Certificates as files: what is claimed of each point, and all that is needed to check it.
 
-A file is JSON with a seal over its own content, hashes of every weight and of every image, and
-the architecture: every layer in its place, with what decides its map beside the weights. The
+A file is JSON with a seal over its own content, the arithmetic of the function that it is about,
+hashes of every weight as stored and of every image in the format of that arithmetic, and the
+architecture: every layer in its place, with what decides its map beside the weights. The
 weights go into a file of their own, which states the architecture as well (`write_net`).
 `checker` reads both without the code that wrote them.
 """
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from thesis_repro.lab import sealed
 from thesis_repro.lab.store import write_atomic
 from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale, UnitLinear
-from thesis_repro.robustness import rules, walk
+from thesis_repro.robustness import rules, structure, walk
+from thesis_repro.robustness.arithmetic import FORMATS, UNITS
 from thesis_repro.robustness.gloro import Certificate, GloroNet
 
 FORMAT = "thesis-repro certificate 2"
@@ -74,12 +76,19 @@ def write(
     Raises
     ------
     ValueError
-        If the certificate is of another number of points or of another net, if its bound is not
-        finite, or if a layer cannot be described in a file.
+        If the certificate is of another number of points, of another net or of an arithmetic that
+        the net cannot have, if its bound is not finite, or if a layer cannot be described in a
+        file.
     """
     if len(x) != len(certificate.labels):
         raise ValueError(f"got {len(x)} images and a certificate of {len(certificate.labels)}")
     about, bounds = architecture(net), certificate.bound.layers
+    function, own = FORMATS.get(certificate.arithmetic), structure.precision(net.body)
+    if function is None or UNITS[function] > UNITS[own]:
+        raise ValueError(
+            f"the certificate is about arithmetic in {certificate.arithmetic} format; the net's "
+            f"weights are {str(own).removeprefix('torch.')}"
+        )
     names = [entry["name"] for entry in about["layers"][:-1]]
     if names != [part.name for part in bounds]:
         raise ValueError(
@@ -95,9 +104,9 @@ def write(
         "model": model,
         "data": data,
         "epsilon": net.epsilon if epsilon is None else epsilon,
-        "arithmetic": str(next(net.body.parameters()).dtype).removeprefix("torch."),
+        "arithmetic": certificate.arithmetic,
         "weights": {name: _hash(value) for name, value in net.body.state_dict().items()},
-        "images": [_hash(image)[:16] for image in x.to(next(net.body.parameters()).dtype)],
+        "images": [_hash(image)[:16] for image in x.to(function)],
         **about,
         "k_sub": certificate.bound.k_sub,
         "k_ij": certificate.bound.k_ij.tolist(),

@@ -3,72 +3,38 @@
 Defined in the chapter robustness/gloro. Radii are L2, in units of pixels in [0, 1].
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from thesis_repro.lab import threads
-from thesis_repro.robustness import batches, lipschitz, proof, rounding, structure
-from thesis_repro.robustness.arithmetic import exact
-from thesis_repro.robustness.lipschitz import LayerBound
-from thesis_repro.robustness.rounding import Rounding
+from thesis_repro.robustness import (
+    batches,
+    lipschitz,
+    products,
+    proof,
+    rounding,
+    selfcheck,
+    structure,
+)
+from thesis_repro.robustness.arithmetic import FORMATS, UNITS, exact
+from thesis_repro.robustness.margins import (
+    Bound,
+    Certificate,
+    filtered,
+    from_logits,
+    joined,
+    put,
+)
 
 Made = TypeVar("Made")
 
-REJECT = -1
-"""The prediction where the bottom class wins."""
-
-SAFE = 2.0**-50
-"""Relative size of the few float64 roundings between logits and a certificate."""
-
-
-@dataclass(frozen=True)
-class Bound:
-    """How far each difference of two logits can move per unit of input.
-
-    k_sub : Lipschitz bound of everything before the last layer.
-    k_ij : (classes, classes) float64; k_sub * ||w_i - w_j||, zero on the diagonal.
-    layers : how the factors of k_sub were got.
-    rounding : how far floating point may carry the logits; None: not accounted for.
-    """
-
-    k_sub: float
-    k_ij: Tensor
-    layers: tuple[LayerBound, ...]
-    rounding: Rounding | None = None
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What is known of each of n points.
-
-    Parameters
-    ----------
-    labels : (n,) int64
-        The arg-max class; REJECT where a logit is NaN or infinite.
-    radius : (n,) float64
-        No point closer than this gets another label, neither in exact arithmetic nor as
-        computed; 0 on a tie. It ends where the format might overflow.
-    certified : (n,) bool
-        The radius exceeds epsilon.
-    margin : (n,) float64
-        Min over i of y_j - y_i - epsilon K_ij - rounding of the pair; positive when certified.
-    bound : Bound
-        The Lipschitz bound that was used.
-    budget : (n,) float64
-        The rounding that was taken off the smallest margin, at x and in the ball together.
-    """
-
-    labels: Tensor
-    radius: Tensor
-    certified: Tensor
-    margin: Tensor
-    bound: Bound
-    budget: Tensor
+IN_CACHE = 8
+"""Images per float64 pass on a CPU, whose convolutions in this format want all in its cache."""
 
 
 class Certifiable(Protocol):
@@ -136,8 +102,14 @@ def certify(
     epsilon: float | None = None,
     batch_size: int | None = None,
     used: Bound | None = None,
+    arithmetic: str | None = None,
 ) -> Certificate:
     """Certify each point by one forward pass.
+
+    Where weights in float32 are to be evaluated in float64, a pass that is in float32 up to the
+    first dense layer serves as a filter: what it proves of the float64 net needs no other pass, and
+    labels and verdicts are those of a float64 pass over all points. Radius and margin of a point
+    that the filter decides are less than there by the rounding of the filter at x.
 
     Parameters
     ----------
@@ -147,6 +119,8 @@ def certify(
     batch_size : points at a time; by default as `batches.size` says. No certificate depends on
         it; radii may in their last digits, by the order in which convolutions add up
     used : another bound than the net's own, to see what it would say; it is not checked
+    arithmetic : "float32" or "float64", the format of the function that is certified; that of the
+        net's weights by default
 
     Returns
     -------
@@ -155,8 +129,9 @@ def certify(
     Raises
     ------
     ValueError
-        On a wrong shape, pixels outside [0, 1], epsilon <= 0, weights that are not finite, or
-        weights or images in another format than float32 or float64.
+        On a wrong shape, pixels outside [0, 1], epsilon <= 0, weights that are not finite,
+        weights or images in another format than float32 or float64, or an arithmetic in which
+        the weights cannot be evaluated.
 
     References
     ----------
@@ -164,16 +139,43 @@ def certify(
     below the top logit, which is to say min over i of (y_j - y_i) / K_ij > epsilon.
     """
     radius = net.epsilon if epsilon is None else epsilon
+    own = structure.precision(net.body)
+    formats = [name for name, dtype in FORMATS.items() if UNITS[dtype] <= UNITS[own]]
+    if arithmetic is not None and arithmetic not in formats:
+        raise ValueError(
+            f"weights in {_name(own)} can be evaluated in {' or '.join(formats)}, got "
+            f"{arithmetic!r}"
+        )
     x = ready(net, x, radius)
     known = net.bound() if used is None else used
+    if arithmetic is not None and FORMATS[arithmetic] != own:
+        return _certify_widened(net, x, radius, batch_size, known)
 
     def judge(logits: Tensor, norms: Tensor) -> Certificate:
-        return _from_logits(logits, known, radius, norms)
+        return from_logits(logits, known, radius, norms)
 
-    found = in_batches(net, x, batch_size, judge)
-    names = [field.name for field in fields(Certificate) if field.name != "bound"]
-    joined = {name: torch.cat([getattr(part, name) for part in found]) for name in names}
-    return Certificate(**joined, bound=known)
+    return joined(in_batches(net, x, batch_size, judge))
+
+
+def _certify_widened(
+    net: Certifiable, x: Tensor, epsilon: float, batch_size: int | None, used: Bound
+) -> Certificate:
+    """Certificates of a float32 net's weights in float64: the filter, then what it leaves open."""
+    known = used.rounding
+    with exact(net.body), torch.no_grad():
+        wide = copy.deepcopy(net.body).double()
+        many = batches.size(net.body, x, True) if batch_size is None else batch_size
+        few = many if x.is_cuda else min(many, IN_CACHE)
+        if known is None:
+            return from_logits(_passes([wide], x.double(), few)[0], used, epsilon)
+        dense = rounding.dense_from(net.body)
+        logits, norms = _passes([net.body[:dense], wide[dense:]], x, many)
+        narrow, used = (replace(used, rounding=r) for r in (known.filtering, known.widened))
+        found, left = filtered(logits, narrow, epsilon, norms)
+        if left.any():
+            logits, norms = _passes([wide], x[left].double(), few)
+            found = put(found, left, from_logits(logits, used, epsilon, norms))
+    return replace(found, bound=used)
 
 
 def measure(
@@ -214,8 +216,7 @@ def in_batches(
     """
     with exact(net.body), torch.no_grad():
         together = batches.size(net.body, x, True) if batch_size is None else batch_size
-        passes = (_forward(net.body, part) for part in x.split(together))
-        return [judge(logits.double(), norms) for logits, norms in passes]
+        return [judge(*_pass([net.body], part)) for part in x.split(together)]
 
 
 def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
@@ -233,97 +234,46 @@ def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
     return _widened(x, structure.precision(net.body))
 
 
-def _forward(body: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (n, classes), and the norms (n, layers) of the inputs of the layers that round."""
-    norms = []
-    for layer in body:
-        known = rounding.measured(layer)
-        norms.append(rounding.norms(x) if known else x.new_zeros(len(x), dtype=torch.float64))
-        x = layer(x)
+def _passes(parts: Sequence[nn.Sequential], x: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
+    """As :func:`measure`, through parts of a net, of which the later may be in a wider format."""
+    found = [_pass(parts, some) for some in x.split(batch_size)]
+    logits, norms = (torch.cat(each) for each in zip(*found, strict=True))
+    return logits, norms
+
+
+def _pass(parts: Sequence[nn.Sequential], x: Tensor) -> tuple[Tensor, Tensor]:
+    found = []
+    for part in parts:
+        x, known = _forward(part, x)
+        found.append(known)
+        x = x.to(torch.float64)
     if x.ndim != 2:
         raise ValueError(
             f"a net needs to give (n, classes), got shape {tuple(x.shape)}: put nn.Flatten() "
             f"before the last layer"
         )
-    return x, torch.stack(norms, 1)
+    return x, torch.cat(found, 1)
+
+
+def _forward(body: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs (n, ...), and the norms (n, layers) of the inputs of the layers that round."""
+    norms = [x.new_zeros(len(x), 0, dtype=torch.float64)]
+    for layer in body:
+        known = rounding.measured(layer)
+        norms.append((rounding.norms(x) if known else norms[0].new_zeros(len(x)))[:, None])
+        x = products.through(layer, x, selfcheck.convolve)
+    return x, torch.cat(norms, 1)
 
 
 def _widened(x: Tensor, dtype: torch.dtype) -> Tensor:
     """The images in the net's format, if none of their digits is lost."""
     if torch.promote_types(x.dtype, dtype) != dtype or not x.is_floating_point():
-        raise ValueError(
-            f"images need to be {str(dtype).removeprefix('torch.')} as the net is, got "
-            f"{str(x.dtype).removeprefix('torch.')}"
-        )
+        raise ValueError(f"images need to be {_name(dtype)} as the net is, got {_name(x.dtype)}")
     return x.to(dtype)
 
 
-@dataclass(frozen=True)
-class Lead:
-    """How safely one class is ahead of each other class, at n points; all (n, classes) float64.
-
-    Parameters
-    ----------
-    radius
-        How near a point may be at which the other class has caught up, at most as far as
-        overflow is excluded; infinite for the class itself, below 0 where the other is ahead.
-    margin
-        The difference of logits less epsilon K_ij and rounding; infinite for the class itself.
-    budget
-        The rounding that was taken off.
-    """
-
-    radius: Tensor
-    margin: Tensor
-    budget: Tensor
-
-
-def lead(
-    logits: Tensor, member: Tensor, used: Bound, epsilon: float, norms: Tensor | None = None
-) -> Lead:
-    """Compare class `member` (n,) with every class, from what :func:`measure` returns.
-
-    Logits need to be finite. Whatever this computes in float64 is rounded to the safe side by a
-    factor of 1 + 2**-50.
-    """
-    k_ij = used.k_ij.to(logits.device)[member]
-    constants, fixed = k_ij, torch.zeros_like(k_ij)
-    room = torch.full_like(k_ij[:, :1], torch.inf)
-    if used.rounding is not None and norms is not None:
-        found = used.rounding.budget(norms.cpu(), member.cpu())
-        fixed, slope, reach = (part.to(logits.device) for part in found)
-        constants, room = k_ij + slope, reach[:, None]
-    gaps = logits.gather(1, member[:, None]) - logits
-    own = F.one_hot(member, logits.shape[1]).bool()
-    radius = (1 - SAFE) * (gaps - fixed - SAFE * gaps.abs()) / constants
-    radius = torch.minimum(radius, room)
-    margin = gaps - epsilon * constants - fixed
-    margin = margin - SAFE * (gaps.abs() + epsilon * constants + fixed)
-    margin = margin.masked_fill(room < epsilon, -torch.inf)
-    return Lead(
-        radius.masked_fill(own, torch.inf).nan_to_num(0.0, torch.inf, 0.0),
-        margin.nan_to_num(-torch.inf, torch.inf, -torch.inf).masked_fill(own, torch.inf),
-        fixed + epsilon * (constants - k_ij),
-    )
-
-
-def _from_logits(
-    logits: Tensor, used: Bound, epsilon: float, norms: Tensor | None = None
-) -> Certificate:
-    """Certificates from logits (n, classes) float64 and the norms (n, layers) of `measure`."""
-    finite = logits.isfinite().all(1)
-    logits = torch.where(finite[:, None], logits, 0.0)
-    top = logits.argmax(1)
-    ahead = lead(logits, top, used, epsilon, norms)
-    margin, rival = ahead.margin.min(1)
-    return Certificate(
-        labels=torch.where(finite, top, REJECT),
-        radius=torch.where(finite, ahead.radius.amin(1).clamp_min(0.0), 0.0),
-        certified=finite & (margin > 0),
-        margin=torch.where(finite, margin, -torch.inf),
-        bound=used,
-        budget=ahead.budget.gather(1, rival[:, None])[:, 0],
-    )
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def check_images(x: Tensor, input_shape: tuple[int, ...]) -> None:

@@ -29,6 +29,7 @@ class Fault:
 BOUNDS = "robustness/test_lipschitz.py"
 CERTIFY = "robustness/test_gloro.py"
 ROUNDING = "robustness/test_rounding.py"
+MARGINS = "robustness/test_margins.py"
 CONDUCT = "robustness/test_faults.py"
 STRUCTURE = "robustness/test_structure.py"
 MODES = "robustness/test_modes.py"
@@ -183,6 +184,19 @@ FAULTS = (
         "A radius reaches to where sums may overflow.",
         HERE,
         f"{STRUCTURE}::test_a_radius_ends_where_the_format_might_overflow",
+    ),
+    Fault(
+        "filter",
+        "A float32 pass is taken for the float64 one, without its own rounding at the point.",
+        "general",
+        f"{MARGINS}::test_labels_and_verdicts_are_those_of_a_float64_pass",
+        ("cancelling",),
+    ),
+    Fault(
+        "two functions",
+        "Points proved for the net in float32 and points proved for it in float64 are added up.",
+        "general",
+        f"{MARGINS}::test_no_point_that_is_proved_for_the_other_function_is_counted",
     ),
     Fault(
         "eps",

@@ -8,15 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from thesis_repro.robustness import estimates, structure
-from thesis_repro.robustness.certifying import (
-    REJECT,
-    Bound,
-    Certificate,
-    bound,
-    certify,
-    check_images,
-    pairwise_norms,
-)
+from thesis_repro.robustness.certifying import bound, certify, check_images, pairwise_norms
+from thesis_repro.robustness.margins import REJECT, Bound, Certificate
 from thesis_repro.robustness.walk import rows
 from thesis_repro.training import Loss, Schedule
 

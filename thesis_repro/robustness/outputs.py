@@ -7,7 +7,8 @@ from torch import Tensor
 
 from thesis_repro.robustness import batches
 from thesis_repro.robustness.arithmetic import evaluated
-from thesis_repro.robustness.certifying import REJECT, check_images
+from thesis_repro.robustness.certifying import check_images
+from thesis_repro.robustness.margins import REJECT
 
 Model = Callable[[Tensor], Tensor]
 """Maps (batch, channels, height, width) to logits (batch, classes)."""

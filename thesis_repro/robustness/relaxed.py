@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.robustness.certifying import REJECT, Bound, in_batches, lead, ready
+from thesis_repro.robustness.certifying import in_batches, ready
 from thesis_repro.robustness.gloro import EstimatedNet, GloroNet
 from thesis_repro.robustness.guarantees import Guarantee, top, up_to, within
+from thesis_repro.robustness.margins import REJECT, Bound, lead
 
 __all__ = [
     "EstimatedRelaxedNet",

@@ -11,106 +11,93 @@ one after the other. In the ball ||a^|| is not measured; there it is at most ||a
 + delta(x) + delta(x'), L the product of the bounds before the layer. Layers that select or permute
 round nothing. Source: Higham 2002, section 3.5, carried through the net in the L2 norm.
 
-What is assumed of the machine: every sum and product is rounded to nearest in the net's own
-format, in any order, fused or not, denormal numbers flushed or not; inner products are added up
-conventionally, so no Winograd or FFT convolution, TF32 or bfloat16.
+What is assumed of the machine: every sum and product is rounded to nearest in the named format, in
+any order, fused or not, denormal numbers flushed or not; inner products are added up
+conventionally. TF32 and bfloat16 are switched off (`arithmetic.exact`). Convolutions on a GPU are
+matrix products (`products`), so that only products are asked of its library; that these are of the
+named format, not emulated by narrower ones, is assumed. On a CPU the library's convolutions are
+used where `selfcheck` does not refute that they add term by term, as Winograd and FFT do not; that
+a kernel which passes is conventional is assumed.
 """
 
-import copy
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from thesis_repro.lab import threads
-from thesis_repro.nets import LinearResidual, Residual, Scale, UnitLinear
-from thesis_repro.robustness import lipschitz, proof, rules, symbol
+from thesis_repro.nets import UnitLinear
+from thesis_repro.robustness import proof, rules
 from thesis_repro.robustness.arithmetic import UNITS
-from thesis_repro.robustness.convolution import Convolution
+from thesis_repro.robustness.layer_rounding import Affine, Computed, errors, underflow
 from thesis_repro.robustness.structure import precision
-from thesis_repro.robustness.walk import Shape, convolutions, layers
+from thesis_repro.robustness.walk import Shape, layers
 
-SMALLEST = {torch.float32: 2.0**-126, torch.float64: 2.0**-1022}
 LARGEST = {torch.float32: 2.0**126, torch.float64: 2.0**1022}
 
 
 @dataclass(frozen=True)
-class Affine:
-    """An upper bound at + slope * rho."""
+class Format:
+    """What a net may err in one format.
 
-    at: float = 0.0
-    slope: float = 0.0
-
-    def __add__(self, other: "Affine") -> "Affine":
-        return Affine(proof.up(self.at + other.at), proof.up(self.slope + other.slope))
-
-    def __rmul__(self, factor: float) -> "Affine":
-        return Affine(proof.up(factor * self.at), proof.up(factor * self.slope))
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one layer does: bounds of ||W||, || |W| ||, ||b||; additions per output; outputs."""
-
-    norm: float
-    absolute: float
-    bias: float
-    terms: int
-    outputs: int
-    largest: float = 0.0
-
-
-@dataclass(frozen=True)
-class State:
-    """Where a walk through one layer (with the layers inside it) stands, from an exact input a.
-
-    zero : the activations for a = 0, float64, and the rounding of these
-    lip : the product of the bounds so far
-    error, highest : of the computed values, affine in ||a||
+    name : "float32" or "float64"
+    layers : per layer before the last, its own error and highest value, affine in ||a^||
+    pair : (classes, classes) float64: what the last layer itself may err in a logit difference,
+        per unit of its input's norm
+    fixed : (classes, classes) float64: what it may err for its biases
+    limits : (layers,) float64: above this, before each layer, the format might overflow
     """
 
-    zero: Tensor
-    lip: float = 1.0
-    error: Affine = field(default_factory=Affine)
-    zero_error: float = 0.0
-    highest: Affine = field(default_factory=Affine)
+    name: str
+    layers: tuple[Computed, ...]
+    pair: Tensor
+    fixed: Tensor
+    limits: Tensor
 
-    @property
-    def size(self) -> Affine:
-        """Of the exact activations: those at zero, and what the input can add."""
-        return Affine(proof.up(proof.length(self.zero) + self.zero_error), self.lip)
-
-
-@dataclass(frozen=True)
-class Local:
-    """One layer: its norm bound, its own error and highest value, affine in ||a^||."""
-
-    norm: float
-    error: Affine
-    highest: Affine
+    def until(self, place: int, later: "Format") -> "Format":
+        """This format before the layer at a place, and another one from there on."""
+        return replace(
+            later,
+            name=f"{self.name}, then {later.name}",
+            layers=self.layers[:place] + later.layers[place:],
+            limits=torch.cat([self.limits[:place], later.limits[place:]]),
+        )
 
 
 @dataclass(frozen=True)
 class Rounding:
     """What is needed to bound the rounding of each logit difference y_i - y_j at an input.
 
-    locals : per layer before the last
-    apart, pair : (classes, classes) float64: ||w_i - w_j||; what the last layer itself may err
-        per unit of its input's norm
-    fixed : (classes, classes) float64: what it may err for its biases
-    limit : above this the format might overflow
+    bounds : per layer before the last, its norm bound
+    apart : (classes, classes) float64: ||w_i - w_j||
+    at : the format in which logits and norms are computed at x
+    ball : the format of the function that the certificate is about, at any x' of the ball
+    wide : float64
+    dense : the place of the first dense layer
     """
 
-    locals: tuple[Local, ...]
+    bounds: tuple[float, ...]
     apart: Tensor
-    pair: Tensor
-    fixed: Tensor
-    limit: float
+    at: Format
+    ball: Format
+    wide: Format
+    dense: int
+
+    @cached_property
+    def widened(self) -> "Rounding":
+        """Of the net whose weights are widened to float64, evaluated there."""
+        return replace(self, at=self.wide, ball=self.wide)
+
+    @cached_property
+    def filtering(self) -> "Rounding":
+        """Of the widened net, from a pass at x that is in float64 from the first dense layer on.
+
+        A dense layer errs the most, for its long sums, and costs little.
+        """
+        return replace(self, at=self.at.until(self.dense, self.wide), ball=self.wide)
 
     def budget(self, norms: Tensor, top: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Budgets (n, classes) of the pairs with the top class: a constant part, and per epsilon;
@@ -123,59 +110,67 @@ class Rounding:
         norms : (n, layers) float64, of the computed input of each layer at x
         top : (n,), the top class
         """
-        walk = self._walk
+        here, ball, slope, room = self.parts(norms, top)
+        return here + ball, slope, room
+
+    def parts(self, norms: Tensor, top: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As :meth:`budget`, with the constant part of x and that of the ball by themselves."""
+        walk, apart = self._walk, self.apart[top]
         one = torch.ones(len(norms), 1, dtype=torch.float64)
         found = torch.cat([norms, one], 1) @ walk.matrix
-        errors, sizes = found[:, -2:].unbind(1)
+        here, ball, size, wide = found[:, -4:].T[:, :, None]
+        highest, reached = found[:, :-4].chunk(2, 1)
         # NaN, from weights that overflow, compares as false: nothing is excluded
-        room = ((walk.limits - found[:, :-2]) / walk.slopes).amin(1)
-        room = torch.where(room >= 0, room, 0.0) / (1 + 1e-12)
-        apart, pair = self.apart[top], self.pair[top]
-        fixed = 2 * self.fixed[top] + apart * errors[:, None]
-        fixed = (fixed + pair * sizes[:, None]) * (1 + 1e-12)
-        slope = (apart * walk.slope + pair * walk.wider) * (1 + 1e-12)
-        return torch.where(room[:, None] > 0, fixed, torch.inf), slope, room
+        room = ((self.ball.limits - highest) / walk.slopes).amin(1)
+        safe = (room >= 0) & (reached <= self.at.limits).all(1)
+        room = torch.where(safe, room, 0.0) / (1 + 1e-12)
+        here = (apart * here + self.at.pair[top] * size + self.at.fixed[top]) * (1 + 1e-12)
+        ball = (apart * ball + self.ball.pair[top] * wide + self.ball.fixed[top]) * (1 + 1e-12)
+        slope = (apart * walk.slope + self.ball.pair[top] * walk.wider) * (1 + 1e-12)
+        return torch.where(room[:, None] > 0, here, torch.inf), ball, slope, room
 
     @cached_property
     @np.errstate(over="ignore", invalid="ignore")  # infinity and NaN exclude what they reach
     def _walk(self) -> "Walk":
         """The recursion through the layers; all in it is affine in the norms that are measured."""
-        layers = len(self.locals) + 1
-        unit = np.eye(layers + 1)  # one row per norm, and the constant
-        here, ball, slope, lip = 0 * unit[0], 0 * unit[0], 0.0, 1.0
-        highest, slopes = [], []
-        for index, local in enumerate(self.locals):
-            size, wider = unit[index] + here + ball, lip + slope  # in the ball: + wider epsilon
-            e, high = local.error, local.highest
-            highest.append(high.at * unit[-1] + high.slope * size)
+        unit = np.eye(len(self.bounds) + 2)  # one row per norm, and the constant
+        one = unit[-1]
+        here, ball, slope, lip = 0 * one, 0 * one, 0.0, 1.0
+        highest, reached, slopes = [], [], []
+        for norm, known, at, inside in zip(
+            self.bounds, unit, self.at.layers, self.ball.layers, strict=False
+        ):
+            size, wider = known + here + ball, lip + slope  # in the ball: + wider epsilon
+            e, high, top = inside.error, inside.highest, at.highest
+            highest.append(high.at * one + high.slope * size)
+            reached.append(top.at * one + top.slope * known)
             slopes.append(high.slope * wider)
             here, ball, slope, lip = (
-                local.norm * here + e.at * unit[-1] + e.slope * unit[index],
-                local.norm * ball + e.at * unit[-1] + e.slope * size,
-                local.norm * slope + e.slope * wider,
-                lip * local.norm,
+                norm * here + at.error.at * one + at.error.slope * known,
+                norm * ball + e.at * one + e.slope * size,
+                norm * slope + e.slope * wider,
+                lip * norm,
             )
         size, wider = unit[-2] + here + ball, lip + slope
-        matrix = np.stack([*highest, size, here + ball, unit[-2] + size], 1)
-        limits = torch.full((layers,), self.limit, dtype=torch.float64)
-        limits[-1] /= 1 + self.pair.max()
+        highest, reached = [*highest, size], [*reached, unit[-2]]
+        matrix = np.stack([*highest, *reached, here, ball, unit[-2], size], 1)
         lines = torch.tensor([*slopes, wider], dtype=torch.float64)
-        return Walk(torch.from_numpy(matrix), lines, limits, slope, wider)
+        return Walk(torch.from_numpy(matrix), lines, slope, wider)
 
 
 @dataclass(frozen=True)
 class Walk:
     """What :class:`Rounding` needs of all layers at once, for norms and a constant (layers + 1,).
 
-    matrix : (layers + 1, layers + 2), to the highest value before each layer's overflow at x, the
-        errors at x and in the ball that reach the last layer, the norms of its inputs there
-    slopes, limits : (layers,), how the highest values grow with the radius, and how far they may
+    matrix : (layers + 1, 2 layers + 4), to the highest value before each layer's overflow in the
+        ball, and at x; to the errors that reach the last layer, at x and in the ball; to the norms
+        of its inputs there
+    slopes : (layers,), how the highest values grow with the radius
     slope, wider : how the error and the norm before the last layer grow with the radius
     """
 
     matrix: Tensor
     slopes: Tensor
-    limits: Tensor
     slope: float
     wider: float
 
@@ -191,26 +186,39 @@ def of(
     ValueError
         If the weights are neither float32 nor float64.
     """
-    dtype = precision(body)
-    found = []
-    for (_, layer, shape), norm in zip(layers(body, input_shape), bounds, strict=False):
-        state = State(torch.zeros(1, *shape, dtype=torch.float64))
-        after = _advance(state, layer, shape, norm, dtype)
-        found.append(Local(norm, after.error, after.highest))
+    own = precision(body)
+    formats = dict.fromkeys((own, torch.float64))
+    found = [
+        errors(layer, shape, norm, formats)
+        for (_, layer, shape), norm in zip(layers(body, input_shape), bounds, strict=False)
+    ]
+    weight, roundings = last(head)
+    sizes = proof.lengths(weight) * (1 + 1e-12)
+    apart = differences(weight) * (1 + 1e-12)
+    apart = apart + 2 * proof.gamma(roundings) * sizes.max()
+    at, wide = (
+        _format(head, [layer[dtype] for layer in found], dtype) for dtype in (own, torch.float64)
+    )
+    return Rounding(tuple(bounds), apart, at, at, wide, dense_from(body))
+
+
+def _format(head: nn.Linear, before: Sequence[Computed], dtype: torch.dtype) -> Format:
     weight, roundings = last(head)
     bias = torch.zeros(len(weight)) if head.bias is None else head.bias.detach().cpu()
     sizes, biases = proof.lengths(weight) * (1 + 1e-12), bias.double().abs()
-    apart = differences(weight) * (1 + 1e-12)
-    apart = apart + 2 * proof.gamma(roundings) * sizes.max()
     unit = proof.gamma(weight.shape[1] + 1 + roundings, UNITS[dtype])
-    tiny = _underflow(weight.shape[1], 1, float(weight.abs().max()), dtype, Affine(0.0, 1.0))
-    return Rounding(
-        tuple(found),
-        apart,
-        unit * (sizes[:, None] + sizes[None]) + 2 * tiny.slope,
-        unit * (biases[:, None] + biases[None]) * (1 + 1e-12) + 2 * tiny.at,
-        LARGEST[dtype] / (1 + float(biases.max())) if len(biases) else LARGEST[dtype],
-    )
+    tiny = underflow(weight.shape[1], 1, float(weight.abs().max()), dtype, Affine(0.0, 1.0))
+    pair = unit * (sizes[:, None] + sizes[None]) + 2 * tiny.slope
+    fixed = unit * (biases[:, None] + biases[None]) * (1 + 1e-12) + 2 * tiny.at
+    limit = LARGEST[dtype] / (1 + float(biases.max())) if len(biases) else LARGEST[dtype]
+    limits = torch.full((len(before) + 1,), limit, dtype=torch.float64)
+    limits[-1] /= 1 + pair.max()
+    return Format(str(dtype).removeprefix("torch."), tuple(before), pair, fixed, limits)
+
+
+def dense_from(body: nn.Sequential) -> int:
+    """The place of the first dense layer of a net that ends in one."""
+    return next(place for place, layer in enumerate(body) if isinstance(layer, nn.Linear))
 
 
 def differences(weight: Tensor) -> Tensor:
@@ -251,139 +259,3 @@ def norms(x: Tensor) -> Tensor:
     loss = 2 * proof.gamma(flat.shape[1] + 2, UNITS[x.dtype])
     found: Tensor = torch.linalg.vector_norm(flat, dim=1).double()
     return found * (1 + loss) + 1e-16  # squares below the smallest number count as zero
-
-
-def _advance(
-    state: State, layer: nn.Module, shape: Shape, norm: float, dtype: torch.dtype
-) -> State:
-    zero = _in_double(layer, state.zero)
-    if isinstance(layer, nn.Sequential):
-        for name, part, inner in layers(layer, shape):
-            value = lipschitz.layer_bound(name, part, inner).value
-            state = _advance(state, part, inner, value, dtype)
-        return state
-    if isinstance(layer, Residual):
-        branch = _advance(state, layer.branch, shape, math.nan, dtype)
-        reached = state.size + state.error + branch.size + branch.error
-        lip = proof.times(state.lip, norm)
-        return State(
-            zero,
-            lip,
-            state.error + branch.error + UNITS[dtype] * reached,
-            proof.up(state.zero_error + branch.zero_error + proof.UNIT * reached.at),
-            state.highest + branch.highest + reached,
-        )
-    read = STEPS.get(type(layer))
-    if read is None:  # a layer that selects or permutes
-        lost = SMALLEST[dtype] * math.sqrt(zero.numel())
-        return replace(
-            state,
-            zero=zero,
-            lip=proof.times(state.lip, norm),
-            error=norm * state.error + Affine(lost),
-            zero_error=proof.up(norm * state.zero_error),
-        )
-    step = read(layer, shape, norm, zero)
-    reached = state.size + state.error
-    passed = step.absolute * reached + Affine(step.bias)
-    small = _underflow(step.terms, step.outputs, step.largest, dtype, reached)
-    exact = proof.gamma(step.terms + 1)
-    at_zero = state.size.at
-    return State(
-        zero,
-        proof.times(state.lip, norm),
-        norm * state.error + proof.gamma(step.terms + 1, UNITS[dtype]) * passed + small,
-        proof.up(norm * state.zero_error + exact * (step.absolute * at_zero + step.bias)),
-        state.highest + passed,
-    )
-
-
-def _in_double(layer: nn.Module, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        return cast(Tensor, copy.deepcopy(layer).to("cpu", torch.float64).eval()(x))
-
-
-def _underflow(
-    terms: int, outputs: int, largest: float, dtype: torch.dtype, reached: Affine
-) -> Affine:
-    """What is lost where operands or results below the normal numbers count as zero."""
-    each = SMALLEST[dtype] * 2 * (terms + 1) * math.sqrt(outputs)
-    return each * Affine(1 + largest) + each * reached
-
-
-def _linear_step(layer: nn.Linear, shape: Shape, norm: float, zero: Tensor) -> Step:
-    return Step(
-        norm,
-        proof.matrix_norm(layer.weight.detach().abs()),
-        _bias(layer.bias, zero.numel() // layer.out_features),
-        layer.in_features,
-        zero.numel(),
-        float(layer.weight.detach().abs().max()),
-    )
-
-
-def _conv_step(layer: nn.Conv2d, shape: Shape, norm: float, zero: Tensor) -> Step:
-    groups = convolutions(layer, shape)
-    terms = groups[0].weight[0].numel()
-    return Step(
-        norm,
-        max(map(absolute_norm, groups)),
-        _bias(layer.bias, zero.numel() // layer.out_channels),
-        terms,
-        zero.numel(),
-        float(layer.weight.detach().abs().max()),
-    )
-
-
-def _residual_step(layer: LinearResidual, shape: Shape, norm: float, zero: Tensor) -> Step:
-    _, sizes = rules.linear_residual(layer, shape)
-    return Step(
-        norm,
-        absolute_norm(sizes),
-        _bias(layer.bias, zero.numel() // len(layer.gain)),
-        sizes.weight[0].numel() + 8,  # scale, gain, weight and identity: four more roundings
-        zero.numel(),
-        float(sizes.weight.max()),
-    )
-
-
-def absolute_norm(conv: Convolution) -> float:
-    """At least || |W| || of a convolution: its symbol is largest at frequency zero."""
-    phases = symbol.polyphase(conv)[0].abs()
-    taps = phases.shape[0] * phases.shape[1]
-    return proof.up(proof.matrix_norm(phases.sum((0, 1))), taps)
-
-
-def _pool_step(layer: nn.AvgPool2d, shape: Shape, norm: float, zero: Tensor) -> Step:
-    height, width = rules.pair(layer.kernel_size)
-    return Step(norm, norm, 0.0, height * width + 2, zero.numel(), 1.0)
-
-
-def _batch_norm_step(layer: nn.BatchNorm2d, shape: Shape, norm: float, zero: Tensor) -> Step:
-    factor, mean = rules.batch_norm_terms(layer)
-    shift = 0.0 if layer.bias is None else layer.bias.detach().cpu().double().abs()
-    offset = proof.length((factor * mean).abs() + shift) * math.sqrt(zero.numel() / len(mean))
-    # mean, variance, root, quotient, products and sum: at most 12 roundings of each term
-    return Step(norm, norm, proof.up(offset, 100), 12, zero.numel(), norm)
-
-
-def _scale_step(layer: Scale, shape: Shape, norm: float, zero: Tensor) -> Step:
-    offset = layer.offset.detach().to("cpu", torch.float64).expand(zero.shape[1:])
-    return Step(norm, norm, proof.length(offset), 2, zero.numel(), norm)
-
-
-def _bias(bias: Tensor | None, copies: int) -> float:
-    if bias is None:
-        return 0.0
-    return proof.times(proof.length(bias), proof.up(math.sqrt(copies)))
-
-
-STEPS: dict[type[nn.Module], Callable[[Any, Shape, float, Tensor], Step]] = {
-    nn.Linear: _linear_step,
-    nn.Conv2d: _conv_step,
-    LinearResidual: _residual_step,
-    nn.AvgPool2d: _pool_step,
-    nn.BatchNorm1d: _batch_norm_step,
-    nn.BatchNorm2d: _batch_norm_step,
-    Scale: _scale_step,
-}

@@ -106,14 +106,14 @@ class Snapshot:
 
 def snapshot(body: nn.Module, input_shape: tuple[int, ...]) -> Snapshot:
     """The net as it is now."""
-    copies = [value.detach().to("cpu", copy=True) for value in tensors(body)]
+    copies = [value.detach().clone() for value in tensors(body)]
     return Snapshot(tuple(input_shape), described(body), copies)
 
 
 def _same(now: Tensor, before: Tensor) -> bool:
     if now.dtype != before.dtype or now.shape != before.shape:
         return False
-    now, before = now.detach().cpu().flatten(), before.flatten()
+    now, before = now.detach().flatten(), before.to(now.device).flatten()
     if now.nbytes % 8 == 0:  # bit by bit, and two or more numbers at a time
         now, before = now.view(torch.int64), before.view(torch.int64)
     return torch.equal(now, before)

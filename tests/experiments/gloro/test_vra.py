@@ -10,7 +10,7 @@ from thesis_repro.experiments.gloro import vra as gloro
 from thesis_repro.lab.cells import Result, compute
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.store import Store
-from thesis_repro.robustness import recipes
+from thesis_repro.robustness import certify, recipes
 from thesis_repro.tables.measure import measure
 
 
@@ -105,6 +105,12 @@ def test_float64_certifies_more_of_the_same_net(short):
     assert double.values["vra"]["k"] > single.values["vra"]["k"]
     assert double.values["broken"] == single.values["broken"] == 0
     assert (double.arrays["radius"] > single.arrays["radius"]).mean() > 0.9
+    # the verdicts of a filter and of what it leaves open, point by point
+    net, _ = recipes.trained(config.training)
+    found = certify(net, data.held_out("mnist-5k").x, arithmetic="float64")
+    robust = double.arrays["radius"] > config.training.recipe.epsilon
+    assert np.array_equal(found.certified.numpy(), robust)
+    assert (found.radius.numpy() <= double.arrays["radius"] * (1 + 1e-6) + 1e-12).all()
 
 
 @pytest.mark.slow

@@ -6,11 +6,12 @@ float64), and a rounding budget for the arithmetic that the file names.
 
 What the file is about
     Every tensor of the weights file has to be listed in the certificate with its hash, be used by
-    a layer, and have the format that is certified. Layers without weights leave no trace in
-    tensors, so the architecture is bound as well: to the one that the weights file states in its
-    metadata (`architecture`, written by `certificate.write_net`), or to the one that is handed to
-    :func:`check`, e.g. that of a model's card. Without either the verdicts are about the net that
-    the certificate lists; then `Report.bound` is False and a note says so.
+    a layer, and have the format that is certified; or all of them are float32 and the certificate
+    is about their values in float64 arithmetic, which is another function. Layers without weights
+    leave no trace in tensors, so the architecture is bound as well: to the one that the weights
+    file states in its metadata (`architecture`, written by `certificate.write_net`), or to the one
+    that is handed to :func:`check`, e.g. that of a model's card. Without either the verdicts are
+    about the net that the certificate lists; then `Report.bound` is False and a note says so.
 
 What a verdict is about
     "confirmed": proved here, with this module's own bounds, that no point within epsilon of the

@@ -166,8 +166,9 @@ def weights(path: Path | str, about: Mapping[str, Any]) -> tuple[dict[str, Array
     Raises
     ------
     ValueError
-        If the file is no safetensors file, or if its tensors are not just those of the
-        certificate: a missing, further or other one is named.
+        If the file is no safetensors file, if its tensors are not just those of the certificate, or
+        if they have another format than the arithmetic and no one narrower format, either: a
+        missing, further or other one is named.
     """
     path = Path(path)
     content = path.read_bytes()
@@ -185,14 +186,14 @@ def weights(path: Path | str, about: Mapping[str, Any]) -> tuple[dict[str, Array
     for name in about["weights"]:
         if name not in theirs:
             raise ValueError(f"{path.name} has no weight {name!r}")
-    found, (dtype, kind) = {}, DTYPES[about["arithmetic"]]
+    found, (dtype, kind) = {}, _stored(theirs, about["arithmetic"])
     for name, entry in theirs.items():
         if name not in about["weights"]:
             raise ValueError(f"{path.name} has weight {name!r}, which was not certified")
         raw = body[slice(*entry["data_offsets"])]
         if hashlib.sha256(raw).hexdigest() != about["weights"][name]:
             raise ValueError(f"weight {name!r} is not the one that was certified")
-        counter = name.rpartition(".")[2] == COUNTER and entry["dtype"] == "I64"
+        counter = _counter(name, entry)
         if entry["dtype"] != dtype and not counter:
             raise ValueError(
                 f"weight {name!r} is {entry['dtype']}; the certificate is about {dtype}"
@@ -207,6 +208,19 @@ def weights(path: Path | str, about: Mapping[str, Any]) -> tuple[dict[str, Array
         found[name] = values.reshape(entry["shape"])
     stated = metadata.get("architecture") if isinstance(metadata, dict) else None
     return found, stated
+
+
+def _stored(entries: Mapping[str, Any], arithmetic: str) -> tuple[str, str]:
+    """The one format of the weights: that of the arithmetic, or a narrower one that is widened."""
+    if arithmetic == "float64" and all(
+        entry["dtype"] == "F32" or _counter(name, entry) for name, entry in entries.items()
+    ):
+        return DTYPES["float32"]
+    return DTYPES[arithmetic]
+
+
+def _counter(name: str, entry: Mapping[str, Any]) -> bool:
+    return name.rpartition(".")[2] == COUNTER and entry["dtype"] == "I64"
 
 
 def _check_header(header: dict[str, Any], size: int, broken: str) -> None:

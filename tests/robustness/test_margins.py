@@ -1,0 +1,154 @@
+"""Certificates of the float64 net from a filter in float32: one function, and no other."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from thesis_repro import nets
+from thesis_repro.robustness import GloroNet, certify, certifying
+
+
+def cancelling():
+    """Large logits that almost cancel: the two formats disagree on the labels of some points."""
+    generator = torch.Generator().manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten(), nn.Linear(2, 2))
+    with torch.no_grad():
+        weight = 1000 * torch.rand(1, 8, 8, generator=generator)
+        body[0].weight.copy_(torch.stack([weight, weight]))
+        body[0].weight[1, 0, 0, 0] += 0.01
+        body[0].bias.copy_(torch.tensor([0.005, 0.0]))
+        body[2].weight.copy_(torch.eye(2))
+        body[2].bias.zero_()
+    return body, (1, 8, 8)
+
+
+def rounding_much(*layers, shape):
+    """Weights so large beside the differences of the last rows that rounding costs points."""
+    generator = torch.Generator().manual_seed(1)
+    body = nn.Sequential(*layers)
+    with torch.no_grad():
+        for module in body.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(generator=generator)
+                module.running_var.uniform_(0.1, 2, generator=generator)
+        for parameter in body.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(noise / parameter[0].numel() ** 0.5)
+        body[-1].weight.copy_(body[-1].weight[0] + 1e-3 * body[-1].weight)
+    return body, shape
+
+
+NETS = {
+    "cancelling": cancelling,
+    "convolutions": lambda: rounding_much(
+        nn.Conv2d(2, 8, 3, padding=1),
+        nets.MinMax(),
+        nn.Conv2d(8, 8, 4, 2, 1, groups=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(128, 5),
+        shape=(2, 8, 8),
+    ),
+    "residual": lambda: rounding_much(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nets.Residual(nn.Conv2d(4, 6, 1), nn.ReLU(), nn.Conv2d(6, 4, 1)),
+        nn.AvgPool2d(2),
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU()),
+        nn.Linear(12, 3),
+        shape=(1, 8, 8),
+    ),
+    "liresnet": lambda: rounding_much(
+        nets.Scale(1.0, -0.5),
+        nets.LinearResidual(4, 0.5),
+        nets.MinMax(),
+        nn.Flatten(),
+        nn.Linear(256, 20),
+        nets.MinMax(),
+        nets.UnitLinear(20, 3),
+        shape=(4, 8, 8),
+    ),
+    "dense": lambda: rounding_much(
+        nn.Flatten(), nn.Linear(64, 30), nets.MinMax(), nn.Linear(30, 4), shape=(1, 8, 8)
+    ),
+}
+
+
+def made(name, points=400):
+    """A net, images, and the certificate of a float64 pass over all of them."""
+    body, shape = NETS[name]()
+    net = GloroNet(body, 1.0, shape).eval()
+    x = torch.rand(points, *shape, generator=torch.Generator().manual_seed(2))
+    double = copy.deepcopy(net).double()
+    net.epsilon = certify(double, x).radius.median().item()  # half of them are certified
+    return net, x, certify(double, x, net.epsilon)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_labels_and_verdicts_are_those_of_a_float64_pass(name):
+    net, x, whole = made(name)
+    seen, real = [], certifying.filtered
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certifying, "filtered", lambda *given: seen.append(real(*given)) or seen[-1])
+        found = certify(net, x, arithmetic="float64")
+    assert torch.equal(found.labels, whole.labels)
+    assert torch.equal(found.certified, whole.certified)
+    assert torch.equal(found.certified, found.margin > 0)
+    assert (found.radius <= whole.radius * (1 + 1e-6) + 1e-12).all()
+    assert found.arithmetic == whole.arithmetic == "float64"
+    left = seen[0][1]
+    print(f"{name}: {left.double().mean():.1%} left to float64")
+    torch.testing.assert_close(found.radius[left], whole.radius[left], rtol=1e-6, atol=1e-12)
+    assert name == "cancelling" or 0 <= left.double().mean() < 0.9
+    assert name == "dense" or left.any()
+
+
+def test_no_point_that_is_proved_for_the_other_function_is_counted():
+    """Some points that are proved in float64 have another label in float32."""
+    net, x, whole = made("cancelling", 4000)
+    net.epsilon = 1e-8
+    single, widened = certify(net, x), certify(net, x, arithmetic="float64")
+    assert single.arithmetic == "float32"
+    same = certify(net, x, arithmetic="float32")
+    assert torch.equal(same.margin, single.margin)
+    exact = copy.deepcopy(net.body).double()
+    disagree = net.body(x).argmax(1) != exact(x.double()).argmax(1)
+    assert disagree.any()
+    assert not (single.certified & disagree).any()
+    assert (widened.certified & disagree).any()
+    assert torch.equal(widened.labels, exact(x.double()).argmax(1))
+    assert torch.equal(widened.labels, whole.labels)
+
+
+def test_what_overflows_in_float32_alone_is_decided_in_float64():
+    net, x, _ = made("convolutions")
+    with torch.no_grad():
+        net.body[0].weight.mul_(1e25)
+        net.body[2].weight.mul_(1e25)
+    double = copy.deepcopy(net).double()
+    epsilon = certify(double, x).radius.median().item()
+    found, whole = certify(net, x, epsilon, arithmetic="float64"), certify(double, x, epsilon)
+    assert not certify(net, x, epsilon).certified.any()
+    assert torch.equal(found.certified, whole.certified) and found.certified.any()
+    assert torch.equal(found.labels, whole.labels)
+
+
+def test_an_arithmetic_that_the_weights_cannot_have_is_refused():
+    net, x, _ = made("dense")
+    with pytest.raises(ValueError, match="in float32 can be evaluated in float32 or float64, got"):
+        certify(net, x, arithmetic="bfloat16")
+    with pytest.raises(ValueError, match="in float64 can be evaluated in float64, got 'float32'"):
+        certify(net.double(), x, arithmetic="float32")
+    with pytest.raises(ValueError, match="images need to be float32 as the net is"):
+        certify(net.float(), x.double(), arithmetic="float64")
+
+
+def test_a_bound_without_rounding_says_that_it_accounts_for_none():
+    net, x, _ = made("dense")
+    bare = dataclasses.replace(net.bound(), rounding=None)
+    for arithmetic in (None, "float64"):
+        found = certify(net, x, used=bare, arithmetic=arithmetic)
+        assert found.arithmetic == "unknown" and (found.budget == 0).all()

@@ -1,0 +1,217 @@
+"""How far one layer may err by rounding, in each format, from an exact input a.
+
+The bound of `rounding` for a layer, gamma(n+1) ( N ||a|| + ||b|| ), needs N >= || |W| ||, ||b|| and
+the fan-in of each type of layer. A layer with others inside it is walked through.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from thesis_repro.nets import LinearResidual, Residual, Scale
+from thesis_repro.robustness import lipschitz, proof, rules, symbol
+from thesis_repro.robustness.arithmetic import UNITS
+from thesis_repro.robustness.convolution import Convolution
+from thesis_repro.robustness.walk import Shape, convolutions, layers
+
+SMALLEST = {torch.float32: 2.0**-126, torch.float64: 2.0**-1022}
+
+
+@dataclass(frozen=True)
+class Affine:
+    """An upper bound at + slope * rho."""
+
+    at: float = 0.0
+    slope: float = 0.0
+
+    def __add__(self, other: "Affine") -> "Affine":
+        return Affine(proof.up(self.at + other.at), proof.up(self.slope + other.slope))
+
+    def __rmul__(self, factor: float) -> "Affine":
+        return Affine(proof.up(factor * self.at), proof.up(factor * self.slope))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one layer does: bounds of ||W||, || |W| ||, ||b||; additions per output; outputs."""
+
+    norm: float
+    absolute: float
+    bias: float
+    terms: int
+    outputs: int
+    largest: float = 0.0
+
+
+@dataclass(frozen=True)
+class Computed:
+    """In one format: the error and the highest of the computed values, affine in ||a||."""
+
+    error: Affine = field(default_factory=Affine)
+    highest: Affine = field(default_factory=Affine)
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a walk through one layer (with the layers inside it) stands, from an exact input a.
+
+    zero : the activations for a = 0, float64, and the rounding of these
+    lip : the product of the bounds so far
+    computed : by format
+    """
+
+    zero: Tensor
+    computed: dict[torch.dtype, Computed]
+    lip: float = 1.0
+    zero_error: float = 0.0
+
+    @property
+    def size(self) -> Affine:
+        """Of the exact activations: those at zero, and what the input can add."""
+        return Affine(proof.up(proof.length(self.zero) + self.zero_error), self.lip)
+
+
+def errors(
+    layer: nn.Module, shape: Shape, norm: float, formats: Iterable[torch.dtype]
+) -> dict[torch.dtype, Computed]:
+    """What a layer of this norm bound may err, and reach, for an input of `shape`."""
+    start = State(torch.zeros(1, *shape, dtype=torch.float64), {f: Computed() for f in formats})
+    return _advance(start, layer, shape, norm).computed
+
+
+def _advance(state: State, layer: nn.Module, shape: Shape, norm: float) -> State:
+    zero, size = _in_double(layer, state.zero), state.size
+    if isinstance(layer, nn.Sequential):
+        for name, part, inner in layers(layer, shape):
+            value = lipschitz.layer_bound(name, part, inner).value
+            state = _advance(state, part, inner, value)
+        return state
+    if isinstance(layer, Residual):
+        return _summed(state, _advance(state, layer.branch, shape, math.nan), zero, norm)
+    read, lip = STEPS.get(type(layer)), proof.times(state.lip, norm)
+    if read is None:  # a layer that selects or permutes
+        count = math.sqrt(zero.numel())
+        after = {
+            dtype: replace(now, error=norm * now.error + Affine(SMALLEST[dtype] * count))
+            for dtype, now in state.computed.items()
+        }
+        return State(zero, after, lip, proof.up(norm * state.zero_error))
+    step = read(layer, shape, norm, zero)
+    after = {}
+    for dtype, now in state.computed.items():
+        reached = size + now.error
+        passed = step.absolute * reached + Affine(step.bias)
+        small = underflow(step.terms, step.outputs, step.largest, dtype, reached)
+        lost = proof.gamma(step.terms + 1, UNITS[dtype]) * passed + small
+        after[dtype] = Computed(norm * now.error + lost, now.highest + passed)
+    exact = proof.gamma(step.terms + 1) * (step.absolute * size.at + step.bias)
+    return State(zero, after, lip, proof.up(norm * state.zero_error + exact))
+
+
+def _summed(state: State, branch: State, zero: Tensor, norm: float) -> State:
+    """The activations and what a branch made of them, added."""
+    after = {}
+    for dtype, now in state.computed.items():
+        other = branch.computed[dtype]
+        reached = state.size + now.error + branch.size + other.error
+        error = now.error + other.error + UNITS[dtype] * reached
+        after[dtype] = Computed(error, now.highest + other.highest + reached)
+    reached = state.size + branch.size
+    lost = state.zero_error + branch.zero_error + proof.UNIT * reached.at
+    return State(zero, after, proof.times(state.lip, norm), proof.up(lost))
+
+
+def _in_double(layer: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return cast(Tensor, copy.deepcopy(layer).to("cpu", torch.float64).eval()(x))
+
+
+def underflow(
+    terms: int, outputs: int, largest: float, dtype: torch.dtype, reached: Affine
+) -> Affine:
+    """What is lost where operands or results below the normal numbers count as zero."""
+    each = SMALLEST[dtype] * 2 * (terms + 1) * math.sqrt(outputs)
+    return each * Affine(1 + largest) + each * reached
+
+
+def _linear_step(layer: nn.Linear, shape: Shape, norm: float, zero: Tensor) -> Step:
+    return Step(
+        norm,
+        proof.matrix_norm(layer.weight.detach().abs()),
+        _bias(layer.bias, zero.numel() // layer.out_features),
+        layer.in_features,
+        zero.numel(),
+        float(layer.weight.detach().abs().max()),
+    )
+
+
+def _conv_step(layer: nn.Conv2d, shape: Shape, norm: float, zero: Tensor) -> Step:
+    groups = convolutions(layer, shape)
+    terms = groups[0].weight[0].numel()
+    return Step(
+        norm,
+        max(map(absolute_norm, groups)),
+        _bias(layer.bias, zero.numel() // layer.out_channels),
+        terms,
+        zero.numel(),
+        float(layer.weight.detach().abs().max()),
+    )
+
+
+def _residual_step(layer: LinearResidual, shape: Shape, norm: float, zero: Tensor) -> Step:
+    _, sizes = rules.linear_residual(layer, shape)
+    return Step(
+        norm,
+        absolute_norm(sizes),
+        _bias(layer.bias, zero.numel() // len(layer.gain)),
+        sizes.weight[0].numel() + 8,  # scale, gain, weight and identity: four more roundings
+        zero.numel(),
+        float(sizes.weight.max()),
+    )
+
+
+def absolute_norm(conv: Convolution) -> float:
+    """At least || |W| || of a convolution: its symbol is largest at frequency zero."""
+    phases = symbol.polyphase(conv)[0].abs()
+    taps = phases.shape[0] * phases.shape[1]
+    return proof.up(proof.matrix_norm(phases.sum((0, 1))), taps)
+
+
+def _pool_step(layer: nn.AvgPool2d, shape: Shape, norm: float, zero: Tensor) -> Step:
+    height, width = rules.pair(layer.kernel_size)
+    return Step(norm, norm, 0.0, height * width + 2, zero.numel(), 1.0)
+
+
+def _batch_norm_step(layer: nn.BatchNorm2d, shape: Shape, norm: float, zero: Tensor) -> Step:
+    factor, mean = rules.batch_norm_terms(layer)
+    shift = 0.0 if layer.bias is None else layer.bias.detach().cpu().double().abs()
+    offset = proof.length((factor * mean).abs() + shift) * math.sqrt(zero.numel() / len(mean))
+    # mean, variance, root, quotient, products and sum: at most 12 roundings of each term
+    return Step(norm, norm, proof.up(offset, 100), 12, zero.numel(), norm)
+
+
+def _scale_step(layer: Scale, shape: Shape, norm: float, zero: Tensor) -> Step:
+    offset = layer.offset.detach().to("cpu", torch.float64).expand(zero.shape[1:])
+    return Step(norm, norm, proof.length(offset), 2, zero.numel(), norm)
+
+
+def _bias(bias: Tensor | None, copies: int) -> float:
+    if bias is None:
+        return 0.0
+    return proof.times(proof.length(bias), proof.up(math.sqrt(copies)))
+
+
+STEPS: dict[type[nn.Module], Callable[[Any, Shape, float, Tensor], Step]] = {
+    nn.Linear: _linear_step,
+    nn.Conv2d: _conv_step,
+    LinearResidual: _residual_step,
+    nn.AvgPool2d: _pool_step,
+    nn.BatchNorm1d: _batch_norm_step,
+    nn.BatchNorm2d: _batch_norm_step,
+    Scale: _scale_step,
+}
