@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable
 
 import torch
-from thesis_repro.tables.certifiers_cells import untrained
 from torch import nn
 
 from thesis_repro import data, nets, training
+from thesis_repro.experiments.certifiers.cost import subject
+from thesis_repro.experiments.certifiers.scaling import untrained
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.timing import interleaved
 from thesis_repro.robustness import GloroNet, batches, certify, gloro, recipes
 from thesis_repro.robustness.certifiers import dual, smoothing
-from thesis_repro.tables import certifiers as experiments
 
 CIFAR, DIGITS = (3, 32, 32), (1, 28, 28)
 CPU = time.process_time
@@ -84,14 +84,14 @@ def cifar_small() -> nn.Sequential:
 
 
 def kw() -> None:
-    subject = recipes.trained(experiments.subject(profile("quick")))[0].body
+    trained = recipes.trained(subject(profile("quick")))[0].body
     cases = [
         ("1 convolution, side 16", untrained(10, 1, 16), images(4, (3, 16, 16)), 0.05),
         ("2 convolutions, side 16", untrained(10, 2, 16), images(4, (3, 16, 16)), 0.05),
         ("4 convolutions, side 16", untrained(10, 4, 16), images(4, (3, 16, 16)), 0.05),
         ("1 convolution, side 32", untrained(10, 1, 32), images(4, CIFAR), 0.05),
         ("cifar_small, few units on", cifar_small(), images(4, CIFAR), 36 / 255),
-        ("2c2f, a GloRo net", subject, data.load("mnist-5k").test.x[:4], 0.3),
+        ("2c2f, a GloRo net", trained, data.load("mnist-5k").test.x[:4], 0.3),
     ]
     for name, net, x, epsilon in cases:
         calls = (
