@@ -221,7 +221,7 @@ IDLE = {
     "data/download.py": ("http://cs231n", "https://cs231n"),  # of Tiny-ImageNet
     "robustness/attacks.py": ("rounds: int = 12", "rounds: int = 13"),  # of `closest`
     "robustness/banded.py": ("LARGEST_BAND = ", "LARGEST_BAND = 1 + "),
-    "robustness/certifying.py": ("SAFE = 2.0**-50", "SAFE = 2.0**-49"),
+    "robustness/margins.py": ("SAFE = 2.0**-50", "SAFE = 2.0**-49"),
     "experiments/gloro/vra.py": ("caption=", 'caption="In short: " + '),
     "robustness/recipes.py": ('"""The net of a recipe', '"""One net of a recipe'),
 }

@@ -222,14 +222,17 @@ def test_the_radius_is_the_distance_at_every_scale(hidden, last, dtype):
         assert not certifier.certify(layers, x, 1.001 * DISTANCE).item()
 
 
-@pytest.mark.parametrize("certifier", [bcp, dual])
-def test_without_scaling_squares_vanish_and_a_certificate_is_false(certifier, monkeypatch):
+@pytest.mark.parametrize(
+    ("certifier", "options"),
+    [(bcp, {}), (dual, {"every_unit": True})],  # sending open units alone, KW squares no weights
+)
+def test_without_scaling_squares_vanish_and_a_certificate_is_false(certifier, options, monkeypatch):
     def as_it_is(model):
         return certifiers.Normalised(copy.deepcopy(model), {})
 
     monkeypatch.setattr(certifier, "normalised", as_it_is)
     monkeypatch.setattr(proof, "scale_of", torch.ones_like)
-    assert certifier.certify(plain_body(1e-30, 1e-5), POINT, 1.001 * DISTANCE).item()
+    assert certifier.certify(plain_body(1e-30, 1e-5), POINT, 1.001 * DISTANCE, **options).item()
 
 
 @pytest.mark.parametrize(("dtype", "small"), [(torch.float32, 1e-25), (torch.float64, 1e-200)])
