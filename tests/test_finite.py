@@ -256,6 +256,7 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
 }  # fmt: skip
 
 WITHOUT_A_CALL = {
+    "guesses.fair": "the smaller of two counts",
     "axioms.per_class": "sorts whole numbers",
     "axioms.linear_agreement": "on nets of its own",
     "axioms.marginality": "asks internal_influence",
