@@ -41,6 +41,8 @@ class CellError(RuntimeError):
 class Cell:
     """One computation.
 
+    Parameters
+    ----------
     function : a function of a module, config -> Result
     config : a frozen dataclass of JSON-able fields; a field `device` names the device, its own or
         else that of the first configuration in it that has one

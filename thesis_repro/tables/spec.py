@@ -58,6 +58,8 @@ class Column:
 class Claim:
     """One thing that the thesis or a paper says, and how ours is judged against it.
 
+    Parameters
+    ----------
     row : of the table; () for a claim that holds or does not (side "holds")
     column : a column or a derived measure of the table; with side "holds", the name of one of the
         table's conditions

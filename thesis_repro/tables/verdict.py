@@ -59,6 +59,8 @@ ENOUGH = 0.25
 class Judged:
     """One claim beside ours.
 
+    Parameters
+    ----------
     estimate, low, high : ours; for an order by how much the row is ahead; None and NaN where not
         run, and for a claim in words
     difference : ours minus the published value; None where there is none
