@@ -131,7 +131,8 @@ def before() -> pd.DataFrame:
             taken[place] = 1
             continue
         row = {"table": line["table"], "row": line["row"] or line["says"], "column": line["column"]}
-        rows.append({**row, "published": line["published"], "before": "", "now": line["verdict"]})
+        word = {"published": line["published"], "before": "", "now": line["verdict"], "why": ""}
+        rows.append({**row, **word})
     return pd.DataFrame(rows).fillna("")
 
 
