@@ -114,10 +114,12 @@ def before() -> pd.DataFrame:
     """
     path = records.root() / BEFORE
     old = list(csv.DictReader(path.open(encoding="utf-8"))) if path.is_file() else []
-    now = evidence()
+    now = evidence().to_dict("records")
     words: dict[tuple[str, str, str], list[str]] = {}
-    for line in now[now["row"] != ""].to_dict("records"):
-        words.setdefault((line["table"], line["row"], line["column"]), []).append(line["verdict"])
+    for line in now:
+        if line["row"]:
+            place = line["table"], line["row"], line["column"]
+            words.setdefault(place, []).append(line["verdict"])
     rows = []
     for line in old:
         place = line["table"], line["row"], line["column"]
@@ -125,7 +127,7 @@ def before() -> pd.DataFrame:
         rows.append({**line, "now": found.pop(0) if found else "no longer judged"})
     known = {(line["table"], line["row"], line["column"]) for line in old}
     taken = dict.fromkeys(known, 0)
-    for line in now.to_dict("records"):
+    for line in now:
         place = line["table"], line["row"], line["column"]
         if place in known and not taken[place]:
             taken[place] = 1
