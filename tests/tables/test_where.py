@@ -7,6 +7,7 @@ import pytest
 
 from thesis_repro import tables
 from thesis_repro.experiments.gloro import vra
+from thesis_repro.lab.profiles import profile
 from thesis_repro.robustness import certifying
 from thesis_repro.tables import find, where
 
@@ -33,10 +34,15 @@ def test_a_cell_leads_to_the_science_that_it_calls() -> None:
 
 
 def test_a_row_leads_to_its_cells_alone() -> None:
-    whole = {place.name for place in where.places("gloro-speed") if place.what == "cell"}
-    row = " / ".join(tables.get("gloro-vra").spec.rows[0])
-    assert [p.what for p in where.places("gloro-vra", row)][:2] == ["spec", "cell"]
-    assert whole
+    table = tables.get("gloro-training")
+    made = {cell.function for _, cell in table.cells(profile("quick")) if cell is not None}
+    assert set(where.cells(table)) >= made
+    for row, cell in table.cells(profile("quick")):
+        assert cell is not None
+        assert where.cells(table, " / ".join(row)) == [cell.function]
+    other = tables.get("membership-sets")
+    rows = {where.cells(other, " / ".join(row))[0] for row, _ in other.cells(profile("quick"))}
+    assert len(rows) == 2  # and each row has one of the two
 
 
 def test_unknown_tables_and_rows_name_the_nearest() -> None:
