@@ -137,6 +137,12 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
     "masks.expert_mask": (
         lambda influence: masks.expert_mask(influence, 1, 1), {"influence": SCORES}
     ),
+    "masks.search_linear_experts": (
+        lambda influence, contributions: masks.search_linear_experts(
+            influence, LABELS[:2], contributions
+        ),
+        {"influence": SCORES[:2], "contributions": LOGITS[:2]},
+    ),
     "masks.parity_mask": (masks.parity_mask, {"influence": SCORES}),
     "masks.search_experts": (
         lambda influence, scores: masks.search_experts(

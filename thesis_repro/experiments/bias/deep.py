@@ -1,6 +1,7 @@
 """The table bias-deep: remedies on one hidden layer of a convolutional net."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,8 +10,8 @@ import pandas as pd
 
 from thesis_repro import data, nets, training
 from thesis_repro.data import Split
-from thesis_repro.experiments.bias.remedies import PRIOR, assemble, halves
-from thesis_repro.experiments.bias.synthetic import POINTS_OF_BIAS
+from thesis_repro.experiments.bias.remedies import PRIOR
+from thesis_repro.experiments.bias.synthetic import POINTS_OF_BIAS, pooled, summary
 from thesis_repro.experiments.bias.two_classes import (
     CIFAR,
     EXPERTS,
@@ -28,7 +29,18 @@ from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
-from thesis_repro.tables.spec import Column, Derived, Frame, Measured, Plan, Row, Table, TableSpec
+from thesis_repro.tables.estimate import Estimate, Measurement
+from thesis_repro.tables.spec import (
+    Column,
+    Derived,
+    Frame,
+    Gathered,
+    Measured,
+    Plan,
+    Row,
+    Table,
+    TableSpec,
+)
 from thesis_repro.tables.verdict import measured
 from thesis_repro.weaknesses import bias
 
@@ -180,6 +192,35 @@ def cells(profile: Profile) -> Plan:
 def trained_net(dataset: str, epochs: int) -> str:
     """The key of a net: what it was trained on, and for how long."""
     return f"{dataset}, {epochs} epochs"
+
+
+def assemble(_: object, gathered: Gathered) -> dict[Row, Measurement]:
+    """Pool runs; `removed` is the share of the mean absolute bias that a remedy took away."""
+    return {row: _pool(row, results) for row, results in gathered.items()}
+
+
+def _pool(row: Row, results: Sequence[Result]) -> Measurement:
+    name, full = ".".join(row[1:]), ".".join((*row[1:-1], FULL))
+    signed = 100 * pooled(results, f"{name}.bias")
+    before = np.abs(100 * pooled(results, f"{full}.bias")).mean()
+    values = summary(
+        {
+            "bias": signed,
+            "absolute": np.abs(signed),
+            "accuracy": 100 * pooled(results, f"{name}.accuracy"),
+        }
+    )
+    values["kept"] = Estimate(float(pooled(results, f"{name}.kept").mean()))
+    if row[-1] != FULL and before > 0:
+        values["removed"] = Estimate(100 * (1 - float(np.abs(signed).mean() / before)))
+    return Measurement(values)
+
+
+def halves(rows: pd.DataFrame, remedy: str) -> bool:
+    """Whether a remedy halves the absolute bias and costs at most half a point of accuracy."""
+    by = rows.set_index("remedy")
+    cut = by.loc[remedy, "absolute"] <= by.loc[FULL, "absolute"] / 2
+    return bool(cut and by.loc[remedy, "accuracy"] >= by.loc[FULL, "accuracy"] - 0.5)
 
 
 def conditions(frame: pd.DataFrame) -> list[Condition]:

@@ -11,11 +11,15 @@ from thesis_repro.data import Split
 Floats = NDArray[np.float64]
 
 STEP = 1e-4
-"""SGD's constant step, for the linear models of the tables."""
+"""SGD's constant step where training is to stop early."""
 FULL, PARITY, EXPERTS, L1, SHIFT = "none", "parity", "experts", "L1", "threshold"
-MIXTURE = "synthetic"
+SGD, CONVERGED, EARLY = "SGD", "converged", "SGD, small steps"
+"""Learners: scikit-learn's defaults, logistic regression to convergence, and one cut short."""
 TYPICAL = (200, 1000, 0.5)
 """Weak features, training points and prior where the others are varied."""
+MIXTURE, FEW = "synthetic", "synthetic, few points"
+MIXTURES = {MIXTURE: TYPICAL[:2], FEW: (1000, 200)}
+"""Weak features and training points of each generated set."""
 TABULAR = ("breast cancer", "wine 0/1")
 DIGITS = {"digits 4/9": ((4,), (9,)), "digits 3/8": ((3,), (8,))}
 MNIST = {
@@ -24,15 +28,40 @@ MNIST = {
     "MNIST-5k 0–4/5–9": ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)),
 }
 CIFAR, LFW = "CIFAR-10 frog/bird", "LFW Powell/Bush"
-PICTURES = {CIFAR: "cifar10", LFW: "lfw"}
+FACES = {
+    LFW: ("Colin_Powell", "George_W_Bush"),
+    "LFW Rumsfeld/Bush": ("Donald_Rumsfeld", "George_W_Bush"),
+    "LFW Blair/Bush": ("Tony_Blair", "George_W_Bush"),
+}
+PICTURES = {CIFAR: "cifar10", **dict.fromkeys(FACES, "lfw")}
 REAL = (*TABULAR, *DIGITS, *MNIST)
 
 
 def sgd(step: float = STEP) -> Any:
-    """The learning rule of the chapter: logistic regression by plain SGD."""
+    """Logistic regression by plain SGD with a constant step."""
     from sklearn.linear_model import SGDClassifier
 
     return SGDClassifier(loss="log_loss", learning_rate="constant", eta0=step)
+
+
+def learner(name: str) -> Any:
+    """Logistic regression by one of SGD, CONVERGED and EARLY, not fitted yet.
+
+    Raises
+    ------
+    ValueError
+        On another name.
+    """
+    from sklearn.linear_model import LogisticRegression, SGDClassifier
+
+    makes = {
+        SGD: lambda: SGDClassifier(loss="log_loss"),
+        CONVERGED: lambda: LogisticRegression(tol=1e-6, max_iter=100_000),
+        EARLY: sgd,
+    }
+    if name not in makes:
+        raise ValueError(f"no learner is called {name!r}; there are {', '.join(makes)}")
+    return makes[name]()
 
 
 def features(name: str) -> tuple[Floats, Any]:
@@ -63,7 +92,7 @@ def pictures(name: str, part: str = "both") -> Split:
         source = PICTURES[name]
     loaded = data.load(source)
     if name in PICTURES:
-        names = ("frog", "bird") if name == CIFAR else ("Colin_Powell", "George_W_Bush")
+        names = ("frog", "bird") if name == CIFAR else FACES[name]
         zero, one = ((loaded.classes.index(n),) for n in names)
     parts = {"train": [loaded.train], "test": [loaded.test]}.get(part, [loaded.train, loaded.test])
     x, y = torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts])
@@ -94,7 +123,7 @@ def fingerprints(name: str) -> tuple[tuple[str, str], ...]:
     """Fingerprints of the data that a row reads; what scikit-learn ships has its version."""
     import sklearn
 
-    if name == MIXTURE:
+    if name in MIXTURES:
         return ()
     if name in TABULAR or name in DIGITS:
         return ((name, f"scikit-learn {sklearn.__version__}"),)
