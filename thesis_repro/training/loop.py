@@ -127,9 +127,8 @@ class Loop:
 
     def take(self, number: int) -> int:
         """Take the next steps of the epoch, of which `number` are taken; returns how many."""
-        whole = len(self.y) // self.config.batch_size - number
-        if self.recording is not None and whole > 0:
-            return self.recording.advance(whole)
+        if self.recording is not None:
+            return self.recording.advance(number)
         self.plain(self.batches[number], self.progress[number], self.rates[number])
         return 1
 
@@ -140,12 +139,12 @@ class Loop:
         self.total += self.eager(batch, self.y[index], progress) * len(index)
 
     def as_tensors(self) -> Recording:
-        """The steps with whole batches, to be recorded."""
+        """The steps of an epoch, to be recorded."""
         about = (self.eager, self.optimizer, self.x, self.y, self.config, self.augment)
         return Recording(*about, self.random, self.total)
 
     def _record(self) -> None:
-        """Record the steps with whole batches, if they do then what the plain ones do."""
+        """Record the steps of an epoch, if they do then what the plain ones do."""
         recording, state = self.as_tensors(), self.random.get_state()
         try:
             recording.record(self.model)
