@@ -97,7 +97,7 @@ def test_resumed_training_equals_uninterrupted_bit_for_bit(tmp_path, stops, opti
 
 
 def test_a_killed_training_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
 
     def kill(model, record):
         if record["epoch"] == 3:
@@ -203,7 +203,7 @@ def test_a_checkpoint_of_another_layout_is_one_clear_line(tmp_path):
 def test_nothing_is_compiled_before_the_first_epoch_or_where_it_does_not_pay(
     monkeypatch, pays, compiled
 ):
-    monkeypatch.setitem(loop.COMPILING_PAYS, "cpu", pays)
+    monkeypatch.setattr(loop, "COMPILING_PAYS", pays)
     entered, epochs = [], []
 
     @contextmanager
