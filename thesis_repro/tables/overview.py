@@ -15,6 +15,7 @@ PARTS = {
     "explanations": "Part I. Assessing conceptual soundness",
     "robustness": "Part II. Robustness",
     "weaknesses": "Part III. Other weaknesses",
+    "arc": "Beyond the thesis",
 }
 BEFORE = "verdicts-before.csv"
 
