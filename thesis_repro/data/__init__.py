@@ -60,7 +60,7 @@ def source(name: str) -> Source:
     known = {s.name: s for s, _ in sets.LOADERS.values()} | {s.name: s for s in EXTRAS.values()}
     if name not in known:
         raise ValueError(f"no data set is called {name!r}; there are {', '.join(known)}")
-    return known[name]
+    return sets.cifar100_source() if name == "cifar100" else known[name]
 
 
 def load(name: str) -> Dataset:

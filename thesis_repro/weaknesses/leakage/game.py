@@ -31,9 +31,14 @@ class Outcome:
     true: Bools
 
     @property
+    def right(self) -> Bools:
+        """Which games the adversary won, (games,)."""
+        return np.asarray(self.said == self.true)
+
+    @property
     def wins(self) -> int:
         """Games that the adversary won."""
-        return int((self.said == self.true).sum())
+        return int(self.right.sum())
 
     @property
     def accuracy(self) -> float:
