@@ -4,14 +4,18 @@ What is given in another layout, range or type is refused in one line that says 
 into what is needed. Nothing is rescaled or transposed on a guess.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["check_images", "images", "labels", "tensor"]
+from thesis_repro.lab import checks
+
+__all__ = ["check_images", "fitting", "images", "labels", "tensor"]
 
 Shape = Sequence[int]
 
@@ -179,8 +183,39 @@ def labels(name: str, y: Any, like: Tensor, classes: int | None = None) -> Tenso
             f"{name} need to be one label for each of {len(like)} images, got shape "
             f"{tuple(y.shape)}"
         )
-    low, high = (int(end) for end in y.aminmax())
-    if low < 0 or (classes is not None and high >= classes):
-        upper = "..." if classes is None else classes
-        raise ValueError(f"{name} need to lie in [0, {upper}), got {low} to {high}")
+    checks.labels(name, y, classes)
     return y.to(like.device, torch.int64)
+
+
+@contextmanager
+def fitting(x: Tensor) -> Iterator[None]:
+    """Say in one line that a model, which is asked inside the block, takes no inputs like x.
+
+    Raises
+    ------
+    ValueError
+        Where torch found sizes that do not fit each other.
+
+    Examples
+    --------
+    >>> with fitting(x := torch.zeros(2, 5)):
+    ...     nn.Linear(3, 1)(x)
+    Traceback (most recent call last):
+    ValueError: the model takes no float32 inputs of shape (2, 5): mat1 and mat2 shapes cannot be \
+multiplied (2x5 and 3x1)
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error).splitlines()[0] if str(error) else ""
+        if isinstance(error, torch.OutOfMemoryError) or not _SIZES.search(said):
+            raise
+        kind = str(x.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"the model takes no {kind} inputs of shape {tuple(x.shape)}: {said}"
+        ) from error
+
+
+_SIZES = re.compile(
+    r"shapes? |channels|[Ee]xpected \d+D|size|must match|too small|dtype|same type|be the same"
+)
