@@ -17,8 +17,8 @@ from torch.nn.grad import conv2d_input
 from thesis_repro.nets import LinearResidual, Residual
 from thesis_repro.robustness import estimates
 from thesis_repro.robustness.estimates import Factor, Sigma
+from thesis_repro.robustness.layers import Shape, checked, padding_of
 from thesis_repro.robustness.structure import UnknownLayer
-from thesis_repro.robustness.walk import Shape, checked, padding_of
 
 Vectors = Callable[[str], Tensor]
 """The vector (1, *input shape) that is kept under a layer's name."""
