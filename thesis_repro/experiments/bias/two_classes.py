@@ -28,12 +28,7 @@ MNIST = {
     "MNIST-5k 0–4/5–9": ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)),
 }
 CIFAR, LFW = "CIFAR-10 frog/bird", "LFW Powell/Bush"
-FACES = {
-    LFW: ("Colin_Powell", "George_W_Bush"),
-    "LFW Rumsfeld/Bush": ("Donald_Rumsfeld", "George_W_Bush"),
-    "LFW Blair/Bush": ("Tony_Blair", "George_W_Bush"),
-}
-PICTURES = {CIFAR: "cifar10", **dict.fromkeys(FACES, "lfw")}
+PICTURES = {CIFAR: "cifar10", LFW: "lfw"}
 REAL = (*TABULAR, *DIGITS, *MNIST)
 
 
@@ -92,7 +87,7 @@ def pictures(name: str, part: str = "both") -> Split:
         source = PICTURES[name]
     loaded = data.load(source)
     if name in PICTURES:
-        names = ("frog", "bird") if name == CIFAR else FACES[name]
+        names = ("frog", "bird") if name == CIFAR else ("Colin_Powell", "George_W_Bush")
         zero, one = ((loaded.classes.index(n),) for n in names)
     parts = {"train": [loaded.train], "test": [loaded.test]}.get(part, [loaded.train, loaded.test])
     x, y = torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts])
