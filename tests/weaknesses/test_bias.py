@@ -439,6 +439,30 @@ def test_masks_do_not_accumulate_and_the_whole_layer_is_the_net():
     assert np.ptp(stacked[0]) < 1e-6  # nothing of the image is left
 
 
+def test_experts_of_a_layer_are_the_best_of_all_pairs_linear_or_not():
+    net, x = two_layers(seed=3), images(60)
+    y = (torch.rand(60, generator=torch.Generator().manual_seed(5)) > 0.4).numpy().astype(int)
+    for name in ("2", "4"):
+        layer, influence = bias.HiddenLayer(net, name, x), bias.unit_influence(net, x, name)
+        scores = layer.scores()
+        layer_y = (scores > np.median(scores) + 0.02).astype(int) ^ (y & (np.arange(60) % 9 == 0))
+        assert layer.experts(influence, layer_y) == bias.search_experts(
+            influence, layer_y, layer.all_scores
+        )
+
+
+def test_prefix_sums_are_used_where_one_linear_layer_follows(monkeypatch):
+    net, x = two_layers(), images()
+    y = np.arange(40) % 2
+    layer, influence = bias.HiddenLayer(net, "4", x), bias.unit_influence(net, x, "4")
+    monkeypatch.setattr(layer, "all_scores", None)  # no mask is tried
+    layer.experts(influence, y)
+    deeper = bias.HiddenLayer(net, "2", x)
+    monkeypatch.setattr(deeper, "all_scores", None)
+    with pytest.raises(TypeError):
+        deeper.experts(bias.unit_influence(net, x, "2"), y)
+
+
 def test_bad_nets_layers_and_masks_are_named():
     with pytest.raises(ValueError, match=r"two logits, got outputs of shape \(3,\)"):
         bias.unit_influence(two_layers(outputs=3), images(), "2")
