@@ -165,6 +165,8 @@ def fit(
     """Train a net of this recipe in place; returns the history."""
     if recipe.noise:
         augment = training.with_noise(augment, recipe.noise)
+    if recipe.device != "cpu":
+        net.iterate_at_once()
     return training.fit(
         net,
         _loss(recipe),

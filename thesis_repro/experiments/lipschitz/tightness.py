@@ -16,9 +16,10 @@ from thesis_repro.experiments.nets import (
 )
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import certifying, models, pairs
+from thesis_repro.robustness import certifying, models
 from thesis_repro.robustness.lanczos import converged
 from thesis_repro.robustness.recipes import Training
+from thesis_repro.robustness.tightness import steepest
 from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.spec import Column, Plan, Table, TableSpec
@@ -45,7 +46,7 @@ def tightness(config: TightnessConfig) -> Result:
     bound = certifying.bound(net.body, net.input_shape, "auto", config.seconds)
     ended = time.process_time()
     below = converged(net)
-    slopes = pairs.steepest(net, x, steps=config.steps, lr=config.lr, k_ij=bound.k_ij)
+    slopes = steepest(net, x, steps=config.steps, lr=config.lr, k_ij=bound.k_ij)
     values = {
         "bound": bound.k_ij.max().item(),
         "found": slopes.steepest,

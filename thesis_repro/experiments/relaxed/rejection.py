@@ -26,7 +26,7 @@ from thesis_repro.experiments.relaxed.settings import (
 )
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import models, plane, relaxed, set_attack
+from thesis_repro.robustness import models, relaxed, set_attack, toy2d
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.recipes import Recipe, Training
 from thesis_repro.robustness.relaxed import Guarantee, SetCertificate
@@ -79,9 +79,9 @@ class PlaneConfig:
 
 def evaluate_plane(config: PlaneConfig) -> Result:
     """Cell: as `evaluate`, at the centers of a grid; labels are those of the nearest center."""
-    net = plane.trained(config.epsilon, config.seed, config.trained)
-    x = plane.grid(config.side)
-    y = torch.cdist(x.flatten(1), torch.tensor(plane.CENTERS)).argmin(1)
+    net = toy2d.trained(config.epsilon, config.seed, config.trained)
+    x = toy2d.grid(config.side)
+    y = torch.cdist(x.flatten(1), torch.tensor(toy2d.CENTERS)).argmin(1)
     return _score(net, x, y, config.guarantee, (200, 20, 1))
 
 
