@@ -248,6 +248,6 @@ def test_ten_kills_of_real_trainings_change_no_byte(
 ) -> None:
     here = SimpleNamespace(TABLE=TRAINED)
     monkeypatch.setitem(sys.modules, "sample_experiments.sample.trained", here)
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(training.loop, "CHECKPOINT_SECONDS", 0.0)
     assert torch.get_num_threads() == 1
     kill_and_go_on(tmp_path, 10, "sample-trained")

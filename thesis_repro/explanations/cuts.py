@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from thesis_repro.data.images import fitting
 from thesis_repro.explanations.quantities import Quantity
 
 Part = Callable[[Tensor], Tensor]
@@ -58,7 +59,7 @@ class Cut:
     def activations(self, x: Tensor, batch_size: int = 256) -> Tensor:
         """h(x), computed in batches, without a graph."""
         self._check()
-        with torch.no_grad():
+        with fitting(x), torch.no_grad():
             return torch.cat([self._activations(part) for part in x.split(batch_size)])
 
     def _activations(self, x: Tensor) -> Tensor:
@@ -124,7 +125,7 @@ class Cut:
                 leaf.append(begin)
             if quantity.module:
                 hooks.append((self._single(quantity.module), _reader(read)))
-            with hooked(hooks):
+            with fitting(start), hooked(hooks):
                 out = self._run(root, begin)
             z = self._only(leaf)
             if quantity.module and quantity.module == self.slice:

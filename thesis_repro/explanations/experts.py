@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.data.images import labels as as_labels
+from thesis_repro.data.images import tensor
 from thesis_repro.explanations.cuts import Cut, along, evaluating, find, hooked
 from thesis_repro.explanations.influence import (
     Distribution,
@@ -25,7 +27,6 @@ from thesis_repro.explanations.influence import (
     point,
 )
 from thesis_repro.lab.checks import finite
-from thesis_repro.lab.checks import labels as check_labels
 
 RANKINGS = ("influence", "activation", "gradient at the input", "random")
 NEAR = 0.05
@@ -98,10 +99,9 @@ class Experts:
     """
 
     def __init__(self, model: nn.Module, slice: str, x: Tensor, y: Tensor) -> None:
-        if len(x) != len(y) or not len(x):
-            raise ValueError(f"need as many labels as images, got {len(y)} and {len(x)}")
+        x = tensor("x", x, model)
+        y = as_labels("y", y, x)
         finite("x", x)
-        check_labels("y", y)
         self.model, self.slice, self.x, self.y = model, slice, x, y
         self.cut = Cut(model, slice)
         self.z = self.cut.activations(x)

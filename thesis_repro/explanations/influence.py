@@ -16,6 +16,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.data.images import tensor
 from thesis_repro.explanations.cuts import Cut, Slice
 from thesis_repro.explanations.distributions import (
     Distribution,
@@ -77,8 +78,8 @@ def internal_influence(
     ----------
     model : nn.Module
         In eval mode, without in-place activations. It comes back as it was.
-    x : (n, ...) float
-        The instances to explain.
+    x : (n, ...) float32 or float64
+        The instances to explain, a tensor or an array; moved to the model's device.
     slice : str or (h, g)
         Dotted name of the module whose output gets the credit; "" for the input; or two
         callables with model(x) = g(h(x)).
@@ -123,6 +124,7 @@ def internal_influence(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size needs to be >= 1, got {batch_size}")
+    x = tensor("x", x, model)
     if not len(x):
         raise ValueError("x has no rows: there is nothing to explain")
     finite("x", x)

@@ -11,6 +11,8 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.data.images import check_images as check_images
+from thesis_repro.data.images import images
 from thesis_repro.lab import threads
 from thesis_repro.robustness import (
     batches,
@@ -114,7 +116,7 @@ def certify(
     Parameters
     ----------
     net : Certifiable, a GloroNet for one
-    x : (n, *input_shape), pixels in [0, 1]
+    x : (n, *input_shape), tensor or array, pixels in [0, 1]; moved to the net's device
     epsilon : radius > 0, the net's own by default
     batch_size : points at a time; by default as `batches.size` says. No certificate depends on
         it; radii may in their last digits, by the order in which convolutions add up
@@ -220,7 +222,7 @@ def in_batches(
 
 
 def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
-    """The images in the net's format, after a look at all that is given.
+    """The images in the net's format and on its device, after a look at all that is given.
 
     Raises
     ------
@@ -229,9 +231,9 @@ def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
     """
     if not epsilon > 0:
         raise ValueError(f"epsilon needs to be positive, got {epsilon}")
-    check_images(x, net.input_shape)
+    found = images(x, net.input_shape, net.body)
     structure.check_net(net.body)
-    return _widened(x, structure.precision(net.body))
+    return _widened(found, structure.precision(net.body))
 
 
 def _passes(parts: Sequence[nn.Sequential], x: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
@@ -274,17 +276,3 @@ def _widened(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def check_images(x: Tensor, input_shape: tuple[int, ...]) -> None:
-    """Refuse what is no tensor, inputs of a wrong shape, and pixels outside [0, 1]."""
-    if not isinstance(x, Tensor):
-        raise ValueError(f"images need to be a torch tensor, got {type(x).__name__}")
-    if tuple(x.shape[1:]) != tuple(input_shape) or not len(x):
-        raise ValueError(
-            f"images need shape (n, {', '.join(map(str, input_shape))}) with n >= 1, got "
-            f"{tuple(x.shape)}"
-        )
-    low, high = (end.item() for end in x.aminmax())
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"pixels need to lie in [0, 1], got values from {low:.3g} to {high:.3g}")

@@ -6,9 +6,8 @@ checkpoint therefore ends with the same weights, bit for bit on a CPU with one t
 """
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,9 +15,8 @@ from torch import Tensor, nn
 
 from thesis_repro.data import Split
 from thesis_repro.lab import memory, timebox
-from thesis_repro.training import steps
 from thesis_repro.training.augment import AUGMENTATIONS, CROP, Augment, crop_flip, with_noise
-from thesis_repro.training.loop import Loop
+from thesis_repro.training.loop import Loop, OnEpoch
 from thesis_repro.training.schedules import (
     Schedule,
     constant,
@@ -31,7 +29,6 @@ from thesis_repro.training.steps import OPTIMIZERS, Loss, TrainConfig, fast_bflo
 
 __all__ = [
     "AUGMENTATIONS",
-    "CHECKPOINT_SECONDS",
     "CROP",
     "OPTIMIZERS",
     "Augment",
@@ -50,8 +47,6 @@ __all__ = [
     "with_noise",
 ]
 
-CHECKPOINT_SECONDS = 20.0
-
 
 def classification(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
     """Cross-entropy of the model's logits: the standard loss."""
@@ -67,7 +62,7 @@ def fit(
     *,
     augment: Augment | None = None,
     checkpoint: Path | None = None,
-    on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> list[dict[str, float]]:
     """Train `model` in place and return one record per epoch.
 
@@ -112,18 +107,8 @@ def fit(
         model.to(memory_format=torch.channels_last)
     identity = json.dumps([repr(config), [list(p.shape) for p in model.parameters()], len(y)])
     loop = Loop(model, loss, x, y, config, lr, augment, checkpoint, identity)
-    history, begun = loop.position.history, len(loop.position.history)
-    with ExitStack() as kernels, steps.tf32(device), _one_line(device, config), timebox.deferred():
-        for epoch in range(begun, config.epochs):
-            record = loop.epoch()
-            if on_epoch is not None:
-                on_epoch(model, record)
-            history.append(record)
-            last = epoch + 1 == config.epochs
-            if last or time.monotonic() - loop.saved > CHECKPOINT_SECONDS:
-                loop.save()
-            if config.fused and epoch == begun:
-                loop.compile(kernels, record["seconds"])
+    with _one_line(device, config), timebox.deferred():
+        history = loop.run(on_epoch)
     model.eval()
     return history
 

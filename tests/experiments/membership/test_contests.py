@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from thesis_repro.experiments.membership import contests
+from thesis_repro.experiments.membership import contests, rates
 from thesis_repro.lab.cells import CellError, compute
 from thesis_repro.lab.profiles import profile
 from thesis_repro.weaknesses.membership import victims
@@ -20,6 +20,12 @@ def test_a_contest_is_deterministic_and_counts_what_it_says(arena):
         assert naive["k"] / naive["n"] == pytest.approx(0.5 + gap / 2)
         for counted in target["calibrated"].values():
             assert counted["claims"] == counted["precision"]["n"]
+        for attack in ATTACKS:
+            claimed, member = rates.claims(first.arrays, attack)
+            assert claimed.shape == member.shape == (3, 400)
+    counted = [t["attacks"]["shadow"]["accuracy"]["k"] for t in first.values["targets"]]
+    claimed, member = rates.claims(first.arrays, "shadow")
+    assert (claimed == member).sum(1).tolist() == counted
     for name, scores in first.arrays.items():
         np.testing.assert_array_equal(scores, second.arrays[name])
 

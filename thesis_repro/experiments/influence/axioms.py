@@ -154,7 +154,7 @@ TABLE = Table(
             Column("median", "median error", format="{:.1g}"),
             Column("largest", "largest error", format="{:.1g}"),
             Column("bound", "bound", format="{:.1g}", drift=0.0),
-            Column("within", "within the bound", "%", kind="rate", drift=3.0),
+            Column("within", "within the bound", "%", kind="rate", drift=3.0, least=1),
             Column("share", "needed", "%", format="{:.0f}", drift=0.0),
             Column("holds", "holds", kind="text"),
         ),

@@ -184,7 +184,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
         found.append(
             Condition(
                 f"{title}, {net}: reconstructions are nearer to training than to held-out images",
-                "every ratio below 1, p < 0.05 by Holm",
+                f"every ratio below 1, p < 0.05 by Holm over {len(frame)} tests",
                 f"at most {ratio:.2f}, p ≤ {p:.2g}",
                 ratio < 1 and p < 0.05,
             )

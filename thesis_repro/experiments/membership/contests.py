@@ -77,12 +77,17 @@ def arena(config: Contest) -> Arena:
     return Arena(config, partial(observed, ridge=config.ridge))
 
 
+CLAIMED = "claimed"
+"""First part of the names of arrays: CLAIMED.attack.target, (points,) bool."""
+
 FPRS = {"1%": 0.01, "0.1%": 0.001}
 """False-positive rates at which the true-positive rate is counted."""
 
 
 def contest(config: Contest) -> Result:
-    """Cell: every attack on every target; arrays hold the scores, values the counted answers.
+    """Cell: every attack on every target; values hold the counted answers.
+
+    Arrays hold, point by point, scores, who is a member, and who is claimed to be one.
 
     Thresholds come from the shadows, so no membership of a target's point is used before the
     answers are counted.
@@ -114,9 +119,11 @@ def contest(config: Contest) -> Result:
             threshold = calibration.for_precision(
                 guesses.known[GENERAL], guesses.truth, wanted / 100
             )
-            outcome = games.judge(scores[GENERAL] > threshold, member)
+            claims[f"{wanted}%"] = scores[GENERAL] > threshold
+            outcome = games.judge(claims[f"{wanted}%"], member)
             target["calibrated"][str(wanted)] = _answers(outcome)
         targets.append(target)
+        arrays |= {f"{CLAIMED}.{name}.{index}": found for name, found in claims.items()}
         arrays[f"member.{index}"] = member
         arrays |= {f"{name}.{index}": found.astype(np.float32) for name, found in scores.items()}
     return Result({"targets": targets}, arrays)

@@ -142,7 +142,10 @@ PAPER: dict[str, tuple[Recipe, str]] = {
         "crop-flip",
     ),
     CIFAR10: (gloro_recipes.PAPER["36/255"], "crop-flip"),
-    CIFAR100: (gloro_recipes.PAPER["36/255"], "crop-flip"),
+    CIFAR100: (
+        replace(gloro_recipes.PAPER["36/255"], epochs=50, epochs_paper=200),
+        "crop-flip",
+    ),
     TINY: (replace(gloro_recipes.PAPER["36/255"], net="8c2f", epochs_paper=500), "crop-flip"),
 }
 """Recipes and augmentations after Leino, Wang and Fredrikson 2021: the schedules of the relaxed

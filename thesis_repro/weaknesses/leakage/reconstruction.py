@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from thesis_repro.data.images import fitting, tensor
 from thesis_repro.explanations.cuts import evaluating
 from thesis_repro.lab import checks
 
@@ -147,6 +148,7 @@ def reconstruct(
         )
     evaluating(model)
     checks.labels("classes", np.asarray(classes))
+    start = tensor("start images", start, model)
     checks.finite("start", start)
     wanted = torch.as_tensor(list(classes), dtype=torch.int64, device=start.device)
     if start.ndim == 3:
@@ -160,7 +162,8 @@ def reconstruct(
     x, kept, scores = start.clone(), [], []
     for at in range(steps + 1):
         x = x.detach().requires_grad_()
-        logits = model(x)
+        with fitting(x):
+            logits = model(x)
         value = advantage(logits, wanted) - smoothness * total_variation(x)
         (grad,) = torch.autograd.grad(value.sum(), x)
         length = grad.flatten(1).norm(dim=1)

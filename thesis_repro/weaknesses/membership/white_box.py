@@ -18,6 +18,8 @@ from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, Stand
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from thesis_repro.data.images import labels as as_labels
+from thesis_repro.data.images import tensor
 from thesis_repro.explanations.cuts import Cut
 from thesis_repro.lab import checks
 from thesis_repro.weaknesses.membership.whitening import Whitening as Whitening
@@ -137,6 +139,8 @@ def displacement(
             f"displacement needs a layer that is reached through nn.Sequential alone; {slice!r} "
             f"lies in another module"
         )
+    x = tensor("x", x, model)
+    labels = as_labels("labels", labels, x, len(whitening.means) or None)
     checks.finite("x", x)
     found = []
     with torch.no_grad(), warnings.catch_warnings():
