@@ -61,7 +61,7 @@ def fit(
     lr: Schedule,
     *,
     augment: Augment | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> list[dict[str, float]]:
     """Train `model` in place and return one record per epoch.
@@ -106,7 +106,8 @@ def fit(
     if config.channels_last:
         model.to(memory_format=torch.channels_last)
     identity = json.dumps([repr(config), [list(p.shape) for p in model.parameters()], len(y)])
-    loop = Loop(model, loss, x, y, config, lr, augment, checkpoint, identity)
+    place = None if checkpoint is None else Path(checkpoint)
+    loop = Loop(model, loss, x, y, config, lr, augment, place, identity)
     with _one_line(device, config), timebox.deferred():
         history = loop.run(on_epoch)
     model.eval()
