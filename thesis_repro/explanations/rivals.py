@@ -7,6 +7,7 @@ lies below the slice. The errors are those of :mod:`thesis_repro.explanations.ax
 """
 
 import copy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -79,8 +80,9 @@ def conductance(net: nn.Sequential, cut: int, x: Tensor, c: int, points: int) ->
     """What flows through each unit behind layer `cut - 1` on the line from 0 (Dhamdhere 2019)."""
     below, above = net[:cut], net[cut:]
     total: Tensor | None = None
-    for node, weight in zip(*distributions.nodes("gausslegendre", points), strict=True):
-        z, speed = torch.func.jvp(below, (float(node) * x,), (x,))
+    places, weights = distributions.nodes("gausslegendre", points)
+    for node, weight in zip(places, weights, strict=True):
+        z, speed, *_ = torch.func.jvp(below, (float(node) * x,), (x,))
         leaf = z.detach().requires_grad_()
         slope = torch.autograd.grad(above(leaf)[:, c].sum(), leaf)[0]
         part = float(weight) * slope * speed.detach()
@@ -128,7 +130,7 @@ def marginality_of_occlusion(case: Case) -> Tensor:
     altered = Altered(net, brightest + 0.5)
     altered.training = False  # eval() would reach into the net
     before, after = (
-        per_class(x, labels, lambda p, c, m=model: occlusion(m, p, c, brightest + 1))
+        per_class(x, labels, partial(occlusion, model, value=brightest + 1))
         for model in (net, altered)
     )
     return difference(after, before)
@@ -155,9 +157,7 @@ def slice_invariance_of_relevance(case: Case) -> Tensor:
             parameter.mul_(2.0)
     rewritten = nn.Sequential(*layers[: last + 1], _Scale(0.5), *layers[last + 1 :]).eval()
     assert torch.equal(net(x), rewritten(x))  # factors of two are exact
-    ways = [
-        per_class(x, labels, lambda p, c, m=model: relevance(m, p, c)) for model in (rewritten, net)
-    ]
+    ways = [per_class(x, labels, partial(relevance, model)) for model in (rewritten, net)]
     return difference(ways[0], ways[1])
 
 

@@ -3,13 +3,13 @@
 Temperatures are fitted on every fifth held-out image, upright and clean; the others are judged.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import InterpolationMode, rotate
 
 from thesis_repro import data
 from thesis_repro.data import Split
@@ -20,6 +20,7 @@ from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import GloroNet, certify, models
 from thesis_repro.robustness.outputs import ask
 from thesis_repro.robustness.recipes import Training
+from thesis_repro.tables.estimate import Estimate
 from thesis_repro.tables.spec import Column, Row
 from thesis_repro.weaknesses import calibration
 
@@ -82,6 +83,12 @@ def plan(profile: Profile) -> list[tuple[Row, Cell]]:
     ]
 
 
+def with_ends(found: Sequence[float], how: str) -> Estimate:
+    """A value and the ends of its interval, as a cell gives them."""
+    value, low, high = found
+    return Estimate(value, low, high, how)
+
+
 def split(training: Training) -> tuple[Split, Split]:
     """A net's held-out points: those that fit its temperature, and those that are judged."""
     test = data.held_out(training.dataset)
@@ -97,7 +104,10 @@ def temperature(net: GloroNet, fits: Split) -> float:
 def shown(x: Tensor, images: str) -> Tensor:
     """The images (n, c, h, w) as a kind of `IMAGES` has them, in [0, 1]."""
     if images == ROTATED:
-        return rotate(x, 15.0, InterpolationMode.BILINEAR)
+        from torchvision.transforms.functional import InterpolationMode, rotate
+
+        turned: Tensor = rotate(x, 15.0, InterpolationMode.BILINEAR)
+        return turned
     if images == NOISY:
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
         return (x + 0.1 * noise).clamp(0, 1)

@@ -98,7 +98,7 @@ def _made_private(
     batch_size: int,
     lr: float,
     seed: int,
-) -> tuple[Any, nn.Module, Any, Any]:
+) -> tuple[Any, Any, Any, Any]:
     """Opacus's engine, net, optimizer and batches, with the noise that the budget asks for."""
     from opacus import PrivacyEngine
 
