@@ -197,7 +197,7 @@ LONGER = {
     "data/sets.py",
     "robustness/attacks.py",
     "robustness/certificate.py: write",
-    "robustness/pairs.py: steepest",
+    "robustness/tightness.py: steepest",
     "robustness/relaxed.py",
     "tables/spec.py",
 }
