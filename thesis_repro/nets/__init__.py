@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.nets.blocks import LinearResidual, Residual, Scale, UnitLinear
+from thesis_repro.nets.blocks import LinearResidual, Residual, Scale, Sum, UnitLinear
 from thesis_repro.nets.minmax import MinMax, fused
 from thesis_repro.nets.stacks import ACTIVATIONS, activation_layer, cnn, orthogonal, uniform, zeros
 
@@ -22,6 +22,7 @@ __all__ = [
     "MinMax",
     "Residual",
     "Scale",
+    "Sum",
     "UnitLinear",
     "build",
     "cnn",

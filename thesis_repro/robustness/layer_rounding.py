@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.nets import LinearResidual, Residual, Scale
+from thesis_repro.nets import LinearResidual, Residual, Scale, Sum
 from thesis_repro.robustness import lipschitz, proof, rules, symbol
 from thesis_repro.robustness.arithmetic import UNITS
 from thesis_repro.robustness.convolution import Convolution
@@ -92,7 +92,14 @@ def _advance(state: State, layer: nn.Module, shape: Shape, norm: float) -> State
             state = _advance(state, part, inner, value)
         return state
     if isinstance(layer, Residual):
-        return _summed(state, _advance(state, layer.branch, shape, math.nan), zero, norm)
+        branch = _advance(state, layer.branch, shape, math.nan)
+        return _summed(state, branch, zero, proof.multiply_up(state.lip, norm))
+    if isinstance(layer, Sum):
+        first, *others = (_advance(state, branch, shape, math.nan) for branch in layer.branches)
+        for other in others:
+            lip = proof.round_up(first.lip + other.lip)
+            first = _summed(first, other, first.zero + other.zero, lip)
+        return first
     read, lip = STEPS.get(type(layer)), proof.multiply_up(state.lip, norm)
     if read is None:  # a layer that selects or permutes
         count = math.sqrt(zero.numel())
@@ -113,8 +120,11 @@ def _advance(state: State, layer: nn.Module, shape: Shape, norm: float) -> State
     return State(zero, after, lip, proof.round_up(norm * state.zero_error + exact))
 
 
-def _summed(state: State, branch: State, zero: Tensor, norm: float) -> State:
-    """The activations and what a branch made of them, added."""
+def _summed(state: State, branch: State, zero: Tensor, lip: float) -> State:
+    """Activations and those that a branch made of the same input, added.
+
+    zero, lip : of the sum
+    """
     after = {}
     for dtype, now in state.computed.items():
         other = branch.computed[dtype]
@@ -123,7 +133,7 @@ def _summed(state: State, branch: State, zero: Tensor, norm: float) -> State:
         after[dtype] = Computed(error, now.highest + other.highest + reached)
     reached = state.size + branch.size
     lost = state.zero_error + branch.zero_error + proof.UNIT * reached.at
-    return State(zero, after, proof.multiply_up(state.lip, norm), proof.round_up(lost))
+    return State(zero, after, lip, proof.round_up(lost))
 
 
 def _in_double(layer: nn.Module, x: Tensor) -> Tensor:

@@ -128,6 +128,7 @@ def upper_bound(
     nn.AvgPool2d: a Kronecker product of two small matrices, whose norms multiply.
     nn.BatchNorm1d, nn.BatchNorm2d: the largest |gamma| / sqrt(variance + eps).
     Scale: the largest factor. Residual: of x + W x the norm of I + W, else 1 + the branch.
+    Sum: the sum of the branches.
     LinearResidual: the norm of its merged kernel.
     nn.Sequential: the product. MinMax, nn.ReLU, nn.Flatten, nn.Identity, nn.PixelUnshuffle: 1.
     """

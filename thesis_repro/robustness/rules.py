@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale
+from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale, Sum
 from thesis_repro.robustness import operators, proof
 from thesis_repro.robustness.convolution import Convolution
 from thesis_repro.robustness.layers import Shape, check_shape, convolutions, named_layers
@@ -172,8 +172,7 @@ def _scale(layer: Scale, shape: Shape, method: str, seconds: float) -> Rule:
 
 def _residual(layer: Residual, shape: Shape, method: str, seconds: float) -> Rule:
     check_unmodified("branch", layer.branch)
-    if any(getattr(part, "inplace", False) for part in layer.branch.modules()):
-        raise UnknownLayer("a residual branch with an in-place layer changes what is added to it")
+    _not_in_place(layer)
     kernel = merged(layer.branch, shape)
     if kernel is None:
         value, _ = _sequence(layer.branch, shape, method, seconds)
@@ -186,6 +185,21 @@ def _residual(layer: Residual, shape: Shape, method: str, seconds: float) -> Rul
         largest = float(kernel.weight.abs().max())
     # each diagonal entry of I + W was rounded once
     return proof.round_up(value + proof.UNIT * largest), f"merged kernel, {how}"
+
+
+def _sum(layer: Sum, shape: Shape, method: str, seconds: float) -> Rule:
+    _not_in_place(layer)
+    value = 0.0
+    for branch in layer.branches:
+        assert isinstance(branch, nn.Sequential)
+        check_unmodified("branch", branch)
+        value = proof.round_up(value + _sequence(branch, shape, method, seconds)[0])
+    return value, "sum of branches"
+
+
+def _not_in_place(layer: nn.Module) -> None:
+    if any(getattr(part, "inplace", False) for part in layer.modules()):
+        raise UnknownLayer("a branch with an in-place layer changes what the others are given")
 
 
 def merged(branch: nn.Sequential, shape: Shape) -> Tensor | Convolution | None:
@@ -262,6 +276,7 @@ RULES: Rules = {
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
     Residual: _residual,
+    Sum: _sum,
     LinearResidual: _linear_residual,
     nn.Sequential: _sequence,
 }

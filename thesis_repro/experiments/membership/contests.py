@@ -94,7 +94,7 @@ def contest(config: Contest) -> Result:
     """
     nets = arena(config)
     guesses = Guesses(nets)
-    targets, arrays = [], {}
+    targets, arrays = [], dict[str, NDArray[Any]]()
     for index in config.targets:
         view = nets.view("target", index)
         scores = {name: guesses.scores(name, view) for name in SCORED if name != ONLINE}
