@@ -15,7 +15,6 @@ from thesis_repro.experiments.bias.two_classes import (
     CONVERGED,
     DIGITS,
     EXPERTS,
-    FEW,
     FULL,
     L1,
     LFW,
@@ -60,10 +59,8 @@ QUICK_SETS = (
     *((name, 50) for name in DIGITS),
     *((name, 100) for name in ("MNIST-5k 4/9", "MNIST-5k 3/8")),
 )
-QUICK_RUNS = 10
-"""Runs for each seed of the slower sets in the quick profile."""
-PAPER_RUNS = {FEW: 10, LFW: 7}
-"""Runs for each seed of those that are slow in the other one."""
+FEWER_RUNS = {**dict.fromkeys((*MIXTURES, *MNIST), 10), LFW: 5}
+"""Runs for each seed of the slower sets; of the others there are `RUNS`."""
 
 
 @dataclass(frozen=True)
@@ -155,23 +152,20 @@ def titled(name: str, points: int) -> str:
     return f"{name}, {points} points" if points else name
 
 
-def config_of(name: str, points: int, learner: str, seed: int, quick: bool) -> RemedyConfig:
+def config_of(name: str, points: int, learner: str, seed: int) -> RemedyConfig:
     """The configuration of one set, at one learner and seed."""
     prior = 0.0 if name in MIXTURES or name == LFW else PRIOR
-    slow = quick and (name in MIXTURES or name in MNIST)
-    runs = QUICK_RUNS if slow else PAPER_RUNS.get(name, RUNS)
-    return RemedyConfig(name, learner, prior, points, runs, seed)
+    return RemedyConfig(name, learner, prior, points, FEWER_RUNS.get(name, RUNS), seed)
 
 
 def cells(profile: Profile) -> Plan:
     """The plan of `bias-remedies`; the rows of one learner on one set share their cells."""
-    quick = profile.name == "quick"
     plan: list[tuple[Row, Cell | None]] = []
-    for name, points in QUICK_SETS if quick else SETS:
+    for name, points in QUICK_SETS if profile.name == "quick" else SETS:
         if name == LFW and not data.available("lfw"):
             continue
         for trained in LEARNERS:
-            configs = [config_of(name, points, trained, seed, quick) for seed in profile.seeds]
+            configs = [config_of(name, points, trained, seed) for seed in profile.seeds]
             cells = [Cell(remedies, config, fingerprints(name)) for config in configs]
             rows = [(titled(name, points), trained, remedy) for remedy in REMEDIES]
             plan += [(row, cell) for row in rows for cell in cells]
@@ -179,9 +173,8 @@ def cells(profile: Profile) -> Plan:
 
 
 def by_learner(name: str, points: int, learner: str, seed: int) -> dict[str, Measurement]:
-    """What each remedy did on one set of the quick run, with any learner, for one seed."""
-    config = config_of(name, points, learner, seed, quick=True)
-    result = compute(Cell(remedies, config, fingerprints(name)))
+    """What each remedy did on one set, with any learner, for one seed."""
+    result = compute(Cell(remedies, config_of(name, points, learner, seed), fingerprints(name)))
     return {remedy: pool([result], remedy, FULL) for remedy in REMEDIES}
 
 
