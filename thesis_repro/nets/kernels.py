@@ -23,7 +23,7 @@ def _kernel() -> Any:
     import triton
     import triton.language as tl
 
-    @triton.jit
+    @triton.jit  # type: ignore[untyped-decorator]
     def route(x, cd, out, inner, pairs, block: tl.constexpr):  # type: ignore[no-untyped-def]
         pair = tl.program_id(0) * block + tl.arange(0, block)
         there = pair < pairs

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from thesis_repro.lab import sealed
 from thesis_repro.lab.store import write_atomic
 from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale, Sum, UnitLinear
-from thesis_repro.robustness import rules, structure, walk
+from thesis_repro.robustness import layers, rules, structure
 from thesis_repro.robustness.arithmetic import FORMATS, UNITS
 from thesis_repro.robustness.gloro import Certificate, GloroNet
 
@@ -133,7 +133,7 @@ def architecture(net: GloroNet) -> dict[str, Any]:
 
 
 def _described(body: nn.Sequential | nn.ModuleList, prefix: str) -> list[dict[str, Any]]:
-    """As `walk.layers`, a module that stands in the net twice comes twice."""
+    """As `layers.named_layers`, a module that stands in the net twice comes twice."""
     found = []
     for name, layer in body._modules.items():
         if layer is None or type(layer) not in GEOMETRY:
@@ -154,7 +154,7 @@ def _described(body: nn.Sequential | nn.ModuleList, prefix: str) -> list[dict[st
 def _geometry(layer: nn.Module) -> dict[str, Any]:
     about = {key: getattr(layer, key) for key in GEOMETRY[type(layer)]}
     if isinstance(layer, nn.Conv2d):
-        about["padding"] = walk.padding_of(walk.checked(layer))
+        about["padding"] = layers.padding_of(layers.zero_padded(layer))
     return {k: list(rules.pair(v)) if k in PAIRS else v for k, v in about.items()}
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from thesis_repro.nets import LinearResidual, Residual, Sum
 from thesis_repro.robustness import lipschitz, rules
-from thesis_repro.robustness.walk import Shape, convolutions, layers
+from thesis_repro.robustness.layers import Shape, convolutions, named_layers
 
 Sigma = Callable[[str, nn.Module, Shape], Tensor]
 """Estimates the norm of a linear layer, from its name, itself and the shape of its input."""
@@ -45,7 +45,7 @@ def factors(body: nn.Sequential, input_shape: Shape, prefix: str = "") -> tuple[
         If no Lipschitz constant is known for a layer; the message names it.
     """
     found: list[Factor] = []
-    for name, layer, shape in layers(body, input_shape) if len(body) else ():
+    for name, layer, shape in named_layers(body, input_shape) if len(body) else ():
         found += _of(f"{prefix}{name}", layer, shape)
     return tuple(found)
 

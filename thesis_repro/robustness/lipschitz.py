@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from thesis_repro.lab import threads
 from thesis_repro.robustness import operators, rules
-from thesis_repro.robustness.structure import UnknownLayer
-from thesis_repro.robustness.walk import (
+from thesis_repro.robustness.layers import (
     Shape,
     adjoint_map,
-    layers,
+    linear_head,
     linear_map,
-    plain_linear,
+    named_layers,
 )
+from thesis_repro.robustness.structure import UnknownLayer
 
 __all__ = [
     "LayerBound",
@@ -29,9 +29,9 @@ __all__ = [
     "adjoint_map",
     "estimate",
     "layer_bound",
-    "layers",
+    "linear_head",
     "linear_map",
-    "plain_linear",
+    "named_layers",
     "upper_bound",
 ]
 
@@ -147,5 +147,5 @@ def layer_bound(
     if method not in operators.METHODS:
         choices = ", ".join(operators.METHODS)
         raise ValueError(f"unknown method {method!r}; choose one of {choices}")
-    value, how = rules.apply(name, layer, input_shape, method, seconds)
+    value, how = rules.bound_of(name, layer, input_shape, method, seconds)
     return LayerBound(name, type(layer).__name__, value, how)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from thesis_repro.nets import LinearResidual, Residual, Sum
 from thesis_repro.robustness.arithmetic import evaluated
-from thesis_repro.robustness.walk import padding_of
+from thesis_repro.robustness.layers import padding_of
 
 Pair = tuple[int, int]
 Convolving = Callable[..., Tensor]

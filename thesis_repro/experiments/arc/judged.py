@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms.functional import InterpolationMode, rotate
 
 from thesis_repro import data
+from thesis_repro.data import Split
 from thesis_repro.experiments import nets
 from thesis_repro.experiments.nets import TITLES, Net
 from thesis_repro.lab.cells import Cell, Result
@@ -23,7 +24,12 @@ from thesis_repro.weaknesses import calibration
 
 TEST, ROTATED, NOISY = IMAGES = ("test", "rotated by 15°", "noise 0.1")
 """Held-out images: as they are, turned counter-clockwise, with Gaussian noise of that deviation."""
-SOFTMAX, RADIUS, BOTTOM = SCORES = ("softmax", "certified radius", "bottom class")
+SOFTMAX, SCALED, RADIUS, BOTTOM = SCORES = (
+    "softmax",
+    "softmax, temperature fitted",
+    "certified radius",
+    "bottom class",
+)
 """What points are ranked by: confidence; the radius; less probability of the bottom class."""
 COVERAGE = 0.8
 FITTED = 5
@@ -73,6 +79,18 @@ def plan(profile: Profile) -> list[tuple[Row, Cell]]:
     ]
 
 
+def split(subject: Net) -> tuple[Split, Split]:
+    """A net's held-out points: those that fit its temperature, and those that are judged."""
+    test = data.held_out(subject.training.dataset)
+    fits = torch.arange(len(test)) % FITTED == 0
+    return Split(test.x[fits], test.y[fits]), Split(test.x[~fits], test.y[~fits])
+
+
+def temperature(net: GloroNet, fits: Split) -> float:
+    """The temperature that fits a net's logits at these points."""
+    return calibration.temperature(_logits(net.body, fits.x), fits.y.numpy())
+
+
 def shown(x: Tensor, images: str) -> Tensor:
     """The images (n, c, h, w) as a kind of `IMAGES` has them, in [0, 1]."""
     if images == ROTATED:
@@ -86,10 +104,9 @@ def shown(x: Tensor, images: str) -> Tensor:
 def judged(config: JudgedConfig) -> Result:
     """Cell: calibration errors before and after temperature, and how scores rank wrong points."""
     net = config.subject.load()
-    test = data.held_out(config.subject.training.dataset)
-    fits = torch.arange(len(test)) % FITTED == 0
-    t = calibration.temperature(_logits(net.body, test.x[fits]), test.y[fits].numpy())
-    x, y = shown(test.x[~fits], config.images), test.y[~fits].numpy()
+    fits, test = split(config.subject)
+    t = temperature(net, fits)
+    x, y = shown(test.x, config.images), test.y.numpy()
     logits, certificate = _logits(net.body, x), certify(net, x)
     right = (logits.argmax(1) == y).astype(np.float64)
     certified = certificate.certified.numpy()
@@ -99,7 +116,7 @@ def judged(config: JudgedConfig) -> Result:
         "accuracy": _counted(right),
         "as trained": _calibrated(logits, y, right, config.resamples, rng),
         "temperature fitted": _calibrated(logits / t, y, right, config.resamples, rng),
-        "scores": _ranked(scores(net, x), 1 - right, config.resamples, rng),
+        "scores": _ranked(scores(net, x, t), 1 - right, config.resamples, rng),
         "rejected": _counted(~certified),
         "risk_kept": _counted(1 - right[certified]),
         "risk_rejected": _counted(1 - right[~certified]),
@@ -107,11 +124,15 @@ def judged(config: JudgedConfig) -> Result:
     return Result(values)
 
 
-def scores(net: GloroNet, x: Tensor) -> dict[str, np.ndarray]:
-    """How safe each of `SCORES` finds the images (n, c, h, w): (n,) each, higher is safer."""
-    with_bottom = _probabilities(_logits(net, x))
+def scores(net: GloroNet, x: Tensor, t: float) -> dict[str, np.ndarray]:
+    """How safe each of `SCORES` finds the images (n, c, h, w): (n,) each, higher is safer.
+
+    t : the fitted temperature
+    """
+    logits, with_bottom = _logits(net.body, x), _probabilities(_logits(net, x))
     return {
-        SOFTMAX: _probabilities(_logits(net.body, x)).max(1),
+        SOFTMAX: _probabilities(logits).max(1),
+        SCALED: _probabilities(logits / t).max(1),
         RADIUS: certify(net, x).radius.numpy(),
         BOTTOM: -with_bottom[:, -1],
     }

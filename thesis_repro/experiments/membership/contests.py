@@ -12,7 +12,8 @@ from thesis_repro import data
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.spec import Column, Plan
-from thesis_repro.weaknesses.membership import black_box, calibration, victims
+from thesis_repro.training import named
+from thesis_repro.weaknesses.membership import black_box, calibration
 from thesis_repro.weaknesses.membership import game as games
 from thesis_repro.weaknesses.membership.contest import RIDGE, Arena, Bools, Contest, Floats, shown
 from thesis_repro.weaknesses.membership.guesses import (
@@ -62,13 +63,12 @@ class Observation:
 
 def observe(config: Observation) -> Result:
     """Cell: logits (n, classes), and the displacement of each logit at each dense layer."""
-    everything = victims.points(config.victim.dataset)
-    return Result({}, shown(config.victim, everything, config.ridge))
+    return Result({}, shown(config.victim, config.ridge))
 
 
 def observed(victim: Victim, ridge: float = RIDGE) -> Mapping[str, NDArray[Any]]:
     """What the net of a victim shows, from the store or computed now."""
-    cell = Cell(observe, Observation(victim, ridge), victims.cell(victim).data)
+    cell = Cell(observe, Observation(victim, ridge), named.fingerprints(victim))
     return compute(cell).arrays
 
 
@@ -165,7 +165,7 @@ def contest_of(trained: Victim, profile: Profile) -> Cell | None:
     if not data.available(trained.dataset):
         return None
     config = Contest(trained, targets(profile), SHADOWS)
-    return Cell(contest, config, victims.cell(trained).data)
+    return Cell(contest, config, named.fingerprints(trained))
 
 
 def contest_cells(names: Sequence[str]) -> Callable[[Profile], Plan]:
