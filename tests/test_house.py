@@ -332,14 +332,15 @@ def test_tables_import_no_figures_and_the_tool_nothing_of_the_thesis(root: Path)
     for path, names in imported.items():
         if path.parts[0] == "tables":
             assert [name for name in names if not tool.fullmatch(name)] == [], path
-        elif path.name != "figures":
+        elif path.name not in ("figures", "moving"):
             assert [name for name in names if drawn.match(name)] == [], path
 
 
 ANATOMY = {
     "a label, a title and the claim in one sentence": r"^\([a-z-]+\)=\n# .+\n\n\*[^*\n]+\.\*\n",
     "the result first": r"^## The result first$",
-    "a live table": r"tables\.live\(",
+    "the card": r"^tables\.card\(\"",
+    "a picture before any table": r"^:  figure:\n(?:(?!tables\.(?:show|small)\().*\n)*?figures\.",
     "the box: thesis part": r"^:::\{admonition\} About this chapter\n(?::.*\n)*- \*\*Thesis:\*\*",
     "the box: tables": r"^- \*\*Tables:\*\*",
     "the box: time and needs": r"^- \*\*Time and needs:\*\*",
@@ -347,7 +348,8 @@ ANATOMY = {
     "setting and notation": r"^## Setting and notation$",
     "a definition or theorem": r"^:::\{prf:",
     "an example by hand": r"^##.*[Bb]y hand",
-    "the recorded table": r"tables\.recorded\(",
+    "a live table": r"tables\.live\(",
+    "the recorded table": r"tables\.show\(\s*tables\.recorded\(|^ *run = tables\.recorded\(",
     "thesis against recorded and live": r"tables\.compare\(",
     "what changes when": r"^## What changes when",
     "limits": r"^## Limits$",

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 import matplotlib.pyplot as plt
@@ -87,35 +88,53 @@ def vra_curves(results: Mapping[str, Result], largest: float = 2.5) -> Figure:
     return figure
 
 
-def closest_attacks(net: GloroNet, x: Tensor, y: Tensor, count: int = 6) -> Figure:
-    """Certified digits, the nearest point of another class that PGD finds, and the difference.
+@dataclass(frozen=True)
+class Attacked:
+    """Certified digits from the smallest radius to the largest, with the closest attack on each.
 
-    Of the certified and correct points, those at evenly spaced ranks of the radius are shown.
+    x, nearest : (n, 1, 28, 28); y : (n,) labels; radius, distance : (n,), distance infinite where
+    no attack was found
     """
+
+    x: Tensor
+    y: Tensor
+    radius: Tensor
+    nearest: Tensor
+    distance: Tensor
+
+
+def attacked(net: GloroNet, x: Tensor, y: Tensor, count: int = 6) -> Attacked:
+    """Attack certified and correct points at evenly spaced ranks of the radius."""
     certificate = certify(net, x)
     good = (certificate.certified & (certificate.labels == y)).nonzero()[:, 0]
     order = good[certificate.radius[good].argsort()]
     chosen = order[torch.linspace(0, len(order) - 1, count).long()]
     radius = certificate.radius[chosen]
     found, distance = attacks.closest(net.body, x[chosen], y[chosen], radius.float())
+    return Attacked(x[chosen], y[chosen], radius, found, distance)
+
+
+def closest_attacks(net: GloroNet, shown: Attacked) -> Figure:
+    """Certified digits, the nearest point of another class that PGD finds, and the difference."""
     with torch.no_grad():
-        after = net.body(found).argmax(1)
+        after = net.body(shown.nearest).argmax(1)
+    count = len(shown.x)
     figure, axes = plt.subplots(3, count, figsize=(9, 5.2))
     for column in range(count):
-        change = (found - x[chosen])[column, 0]
+        change = (shown.nearest - shown.x)[column, 0]
         for axis, image, map_, limits in (
-            (axes[0, column], x[chosen][column, 0], "gray", (0, 1)),
-            (axes[1, column], found[column, 0], "gray", (0, 1)),
+            (axes[0, column], shown.x[column, 0], "gray", (0, 1)),
+            (axes[1, column], shown.nearest[column, 0], "gray", (0, 1)),
             (axes[2, column], change, "PuOr", (-1, 1)),
         ):
             axis.imshow(image, cmap=map_, vmin=limits[0], vmax=limits[1])
             axis.set(xticks=[], yticks=[])
         axes[0, column].set_title(
-            f"“{y[chosen][column]}”\nsafe to {radius[column]:.2f}", fontsize=10
+            f"“{shown.y[column]}”\nsafe to {shown.radius[column]:.2f}", fontsize=10
         )
-        text = f"“{after[column]}”\nat {distance[column]:.2f}"
+        text = f"“{after[column]}”\nat {shown.distance[column]:.2f}"
         axes[1, column].set_title(
-            text if torch.isfinite(distance[column]) else "none found", fontsize=10
+            text if torch.isfinite(shown.distance[column]) else "none found", fontsize=10
         )
     for axis, label in zip(axes[:, 0], ("digit", "closest attack", "change"), strict=True):
         axis.set_ylabel(label)
