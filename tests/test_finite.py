@@ -270,9 +270,14 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
     "yardsticks.scaled": (yardsticks.scaled, {"logits": LOGITS, "labels": LABELS}),
 }  # fmt: skip
 
+OF_A_CASE = (
+    "linear_agreement_of_activations",
+    "linear_agreement_of_gradient_times_input",
+    "marginality_of_occlusion",
+    "slice_invariance_of_relevance",
+)
 WITHOUT_A_CALL = {
-    "rivals.linear_agreement_of_gradient_times_input": "on the nets of a case",
-    "rivals.slice_invariance_of_relevance": "on the nets of a case",
+    **{f"rivals.{name}": "on the nets of a case" for name in OF_A_CASE},
     "guesses.fair": "the smaller of two counts",
     "axioms.per_class": "sorts whole numbers",
     "axioms.linear_agreement": "on nets of its own",
