@@ -37,9 +37,9 @@ from thesis_repro.weaknesses.membership import (
     black_box,
     calibration,
     game,
+    lira_rmia,
     private,
     white_box,
-    yardsticks,
 )
 
 RNG = np.random.default_rng(0)
@@ -257,17 +257,17 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
     "whitening.Whitening.transform": (
         lambda features: WHITE.transform(features, Y), {"features": UNITS}
     ),
-    "yardsticks.lira": (
-        yardsticks.lira, {"target": SCORES, "references": REFERENCES, "contains": CONTAINS}
+    "lira_rmia.lira": (
+        lira_rmia.lira, {"target": SCORES, "references": REFERENCES, "contains": CONTAINS}
     ),
-    "yardsticks.rmia": (
-        yardsticks.rmia,
+    "lira_rmia.rmia": (
+        lira_rmia.rmia,
         {
             "target": SCORES, "references": REFERENCES, "contains": CONTAINS,
             "population": SCORES, "population_references": REFERENCES, "a": 0.3,
         },
     ),
-    "yardsticks.scaled": (yardsticks.scaled, {"logits": LOGITS, "labels": LABELS}),
+    "lira_rmia.scaled": (lira_rmia.scaled, {"logits": LOGITS, "labels": LABELS}),
 }  # fmt: skip
 
 OF_A_CASE = (
@@ -444,7 +444,7 @@ def calls(function: ast.FunctionDef) -> Iterator[str]:
 
 def test_every_function_that_ranks_is_tried() -> None:
     found = {name for package in (explanations, weaknesses) for name in rankings(package)}
-    assert {"yardsticks.rmia", "calibration.best_accuracy", "experts.keep"} <= found
+    assert {"lira_rmia.rmia", "calibration.best_accuracy", "experts.keep"} <= found
     assert found - set(CALLS) - set(WITHOUT_A_CALL) == set()
     assert set(WITHOUT_A_CALL) <= found
     assert all(inspect.signature(call) for call, _ in CALLS.values())

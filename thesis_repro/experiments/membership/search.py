@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 
 from thesis_repro import data
-from thesis_repro.experiments.membership.contests import PLAIN, SHADOWS, arena, targets, victim
+from thesis_repro.experiments.membership.contests import (
+    PLAIN,
+    SHADOWS,
+    observations,
+    targets,
+    victim,
+)
 from thesis_repro.experiments.membership.mnist import PUBLISHED
 from thesis_repro.experiments.membership.rates import rate
 from thesis_repro.lab.cells import Cell, Result
@@ -76,7 +82,7 @@ def simple(found: Evidence, names: Sequence[str], question: str, proxies: int) -
 def trial(config: Trial) -> Result:
     """Cell: three scores on each target; thresholds and what is learned come from shadows."""
     contest = config.contest
-    nets = arena(contest)
+    nets = observations(contest)
     names = SLICES[contest.victim.net][LAYERS[config.layers]]
 
     def seen(role: str, index: int) -> tuple[View, Bools, Evidence]:
