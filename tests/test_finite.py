@@ -269,8 +269,7 @@ WITHOUT_A_CALL = {
     "quantities.unit": "test_a_quantity_that_is_not_finite",
     "watermark.dependence": "whole numbers",
     "victims.game": "whole numbers",
-    "victims.train_cell": "labels of a data set",
-    "victims.trained": "labels of a data set",
+    "victims.Victim.build": "labels of a data set",
 }
 NO_LIMIT = {
     ("reconstruction.project", "radius"),

@@ -63,6 +63,7 @@ SAID = (
     "guaranteed to be locally robust",
     "only a single forward pass",
     "training takes less time and memory",
+    "takes less time than that of rs",
     "more scalable than any other deterministic method",
     "faster than every other certifier",
     "the product of the layers' constants",

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from thesis_repro.training import named
 from thesis_repro.weaknesses.membership import contest, guesses, victims
 
 SMALL = victims.Victim("mnist-5k", "mlp", 200, 2, 0.1, width=16)
@@ -15,10 +16,7 @@ def arena(tmp_path_factory):
     """Small nets, kept in a store of this module."""
     patch = pytest.MonkeyPatch()
     patch.setenv("THESIS_REPRO_STORE", str(tmp_path_factory.mktemp("store")))
-    everything = victims.points(SMALL.dataset)
-    yield contest.Arena(
-        contest.Contest(SMALL, (0, 1, 2), 4), lambda victim: contest.shown(victim, everything)
-    )
+    yield contest.Arena(contest.Contest(SMALL, (0, 1, 2), 4), contest.shown)
     patch.undo()
 
 
@@ -27,7 +25,7 @@ def test_a_net_shows_its_logits_and_the_displacement_in_both_dense_layers(arena)
     seen = arena.observed["target", 0]
     assert set(seen) == {"logits", *contest.SLICES["mlp"]}
     assert {part.shape for part in seen.values()} == {(len(arena.parts.all), 10)}
-    net = victims.trained(victims.other(SMALL, "target", 0), everything)
+    net = named.trained(victims.other(SMALL, "target", 0))
     x = everything.x[arena.parts.all[:3]]
     np.testing.assert_allclose(seen["logits"][:3], net(x).detach(), atol=1e-5)
 

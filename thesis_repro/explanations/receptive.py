@@ -11,9 +11,9 @@ Leino et al. 2018, figures; the blur and the threshold follow the authors' visua
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.explanations.cuts import find
 from thesis_repro.explanations.distributions import Distribution, line, point
 from thesis_repro.explanations.influence import internal_influence, per_unit, unit
+from thesis_repro.explanations.modules import find
 from thesis_repro.explanations.quantities import Quantity, Score
 from thesis_repro.lab.checks import finite
 

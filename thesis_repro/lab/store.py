@@ -177,8 +177,8 @@ class Store:
     The content is a safetensors file; the values are JSON in its header. Never pickle.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
-        self.root = default_root() if root is None else root
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = default_root() if root is None else Path(root)
 
     def path(self, key: str) -> Path:
         """Where the entry of this key lies, present or not."""

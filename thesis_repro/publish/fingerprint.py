@@ -103,7 +103,8 @@ def _data(run: Run) -> dict[str, str]:
 def _results(root: Path, docname: str, text: str, code: dict[str, str]) -> dict[str, str]:
     """Hash the recorded tables, figures and models of the chapter's stem, or named in its code.
 
-    Of the published values, the lines of those tables; of the headlines, the chapter's.
+    Of the published values, the lines of those tables; of the headlines, the chapter's. Code that
+    looks for a committed model to stand for a training may find any of them.
     """
     named = "\n".join([text, *code.values()])
     stem, results = docname.rpartition("/")[2], root / "results"
@@ -114,7 +115,8 @@ def _results(root: Path, docname: str, text: str, code: dict[str, str]) -> dict[
     hashes = {}
     for path in sorted(results.glob("*/*")):
         folder = path.parent.name
-        if shown(path.stem if folder in ("figures", "models") else folder):
+        any_model = folder == "models" and f"{PACKAGE}.robustness.models" in code
+        if any_model or shown(path.stem if folder in ("figures", "models") else folder):
             hashes[path.relative_to(root).as_posix()] = _sha(path.read_bytes())
     published = results / "published.csv"
     if published.is_file():

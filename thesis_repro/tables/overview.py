@@ -8,13 +8,14 @@ import pandas as pd
 
 from thesis_repro.tables import compared, published, records, render
 from thesis_repro.tables.find import get, names
-from thesis_repro.tables.spec import FACTOR, MEASURED, NOT_RUN, Frame, TableSpec
+from thesis_repro.tables.spec import FACTOR, MEASURED, NOT_JUDGED, NOT_RUN, Frame, TableSpec
 from thesis_repro.tables.verdict import KINDS, VERDICTS, Judged, judge_all
 
 PARTS = {
     "explanations": "Part I. Assessing conceptual soundness",
     "robustness": "Part II. Robustness",
     "weaknesses": "Part III. Other weaknesses",
+    "arc": "Beyond the thesis",
 }
 BEFORE = "verdicts-before.csv"
 
@@ -55,6 +56,8 @@ def _row(
     else:
         said = compared.claimed(claim, column, with_reading=False)
         ours = render.number(judged.estimate, column, judged.low, judged.high)
+    if judged.verdict == NOT_JUDGED:
+        ours = judged.measured or "not in the recorded run"
     in_live = column is not None and now is not None and column in now.spec.columns
     return {
         "chapter": spec.chapter,

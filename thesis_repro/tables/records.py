@@ -93,6 +93,7 @@ def read(spec: TableSpec, run: str | None = None) -> Frame:
     path = root() / spec.name / f"{run}.csv"
     about, content = sealed.read_pair(path)
     header = content.partition(b"\n")[0].decode().split(",")
+    spec = spec.as_recorded(header)
     if header != spec.fields() or about.get("spec_version") != spec.version:
         raise NotRecorded(
             f"{spec.name}: {run} was recorded when the table had other columns or another "

@@ -63,8 +63,16 @@ def grid(frame: Frame, quoted: bool = True, planned: bool = True) -> Grid:
 def _cell(line: "pd.Series", column: Column) -> str:
     if column.kind == "text":
         return str(line[column.name]) or NOTHING
+    if column.too_few(line):
+        return NOTHING
     low, high = float(line[f"{column.name}_low"]), float(line[f"{column.name}_high"])
     return number(float(line[column.name]), column, low, high)
+
+
+def _hidden(frame: Frame, column: Column) -> bool:
+    """Whether a measured rate is left out somewhere."""
+    lines = frame.data.to_dict("records")
+    return any(column.too_few(x) and not math.isnan(x[column.name]) for x in lines)
 
 
 def signed(value: float, column: Column) -> str:
@@ -92,6 +100,11 @@ def run_of(frame: Frame) -> str:
     intervals = dict.fromkeys(m for i in frame.data["interval"] for m in i.split("; ") if m)
     if intervals:
         text += f" In brackets: 95% intervals, {'; '.join(intervals)}."
+    for least in sorted({c.least for c in frame.spec.columns if _hidden(frame, c)}):
+        text += f" Rates over fewer than {least} points are left out: they would say little."
+    tests = int(frame.data["p"].notna().sum()) if "p" in frame.data else 0
+    if tests:
+        text += f" Column p: a family of {tests} tests, each unadjusted."
     short = shortened(frame)
     if short:
         text += f" Shortened: {'; '.join(short)}."

@@ -16,7 +16,7 @@ from thesis_repro.experiments.gloro import schedule as gloro_schedule
 from thesis_repro.experiments.gloro.vra import vra
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, PINK, REJECTED, not_run
 from thesis_repro.lab.cells import Result
-from thesis_repro.robustness import REJECT, GloroNet, attacks, certify, plane
+from thesis_repro.robustness import REJECT, GloroNet, attacks, certify, toy2d
 from thesis_repro.tables.spec import Frame
 
 
@@ -51,11 +51,11 @@ def lipschitz_line(epsilon: float = 0.6, k: float = 1.0) -> Figure:
 def toy(epsilons: Sequence[float] = (0.03, 0.08, 0.14)) -> Figure:
     """The plane, classified by GloRo nets of growing radius; the reject band grows with them."""
     figure, axes = plt.subplots(1, len(epsilons), figsize=(9, 3.5), sharex=True, sharey=True)
-    points = plane.blobs()
-    cells, side = plane.grid(160), 160
+    points = toy2d.blobs()
+    cells, side = toy2d.grid(160), 160
     colours = np.array([[*_rgb(c), 0.45] for c in (*PALETTE[:3], REJECTED)])
     for axis, epsilon in zip(axes, epsilons, strict=True):
-        net = plane.trained(epsilon)
+        net = toy2d.trained(epsilon)
         labels = net.predict(cells, batch_size=len(cells)).view(side, side).numpy()
         axis.imshow(colours[labels], origin="lower", extent=(0, 1, 0, 1))
         for label, marker in enumerate("o^s"):

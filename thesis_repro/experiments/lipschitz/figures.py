@@ -35,7 +35,7 @@ def from_below(net: GloroNet) -> Figure:
     """Power iteration and the proven bound of each layer, over the number of steps."""
     figure, axis = plt.subplots(figsize=(7, 3.8))
     styles = iter(zip(PALETTE, ("-", "--", "-.", ":"), "os^v", strict=False))
-    for name, layer, shape in list(lipschitz.layers(net.body, net.input_shape))[:-1]:
+    for name, layer, shape in list(lipschitz.named_layers(net.body, net.input_shape))[:-1]:
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
         bound = lipschitz.upper_bound(layer, shape)

@@ -25,6 +25,7 @@ from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.training import named
 from thesis_repro.weaknesses.membership import calibration, private, victims, white_box
 from thesis_repro.weaknesses.membership import game as games
 from thesis_repro.weaknesses.membership.contest import SLICES, Floats, Parts, parts, probabilities
@@ -127,7 +128,7 @@ def plan(profile: Profile) -> Plan:
             planned.append(((name,), None))
             continue
         planned.append(
-            ((name,), Cell(defended, Defended(trained, chosen), victims.cell(trained).data))
+            ((name,), Cell(defended, Defended(trained, chosen), named.fingerprints(trained)))
         )
     return planned
 

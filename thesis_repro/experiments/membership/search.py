@@ -18,7 +18,8 @@ from thesis_repro.tables import statistics
 from thesis_repro.tables.conditions import Condition, listed
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
-from thesis_repro.weaknesses.membership import calibration, victims, white_box
+from thesis_repro.training import named
+from thesis_repro.weaknesses.membership import calibration, white_box
 from thesis_repro.weaknesses.membership import game as games
 from thesis_repro.weaknesses.membership.contest import (
     SLICES,
@@ -140,7 +141,7 @@ def plan(profile: Profile) -> Plan:
         trained = replace(base, epochs=epochs)
         contest = Contest(trained, targets(profile)[:JUDGED], SHADOWS)
         here = data.available(trained.dataset)
-        hashes = victims.cell(trained).data if here else ()
+        hashes = named.fingerprints(trained) if here else ()
         for layers, proxies in corners:
             row = (str(epochs), layers, str(proxies))
             cell = Cell(trial, Trial(contest, layers, proxies), hashes) if here else None

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from thesis_repro.data import Split
 from thesis_repro.explanations.influence import Cut
+from thesis_repro.training import named
 from thesis_repro.weaknesses.membership import black_box, victims, white_box, yardsticks
 from thesis_repro.weaknesses.membership import game as games
 from thesis_repro.weaknesses.membership.victims import Victim
@@ -57,9 +57,7 @@ def parts(total: int, n: int) -> Parts:
     return Parts(found.universe, found.pool, rest[:RESERVE])
 
 
-def shown(
-    victim: Victim, everything: Split, ridge: float = RIDGE
-) -> dict[str, NDArray[np.float32]]:
+def shown(victim: Victim, ridge: float = RIDGE) -> dict[str, NDArray[np.float32]]:
     """What a victim's net, trained now or before, shows of every point of its game.
 
     Returns
@@ -68,8 +66,9 @@ def shown(
         Of each point in the order of `Parts.all`: ``"logits"``, and by the name of each of the
         net's `SLICES` the displacement of each logit there, (n, classes) each.
     """
+    everything = victims.points(victim.dataset)
     part = parts(len(everything), victim.n)
-    net = victims.trained(victim, everything)
+    net = named.trained(victim)
     x, y = (t[torch.from_numpy(part.all)].to(victim.device) for t in (everything.x, everything.y))
     with torch.no_grad():
         logits = torch.cat([net(batch) for batch in x.split(500)])
