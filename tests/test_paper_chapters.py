@@ -25,6 +25,7 @@ from thesis_repro.experiments.relaxed import figures as relaxed_figures
 from thesis_repro.lab import cells, profiles
 from thesis_repro.lab.store import Result, Store
 from thesis_repro.publish.sources import Run
+from thesis_repro.robustness import recipes
 from thesis_repro.tables import records
 
 execute = importlib.import_module("thesis_repro.publish.execute")  # not the function
@@ -89,9 +90,9 @@ def tiny(gpu, monkeypatch):
 
 
 def tiny_result(monkeypatch, config, few):
-    net, history = vra.recipes.train(config.training.recipe, few)
+    net, _ = recipes.train(config.training.recipe, few)
     with monkeypatch.context() as patch:
-        patch.setattr(vra.recipes, "trained", lambda _: (net, history))
+        patch.setattr(vra.models, "trained", lambda _: net)
         patch.setattr(vra.data, "held_out", lambda _: few.test)
         return vra.evaluate(config)
 

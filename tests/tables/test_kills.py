@@ -21,7 +21,7 @@ from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.places import STORE
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.store import Store
-from thesis_repro.robustness import certify, recipes
+from thesis_repro.robustness import certify, models, recipes
 from thesis_repro.tables.running import record_all
 from thesis_repro.tables.spec import Column, Table, TableSpec
 
@@ -220,7 +220,7 @@ def certified(config: Config) -> Result:
         batch_size=256,
         power_steps=1,
     )
-    net, _ = recipes.trained(recipes.Training("mnist-5k", recipe))
+    net = models.trained(recipes.Training("mnist-5k", recipe))
     test = data.load("mnist-5k").test
     certificate = certify(net, test.x[:200])
     good = (certificate.labels == test.y[:200]) & certificate.certified

@@ -17,8 +17,8 @@ from torch.nn.grad import conv2d_input
 from thesis_repro.nets import LinearResidual, Residual
 from thesis_repro.robustness import estimates
 from thesis_repro.robustness.estimates import Factor, Sigma
+from thesis_repro.robustness.layers import Shape, padding_of, zero_padded
 from thesis_repro.robustness.structure import UnknownLayer
-from thesis_repro.robustness.walk import Shape, checked, padding_of
 
 Vectors = Callable[[str], Tensor]
 """The vector (1, *input shape) that is kept under a layer's name."""
@@ -102,7 +102,7 @@ def _map_of(layer: nn.Module, shape: Shape) -> tuple[_Map, Tensor]:
         return _Map(shape, tuple(layer.weight.shape), identity), layer.weight
     if not isinstance(layer, nn.Conv2d):
         raise UnknownLayer(f"{type(layer).__name__} is not a linear layer")
-    conv = checked(layer)
+    conv = zero_padded(layer)
     about = conv.stride, padding_of(conv), conv.dilation, conv.groups
     return _Map(shape, tuple(conv.weight.shape), identity, *about), conv.weight
 

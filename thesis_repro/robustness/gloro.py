@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from thesis_repro.robustness import batched, estimates, structure
 from thesis_repro.robustness.certifying import bound, certify, check_images, pairwise_norms
+from thesis_repro.robustness.layers import head_weight
 from thesis_repro.robustness.margins import REJECT, Bound, Certificate
-from thesis_repro.robustness.walk import rows
 from thesis_repro.training import Loss, Schedule
 
 __all__ = [
@@ -111,7 +111,7 @@ class EstimatedNet(nn.Module):
     def k_ij(self) -> Tensor:
         """(classes, classes) margin constants, estimated with gradients."""
         with torch.autocast(self.head.weight.device.type, enabled=False):
-            return self.k_sub() * pairwise_norms(rows(self.head))
+            return self.k_sub() * pairwise_norms(head_weight(self.head))
 
     def bottom(self, logits: Tensor, epsilon: float) -> Tensor:
         """The bottom logit: (batch, classes) to (batch,)."""

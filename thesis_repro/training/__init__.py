@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from thesis_repro.data import Split
 from thesis_repro.lab import memory, timebox
 from thesis_repro.training.augment import AUGMENTATIONS, CROP, Augment, crop_flip, with_noise
-from thesis_repro.training.ensemble import Ensemble, summed
+from thesis_repro.training.ensemble import Ensemble, Loss, summed
 from thesis_repro.training.loop import Loop, OnEpoch, SeedsLoop
 from thesis_repro.training.schedules import (
     Schedule,
@@ -27,7 +27,7 @@ from thesis_repro.training.schedules import (
     linear,
     logarithmic,
 )
-from thesis_repro.training.steps import OPTIMIZERS, Loss, TrainConfig, fast_bfloat16
+from thesis_repro.training.steps import OPTIMIZERS, TrainConfig, fast_bfloat16
 
 __all__ = [
     "AUGMENTATIONS",
@@ -64,7 +64,7 @@ def fit(
     lr: Schedule,
     *,
     augment: Augment | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> list[dict[str, float]]:
     """Train `model` in place and return one record per epoch.
@@ -109,7 +109,8 @@ def fit(
     if config.channels_last:
         model.to(memory_format=torch.channels_last)
     identity = json.dumps([repr(config), [list(p.shape) for p in model.parameters()], len(y)])
-    loop = Loop(model, loss, x, y, config, lr, augment, checkpoint, identity)
+    place = None if checkpoint is None else Path(checkpoint)
+    loop = Loop(model, loss, x, y, config, lr, augment, place, identity)
     with _one_line(device, config), timebox.deferred():
         history = loop.run(on_epoch)
     model.eval()

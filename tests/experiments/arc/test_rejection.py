@@ -11,7 +11,7 @@ from thesis_repro.lab.profiles import profile
 def test_the_quick_plan_needs_no_data_and_shares_the_cells_of_calibration():
     assert tables.get("arc-rejection") is rejection.TABLE
     plan = rejection.cells(profile("quick"))
-    assert len({row for row, _ in plan}) == len(plan) == 9
+    assert len({row for row, _ in plan}) == len(plan) == 12
     other = tables.get("arc-calibration").cells(profile("quick"))
     assert {cell.key for _, cell in plan} == {cell.key for _, cell in other}
 
@@ -20,7 +20,7 @@ def test_an_oracle_is_ahead_of_softmax_and_a_copy_is_not():
     rng = np.random.default_rng(0)
     wrong = (rng.random(400) < 0.3).astype(float)
     guess = rng.random(400)
-    scores = dict(zip(judged.SCORES, (guess, -wrong, guess), strict=True))
+    scores = dict(zip(judged.SCORES, (guess, guess, -wrong, guess), strict=True))
     found = judged._ranked(scores, wrong, 50, rng)
     assert found[judged.RADIUS]["risk"][0] < found[judged.SOFTMAX]["risk"][0]
     assert found[judged.RADIUS]["ranking"] == [100, 100, 100]

@@ -28,7 +28,7 @@ from thesis_repro.robustness.certifiers import (
     settled,
     sliced,
 )
-from thesis_repro.robustness.certifiers.lines import Ball, Lines, hull_of, lines, opened
+from thesis_repro.robustness.certifiers.lines import Ball, Lines, hull_of, lines, unstable
 from thesis_repro.robustness.certifiers.projections import estimated
 from thesis_repro.robustness.lipschitz import adjoint_map
 
@@ -219,7 +219,7 @@ def relaxed(
             low, high = backward.every_unit(before, slopes, ball, shape, rows)
             count += math.prod(shape)
         elif not hull.exact:
-            chosen = opened(low, high)
+            chosen = unstable(low, high)
             found = backward.chosen_units(before, slopes, ball, chosen, rows)
             low, high = (
                 end.masked_scatter(chosen, exact)
