@@ -6,7 +6,7 @@ import pytest
 
 from thesis_repro.experiments.membership import search
 from thesis_repro.experiments.membership.contests import contest
-from thesis_repro.weaknesses.membership.contest import SLICES, evidence
+from thesis_repro.weaknesses.membership.contest import SLICES, features
 from thesis_repro.weaknesses.membership.guesses import GENERAL
 
 
@@ -37,8 +37,8 @@ def test_the_search_sees_no_more_proxies_than_it_says(observations, count):
     ]
     hidden = search.with_proxies(dataclasses.replace(view, references=poisoned), count)
     for a, b in zip(
-        evidence(seen, SLICES["mlp"], 0.0).values(),
-        evidence(hidden, SLICES["mlp"], 0.0).values(),
+        features(seen, SLICES["mlp"], 0.0).values(),
+        features(hidden, SLICES["mlp"], 0.0).values(),
         strict=True,
     ):
         np.testing.assert_array_equal(a, b)
