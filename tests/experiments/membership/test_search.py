@@ -60,7 +60,7 @@ def test_points_without_a_usual_value_do_not_set_the_scale_of_a_score(observatio
     """With one proxy half of a shadow's points were trained on by it: whatever stands there."""
     config = search.Trial(observations.config, "both", 1)
     expected = search.trial(config).values
-    whole = search.evidence
+    whole = search.features
 
     def poisoned(view, names, smoothing):
         return {
@@ -68,7 +68,7 @@ def test_points_without_a_usual_value_do_not_set_the_scale_of_a_score(observatio
             for name, values in whole(view, names, smoothing).items()
         }
 
-    monkeypatch.setattr(search, "evidence", poisoned)
+    monkeypatch.setattr(search, "features", poisoned)
     assert search.trial(config).values == expected
 
 
