@@ -27,8 +27,10 @@ from thesis_repro.explanations import (
     faithfulness,
     influence,
     quantities,
-    rankings,
     receptive,
+)
+from thesis_repro.explanations import (
+    rankings as unit_rankings,
 )
 from thesis_repro.weaknesses import bias, leakage, membership, reliability
 from thesis_repro.weaknesses.bias import gaussian, masks
@@ -92,7 +94,7 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
         {"scores": UNITS[0], "near": 0.1},
     ),
     "rankings.auroc": (
-        lambda x: rankings.auroc(experts.Experts(net(), "1", x, torch.arange(len(x)) % 2), 1),
+        lambda x: unit_rankings.auroc(experts.Experts(net(), "1", x, torch.arange(len(x)) % 2), 1),
         {"x": X},
     ),
     "experts.keep": (
