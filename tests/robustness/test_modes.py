@@ -22,16 +22,16 @@ from thesis_repro.robustness import (
     certifying,
     estimates,
     layer_rounding,
+    layers,
     lipschitz,
     outputs,
-    pairs,
     products,
     relaxed,
     rounding,
     rules,
     set_attack,
     structure,
-    walk,
+    tightness,
 )
 from thesis_repro.robustness.certifiers import bcp, dual, lines
 from thesis_repro.robustness.certifiers.smoothing import Smooth
@@ -128,7 +128,7 @@ def hulls(n):
 
 
 def inner_inputs(n):
-    return [(name, shape) for name, _, shape in walk.layers(n, SHAPE)]
+    return [(name, shape) for name, _, shape in layers.named_layers(n, SHAPE)]
 
 
 ONE_OF = torch.tensor([[True, False, False]]).expand(12, 3)
@@ -208,7 +208,7 @@ CASES = {
     "lipschitz.upper_bound": (body, lambda n: lipschitz.upper_bound(n, SHAPE)),
     "lipschitz.estimate": (body, lambda n: lipschitz.estimate(n[0], SHAPE, 3)),
     "outputs.ask": (body, lambda n: outputs.ask(n, X, 5)),
-    "pairs.steepest": (net, lambda n: pairs.steepest(n, X, steps=3)),
+    "tightness.steepest": (net, lambda n: tightness.steepest(n, X, steps=3)),
     "relaxed.RelaxedNet.predict": (relaxed_net, lambda n: n.predict(X)),
     "products.through": (body, lambda n: products.through(n, X).detach()),
     "relaxed.certify": (net, lambda n: relaxed.certify(n, X, k=2)),
@@ -216,20 +216,23 @@ CASES = {
         body,
         lambda n: layer_rounding.errors(n, SHAPE, 1.0, [torch.float32, torch.float64]),
     ),
-    "rounding.of": (body, lambda n: rounding.of(n, SHAPE, [1.0] * 8, n[-1]).apart),
+    "rounding.analyse": (body, lambda n: rounding.analyse(n, SHAPE, [1.0] * 8, n[-1]).distances),
     "rules.fixed": (body, lambda n: rules.fixed("", n[2], (4, 6, 6))),
-    "rules.apply": (body, lambda n: rules.apply("", n, SHAPE, "auto", 0.1)),
+    "rules.bound_of": (body, lambda n: rules.bound_of("", n, SHAPE, "auto", 0.1)),
     "set_attack.break_sets": (net, sets_broken),
     "set_attack.pgd_sets": (body, lambda n: set_attack.pgd_sets(n, X, ONE_OF, 0.5, 4, 2)),
     "structure.Snapshot.matches": (
         body,
         lambda n: structure.snapshot(n, SHAPE).matches(n, SHAPE),
     ),
-    "walk.check_shape": (body, lambda n: walk.check_shape("", n, SHAPE)),
-    "walk.layers": (body, inner_inputs),
+    "layers.check_shape": (body, lambda n: layers.check_shape("", n, SHAPE)),
+    "layers.named_layers": (body, inner_inputs),
 }
 
 IN_TRAINING = {
+    "batched.agrees": "compares two estimates for training; reads weights",
+    "batched.power": "an estimate for training; reads weights",
+    "gloro.EstimatedNet.iterate_at_once": "chooses how an estimate for training is made",
     "estimates.product": "an estimate for training; reads weights",
     "gloro.EstimatedNet.bottom": "of given logits, by the estimate",
     "gloro.EstimatedNet.forward": "what is trained: its answer depends on the mode by definition",
@@ -240,6 +243,7 @@ IN_TRAINING = {
     "relaxed.EstimatedRelaxedNet.bottom": "as that of EstimatedNet",
 }
 READ_WEIGHTS = {
+    "outputs.check_search",
     "lanczos.converged",
     "lanczos.linear_layers",
     "lanczos.operator_norm",
@@ -255,26 +259,26 @@ READ_WEIGHTS = {
     "certifiers.windows.together",
     "models.save",
     "rounding.dense_from",
-    "rounding.last",
-    "rounding.measured",
+    "rounding.head_rows",
+    "rounding.rounds",
     "rules.batch_norm_terms",
     "rules.linear_residual",
     "rules.merged",
-    "structure.admitted",
-    "structure.check",
+    "structure.check_certifiable",
+    "structure.check_net",
     "structure.described",
-    "structure.plain",
+    "structure.check_unmodified",
     "structure.precision",
     "structure.snapshot",
     "structure.tensors",
-    "walk.adjoint_map",
-    "walk.checked",
-    "walk.convolutions",
-    "walk.linear_map",
-    "walk.padding_of",
-    "walk.plain_linear",
-    "walk.reweighted",
-    "walk.rows",
+    "layers.adjoint_map",
+    "layers.zero_padded",
+    "layers.convolutions",
+    "layers.linear_map",
+    "layers.padding_of",
+    "layers.linear_head",
+    "layers.reweighted",
+    "layers.head_weight",
 }
 """These call no module; the source is looked at."""
 

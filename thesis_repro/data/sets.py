@@ -22,6 +22,7 @@ from thesis_repro.data.readers import (
     integers,
     read_idx,
     read_images,
+    spread,
     stratified,
     unit,
     unpickle,
@@ -292,3 +293,10 @@ LOADERS: dict[str, tuple[Source, Callable[[], Dataset]]] = {
 
 DEALT = frozenset({"mnist-5k", "lfw", "eurosat"})
 """Sets without an official test part, which :func:`~thesis_repro.data.readers.stratified` deals."""
+
+
+def spread_test(test: Split) -> Split:
+    """A test part in an order of which every beginning is a random sample of it."""
+    order = spread(len(test))
+    names = tuple(test.names[i] for i in order) if test.names else ()
+    return Split(test.x[order], test.y[order], names)

@@ -1,14 +1,14 @@
 """The nets that tables of several chapters train, at the scale of a profile and device.
 
-First the recipes of GloRo nets, then a net as data (`Net`), then which nets are compared.
+First the recipes of GloRo nets, then which nets are compared.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from thesis_repro import data, training
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import GloroNet, models, recipes
+from thesis_repro.robustness import models
 from thesis_repro.robustness.recipes import Recipe, Training
 
 TITLES = {
@@ -140,56 +140,25 @@ def quick_training(radius: str, seed: int) -> Training:
     return Training("mnist-5k", replace(QUICK[radius], seed=seed))
 
 
-# a net as data
+def at_hand(radius: str, seed: int, device: str) -> Training:
+    """The paper-scale training at a radius, for tables that are about something else.
+
+    On a CPU it is the long one where a committed model spares it, else one of a few epochs.
+    """
+    found = paper_training(radius, seed, device, long=True)
+    return found if models.standing_for(found) else paper_training(radius, seed, device)
 
 
-COMMITTED = {"0.3": "mnist-2c2f-gloro", "36/255": "cifar10-6c2f-gloro"}
-"""Committed models that stand for a training, by the radius that they were trained for."""
-EPOCHS = {"epochs_run": "epochs", "epochs_paper": "epochs_paper"}
+def epochs(training: Training) -> dict[str, Any]:
+    """How long a net is trained, and how long the paper trains: for a row's note."""
+    recipe = training.recipe
+    return {"epochs_run": recipe.epochs, "epochs_paper": recipe.epochs_paper}
 
 
-@dataclass(frozen=True)
-class Net:
-    """A net: from a training, or a committed model of that kind, with the hash of its weights."""
-
-    training: Training
-    model: str = ""
-    sha256: str = ""
-
-    def load(self) -> GloroNet:
-        """The net in eval mode on the CPU, where proofs are made."""
-        if self.model:
-            return models.load(self.model)
-        return recipes.trained(self.training)[0].cpu()
-
-    def epochs(self) -> dict[str, Any]:
-        """How long it was trained, and how long the paper trains."""
-        if self.model:
-            recipe = models.card(self.model)["recipe"]
-            return {name: recipe[key] for name, key in EPOCHS.items()}
-        return {name: getattr(self.training.recipe, key) for name, key in EPOCHS.items()}
-
-    def fingerprints(self) -> tuple[tuple[str, str], ...]:
-        """The data that it was trained on, with its fingerprint: for a cell's key."""
-        name = self.training.dataset
-        return ((name, data.fingerprint(name)),)
-
-
-def is_committed(radius: str) -> bool:
-    """Whether a committed model of this radius is here."""
-    return models.committed(COMMITTED[radius])
-
-
-def committed(training: Training, radius: str) -> Net:
-    """The committed model that stands for a training."""
-    name = COMMITTED[radius]
-    return Net(training, name, models.card(name)["sha256"])
-
-
-def plain(robust: Training, epochs: int, **changes: Any) -> Net:
-    """The net of a training, trained in the standard way instead; no paper gives epochs."""
+def plain(robust: Training, epochs: int, **changes: Any) -> Training:
+    """The training of the same net in the standard way; no paper gives epochs."""
     recipe = replace(robust.recipe, method="standard", epochs=epochs, epochs_paper=0, **changes)
-    return Net(replace(robust, recipe=recipe))
+    return replace(robust, recipe=recipe)
 
 
 # one architecture, trained in the standard way and certifiably
@@ -202,7 +171,7 @@ PLAIN_EPOCHS = {"cpu": {"0.3": 5, "36/255": 4}, "cuda": {"0.3": 20, "36/255": 60
 """Epochs of the standard training, by device and radius."""
 
 
-def digit_nets(profile: Profile) -> list[tuple[str, Net]]:
+def digit_nets(profile: Profile) -> list[tuple[str, Training]]:
     """The pair on digits: a minute's training on MNIST-5k, or the paper's on MNIST."""
     if profile.name != "quick":
         return _pairs(profile, "mnist", "0.3", PAPER_PAIR)
@@ -210,28 +179,26 @@ def digit_nets(profile: Profile) -> list[tuple[str, Net]]:
     for seed in profile.seeds:
         robust = quick_training("1.58", seed)
         robust = replace(robust, recipe=replace(robust.recipe, epochs=15, batch_size=128))
-        found += list(zip(QUICK_PAIR, (plain(robust, 10), Net(robust)), strict=True))
+        found += list(zip(QUICK_PAIR, (plain(robust, 10), robust), strict=True))
     return found
 
 
-def cifar_nets(profile: Profile) -> list[tuple[str, Net]]:
+def cifar_nets(profile: Profile) -> list[tuple[str, Training]]:
     """The pair on CIFAR-10 at the paper's scale; none without the data."""
     return [] if profile.name == "quick" else _pairs(profile, "cifar10", "36/255", CIFAR_PAIR)
 
 
 def _pairs(
     profile: Profile, dataset: str, radius: str, titles: tuple[str, str]
-) -> list[tuple[str, Net]]:
+) -> list[tuple[str, Training]]:
     """One pair for each seed; on a CPU for the first seed alone, whose net may be committed."""
     if not data.available(dataset):
         return []
-    on_cpu = profile.device == "cpu"
+    device = profile.device
     found = []
-    for seed in profile.seeds[: 1 if on_cpu else None]:
-        known = on_cpu and seed == 0 and is_committed(radius)
-        training = paper_training(radius, seed, profile.device, long=known)
-        robust = committed(training, radius) if known else Net(training)
-        standard = plain(training, PLAIN_EPOCHS[profile.device][radius])
+    for seed in profile.seeds[: 1 if device == "cpu" else None]:
+        robust = at_hand(radius, seed, device)
+        standard = plain(robust, PLAIN_EPOCHS[device][radius])
         found += list(zip(titles, (standard, robust), strict=True))
     return found
 
@@ -242,7 +209,7 @@ def _pairs(
 GLORO_2C2F, STANDARD_2C2F, GLORO_6C2F = "GloRo 2C2F", "standard 2C2F", "GloRo 6C2F"
 
 
-def bounded(profile: Profile, seed: int) -> dict[str, Net]:
+def bounded(profile: Profile, seed: int) -> dict[str, Training]:
     """The GloRo net for radius 0.3, a standard net of the same shape, and one for CIFAR-10.
 
     At the paper's scale the first seed's GloRo nets are the committed ones, where there are such.
@@ -251,20 +218,20 @@ def bounded(profile: Profile, seed: int) -> dict[str, Net]:
         robust, epochs = quick_training("0.3", seed), 6
     else:
         robust, epochs = paper_training("0.3", seed, profile.device), 10
-    found = {GLORO_2C2F: Net(robust), STANDARD_2C2F: plain(robust, epochs, lr=1e-3)}
+    found = {GLORO_2C2F: robust, STANDARD_2C2F: plain(robust, epochs, lr=1e-3)}
     if profile.name == "quick" or seed:
         return found
     radii = {GLORO_2C2F: "0.3"}
     if data.available("cifar10"):
-        found[GLORO_6C2F] = Net(paper_training("36/255", 0, profile.device))
         radii[GLORO_6C2F] = "36/255"
     for name, radius in radii.items():
-        if is_committed(radius):
-            found[name] = committed(found[name].training, radius)
+        known = at_hand(radius, 0, "cpu")
+        committed = bool(models.standing_for(known))
+        found[name] = known if committed else paper_training(radius, 0, profile.device)
     return found
 
 
-def bounded_nets(profile: Profile) -> list[tuple[str, Net]]:
+def bounded_nets(profile: Profile) -> list[tuple[str, Training]]:
     """The `bounded` nets of all seeds; a CPU run at the paper's scale has those of the first."""
     quick = profile.name == "quick"
     if not data.available("mnist-5k" if quick else "mnist"):

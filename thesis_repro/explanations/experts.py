@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.explanations.cuts import Cut, along, evaluating, find, hooked
+from thesis_repro.data.images import labels as as_labels
+from thesis_repro.data.images import tensor
+from thesis_repro.explanations.hooks import hooked
 from thesis_repro.explanations.influence import (
     Distribution,
     Quantity,
@@ -24,8 +26,9 @@ from thesis_repro.explanations.influence import (
     per_unit,
     point,
 )
+from thesis_repro.explanations.modules import evaluating, find
+from thesis_repro.explanations.slicing import Cut, jvp
 from thesis_repro.lab.checks import finite
-from thesis_repro.lab.checks import labels as check_labels
 
 RANKINGS = ("influence", "activation", "gradient at the input", "random")
 NEAR = 0.05
@@ -98,10 +101,9 @@ class Experts:
     """
 
     def __init__(self, model: nn.Module, slice: str, x: Tensor, y: Tensor) -> None:
-        if len(x) != len(y) or not len(x):
-            raise ValueError(f"need as many labels as images, got {len(y)} and {len(x)}")
+        x = tensor("x", x, model)
+        y = as_labels("y", y, x)
         finite("x", x)
-        check_labels("y", y)
         self.model, self.slice, self.x, self.y = model, slice, x, y
         self.cut = Cut(model, slice)
         self.z = self.cut.activations(x)
@@ -167,7 +169,7 @@ class Experts:
         step = saliency / saliency.flatten(1).norm(dim=1).clamp(min=1e-12).view(
             -1, *[1] * (x.ndim - 1)
         )
-        return per_unit(along(self._layer, x, step), over).mean(0)
+        return per_unit(jvp(self._layer, x, step), over).mean(0)
 
     def ranking(self, name: str, c: int, generator: torch.Generator | None = None) -> Tensor:
         """Scores (units,) by one of RANKINGS; "random" draws from the generator.

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from thesis_repro.data.images import images, labels
 from thesis_repro.robustness import batches, proof
 from thesis_repro.robustness.arithmetic import evaluated
 from thesis_repro.robustness.gloro import GloroNet, certify
-from thesis_repro.robustness.outputs import Model, ask, check_labels, check_search, classified
+from thesis_repro.robustness.outputs import Model, ask, check_search, classified
 from thesis_repro.training import Loss, Schedule
 
 Judge = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -65,20 +66,17 @@ def pgd_l2(
     Raises
     ------
     ValueError
-        On labels out of range, steps or restarts below 1, epsilon <= 0 or infinite, or pixels
-        outside [0, 1].
+        On labels out of range, steps or restarts below 1, epsilon <= 0 or infinite, or images
+        that are not as `data.images` needs them.
 
     References
     ----------
     Madry et al. 2018, section 2.1.
     """
-    radius = check_search(x, epsilon, steps, restarts)
-    if len(x) != len(y) or not len(x):
-        raise ValueError(f"need as many labels as images, at least 1: got {len(y)} and {len(x)}")
+    x, radius, classes = check_search(model, x, epsilon, steps, restarts)
     generator = generator or torch.Generator(x.device).manual_seed(0)
-    classes = ask(model, x[:1]).shape[1]
-    for labels in (y,) if targets is None else (y, targets):
-        check_labels(labels, classes)
+    y = labels("y", y, x, classes)
+    targets = None if targets is None else labels("targets", targets, x, classes)
 
     def judge(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         own = y[rows]
@@ -141,6 +139,8 @@ def closest(
     distance : (n,)
         Its L2 distance from x; infinite where none was found.
     """
+    x = images(x, tuple(getattr(x, "shape", ()))[1:], model)
+    y = labels("y", y, x)
     found, distance = x.clone(), torch.full((len(x),), torch.inf, device=x.device)
     radius = start.to(x)
     for _ in range(rounds):
@@ -260,31 +260,32 @@ def break_certificates(
     dict
         attacked (int), broken (int), smallest_margin (float; infinite without certified points).
     """
+    x = images(x, net.input_shape, net.body)
     certificate = certify(net, x)
     order = certificate.margin.argsort()
     order = order[certificate.certified[order]][:smallest]
     if not len(order):
         return {"attacked": 0, "broken": 0, "smallest_margin": float("inf")}
-    chosen, labels = x[order], certificate.labels[order]
+    chosen, top = x[order], certificate.labels[order]
     broken = torch.zeros(len(order), dtype=torch.bool, device=x.device)
     aims: list[Tensor | None] = [None]
     if nearest:
         logits = ask(net.body, chosen).double()
-        gaps = (logits.gather(1, labels[:, None]) - logits) / net.bound().k_ij.to(x.device)[labels]
-        ranked = gaps.scatter(1, labels[:, None], torch.inf).argsort(1)
+        gaps = (logits.gather(1, top[:, None]) - logits) / net.bound().k_ij.to(x.device)[top]
+        ranked = gaps.scatter(1, top[:, None], torch.inf).argsort(1)
         aims += list(ranked[:, : min(nearest, logits.shape[1] - 1)].unbind(1))
     for targets in aims:
         attacked = pgd_l2(
             net.body,
             chosen,
-            labels,
+            top,
             net.epsilon,
             steps,
             restarts if targets is None else 1,
             generator,
             targets=targets,
         )
-        broken |= classified(ask(net.body, attacked)) != labels
+        broken |= classified(ask(net.body, attacked)) != top
     return {
         "attacked": len(order),
         "broken": int(broken.sum()),

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from thesis_repro.lab import sealed
 from thesis_repro.lab.store import write_atomic
-from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale, UnitLinear
-from thesis_repro.robustness import rules, structure, walk
+from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale, Sum, UnitLinear
+from thesis_repro.robustness import layers, rules, structure
 from thesis_repro.robustness.arithmetic import FORMATS, UNITS
 from thesis_repro.robustness.gloro import Certificate, GloroNet
 
@@ -46,6 +46,7 @@ GEOMETRY: dict[type[nn.Module], tuple[str, ...]] = {
     Scale: (),
     nn.Sequential: (),
     Residual: (),
+    Sum: (),
 }
 """What decides the map of a layer beside its weights, by its exact type."""
 
@@ -131,8 +132,8 @@ def architecture(net: GloroNet) -> dict[str, Any]:
     return {"input_shape": list(net.input_shape), "layers": _described(net.body, "")}
 
 
-def _described(body: nn.Sequential, prefix: str) -> list[dict[str, Any]]:
-    """As `walk.layers`, a module that stands in the net twice comes twice."""
+def _described(body: nn.Sequential | nn.ModuleList, prefix: str) -> list[dict[str, Any]]:
+    """As `layers.named_layers`, a module that stands in the net twice comes twice."""
     found = []
     for name, layer in body._modules.items():
         if layer is None or type(layer) not in GEOMETRY:
@@ -144,6 +145,8 @@ def _described(body: nn.Sequential, prefix: str) -> list[dict[str, Any]]:
             entry["layers"] = _described(layer, f"{prefix}{name}.")
         elif isinstance(layer, Residual):
             entry["layers"] = _described(layer.branch, f"{prefix}{name}.branch.")
+        elif isinstance(layer, Sum):
+            entry["layers"] = _described(layer.branches, f"{prefix}{name}.branches.")
         found.append(entry)
     return found
 
@@ -151,7 +154,7 @@ def _described(body: nn.Sequential, prefix: str) -> list[dict[str, Any]]:
 def _geometry(layer: nn.Module) -> dict[str, Any]:
     about = {key: getattr(layer, key) for key in GEOMETRY[type(layer)]}
     if isinstance(layer, nn.Conv2d):
-        about["padding"] = walk.padding_of(walk.checked(layer))
+        about["padding"] = layers.padding_of(layers.zero_padded(layer))
     return {k: list(rules.pair(v)) if k in PAIRS else v for k, v in about.items()}
 
 

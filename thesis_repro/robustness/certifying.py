@@ -11,6 +11,8 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.data.images import check_images as check_images
+from thesis_repro.data.images import images
 from thesis_repro.lab import threads
 from thesis_repro.robustness import (
     batches,
@@ -25,10 +27,10 @@ from thesis_repro.robustness.arithmetic import FORMATS, UNITS, exact
 from thesis_repro.robustness.margins import (
     Bound,
     Certificate,
+    concatenated,
     filtered,
     from_logits,
-    joined,
-    put,
+    replaced,
 )
 
 Made = TypeVar("Made")
@@ -79,21 +81,21 @@ def bound(
         If a layer is unknown, a weight is not finite, or the weights are neither float32 nor
         float64.
     """
-    structure.admitted(body)
-    parts = list(lipschitz.layers(body, input_shape))
-    head = lipschitz.plain_linear(*parts[-1][:2])
+    structure.check_certifiable(body)
+    parts = list(lipschitz.named_layers(body, input_shape))
+    head = lipschitz.linear_head(*parts[-1][:2])
     bounds = tuple(lipschitz.layer_bound(*part, method, seconds) for part in parts[:-1])
     k_sub = 1.0
     for part in bounds:
-        k_sub = proof.times(k_sub, part.value)
-    weight, roundings = rounding.last(head)
+        k_sub = proof.multiply_up(k_sub, part.value)
+    weight, roundings = rounding.head_rows(head)
     apart = rounding.differences(weight) * (1 + proof.gamma(weight.shape[1] + 5))
     apart = apart + 3 * proof.gamma(roundings) * (1 - torch.eye(len(weight)))
     k_ij = k_sub * apart * (1 + 2 * proof.UNIT)
     if k_sub > 0:  # what would underflow
         k_ij = torch.where(apart > 0, k_ij.clamp_min(proof.TINY), k_ij)
     values = [part.value for part in bounds]
-    return Bound(k_sub, k_ij, bounds, rounding.of(body, input_shape, values, head))
+    return Bound(k_sub, k_ij, bounds, rounding.analyse(body, input_shape, values, head))
 
 
 def certify(
@@ -114,7 +116,7 @@ def certify(
     Parameters
     ----------
     net : Certifiable, a GloroNet for one
-    x : (n, *input_shape), pixels in [0, 1]
+    x : (n, *input_shape), tensor or array, pixels in [0, 1]; moved to the net's device
     epsilon : radius > 0, the net's own by default
     batch_size : points at a time; by default as `batches.size` says. No certificate depends on
         it; radii may in their last digits, by the order in which convolutions add up
@@ -154,7 +156,7 @@ def certify(
     def judge(logits: Tensor, norms: Tensor) -> Certificate:
         return from_logits(logits, known, radius, norms)
 
-    return joined(in_batches(net, x, batch_size, judge))
+    return concatenated(in_batches(net, x, batch_size, judge))
 
 
 def _certify_widened(
@@ -174,7 +176,7 @@ def _certify_widened(
         found, left = filtered(logits, narrow, epsilon, norms)
         if left.any():
             logits, norms = _passes([wide], x[left].double(), few)
-            found = put(found, left, from_logits(logits, used, epsilon, norms))
+            found = replaced(found, left, from_logits(logits, used, epsilon, norms))
     return replace(found, bound=used)
 
 
@@ -220,7 +222,7 @@ def in_batches(
 
 
 def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
-    """The images in the net's format, after a look at all that is given.
+    """The images in the net's format and on its device, after a look at all that is given.
 
     Raises
     ------
@@ -229,9 +231,9 @@ def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
     """
     if not epsilon > 0:
         raise ValueError(f"epsilon needs to be positive, got {epsilon}")
-    check_images(x, net.input_shape)
-    structure.check(net.body)
-    return _widened(x, structure.precision(net.body))
+    structure.check_net(net.body)
+    own = structure.precision(net.body)
+    return _widened(images(x, net.input_shape, net.body), own)
 
 
 def _passes(parts: Sequence[nn.Sequential], x: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
@@ -249,7 +251,7 @@ def _pass(parts: Sequence[nn.Sequential], x: Tensor) -> tuple[Tensor, Tensor]:
         x = x.to(torch.float64)
     if x.ndim != 2:
         raise ValueError(
-            f"a net needs to give (n, classes), got shape {tuple(x.shape)}: put nn.Flatten() "
+            f"a net needs to give (n, classes), got shape {tuple(x.shape)}: replaced nn.Flatten() "
             f"before the last layer"
         )
     return x, torch.cat(found, 1)
@@ -259,7 +261,7 @@ def _forward(body: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs (n, ...), and the norms (n, layers) of the inputs of the layers that round."""
     norms = [x.new_zeros(len(x), 0, dtype=torch.float64)]
     for layer in body:
-        known = rounding.measured(layer)
+        known = rounding.rounds(layer)
         norms.append((rounding.norms(x) if known else norms[0].new_zeros(len(x)))[:, None])
         x = products.through(layer, x, selfcheck.convolve)
     return x, torch.cat(norms, 1)
@@ -274,17 +276,3 @@ def _widened(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def check_images(x: Tensor, input_shape: tuple[int, ...]) -> None:
-    """Refuse what is no tensor, inputs of a wrong shape, and pixels outside [0, 1]."""
-    if not isinstance(x, Tensor):
-        raise ValueError(f"images need to be a torch tensor, got {type(x).__name__}")
-    if tuple(x.shape[1:]) != tuple(input_shape) or not len(x):
-        raise ValueError(
-            f"images need shape (n, {', '.join(map(str, input_shape))}) with n >= 1, got "
-            f"{tuple(x.shape)}"
-        )
-    low, high = (end.item() for end in x.aminmax())
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"pixels need to lie in [0, 1], got values from {low:.3g} to {high:.3g}")

@@ -13,11 +13,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.nets import LinearResidual, Residual, Scale
+from thesis_repro.nets import LinearResidual, Residual, Scale, Sum
 from thesis_repro.robustness import lipschitz, proof, rules, symbol
 from thesis_repro.robustness.arithmetic import UNITS
 from thesis_repro.robustness.convolution import Convolution
-from thesis_repro.robustness.walk import Shape, convolutions, layers
+from thesis_repro.robustness.layers import Shape, convolutions, named_layers
 
 SMALLEST = {torch.float32: 2.0**-126, torch.float64: 2.0**-1022}
 
@@ -30,10 +30,10 @@ class Affine:
     slope: float = 0.0
 
     def __add__(self, other: "Affine") -> "Affine":
-        return Affine(proof.up(self.at + other.at), proof.up(self.slope + other.slope))
+        return Affine(proof.round_up(self.at + other.at), proof.round_up(self.slope + other.slope))
 
     def __rmul__(self, factor: float) -> "Affine":
-        return Affine(proof.up(factor * self.at), proof.up(factor * self.slope))
+        return Affine(proof.round_up(factor * self.at), proof.round_up(factor * self.slope))
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class State:
     @property
     def size(self) -> Affine:
         """Of the exact activations: those at zero, and what the input can add."""
-        return Affine(proof.up(proof.length(self.zero) + self.zero_error), self.lip)
+        return Affine(proof.round_up(proof.length(self.zero) + self.zero_error), self.lip)
 
 
 def errors(
@@ -87,20 +87,27 @@ def errors(
 def _advance(state: State, layer: nn.Module, shape: Shape, norm: float) -> State:
     zero, size = _in_double(layer, state.zero), state.size
     if isinstance(layer, nn.Sequential):
-        for name, part, inner in layers(layer, shape):
+        for name, part, inner in named_layers(layer, shape):
             value = lipschitz.layer_bound(name, part, inner).value
             state = _advance(state, part, inner, value)
         return state
     if isinstance(layer, Residual):
-        return _summed(state, _advance(state, layer.branch, shape, math.nan), zero, norm)
-    read, lip = STEPS.get(type(layer)), proof.times(state.lip, norm)
+        branch = _advance(state, layer.branch, shape, math.nan)
+        return _summed(state, branch, zero, proof.multiply_up(state.lip, norm))
+    if isinstance(layer, Sum):
+        first, *others = (_advance(state, branch, shape, math.nan) for branch in layer.branches)
+        for other in others:
+            lip = proof.round_up(first.lip + other.lip)
+            first = _summed(first, other, first.zero + other.zero, lip)
+        return first
+    read, lip = STEPS.get(type(layer)), proof.multiply_up(state.lip, norm)
     if read is None:  # a layer that selects or permutes
         count = math.sqrt(zero.numel())
         after = {
             dtype: replace(now, error=norm * now.error + Affine(SMALLEST[dtype] * count))
             for dtype, now in state.computed.items()
         }
-        return State(zero, after, lip, proof.up(norm * state.zero_error))
+        return State(zero, after, lip, proof.round_up(norm * state.zero_error))
     step = read(layer, shape, norm, zero)
     after = {}
     for dtype, now in state.computed.items():
@@ -110,11 +117,14 @@ def _advance(state: State, layer: nn.Module, shape: Shape, norm: float) -> State
         lost = proof.gamma(step.terms + 1, UNITS[dtype]) * passed + small
         after[dtype] = Computed(norm * now.error + lost, now.highest + passed)
     exact = proof.gamma(step.terms + 1) * (step.absolute * size.at + step.bias)
-    return State(zero, after, lip, proof.up(norm * state.zero_error + exact))
+    return State(zero, after, lip, proof.round_up(norm * state.zero_error + exact))
 
 
-def _summed(state: State, branch: State, zero: Tensor, norm: float) -> State:
-    """The activations and what a branch made of them, added."""
+def _summed(state: State, branch: State, zero: Tensor, lip: float) -> State:
+    """Activations and those that a branch made of the same input, added.
+
+    zero, lip : of the sum
+    """
     after = {}
     for dtype, now in state.computed.items():
         other = branch.computed[dtype]
@@ -123,7 +133,7 @@ def _summed(state: State, branch: State, zero: Tensor, norm: float) -> State:
         after[dtype] = Computed(error, now.highest + other.highest + reached)
     reached = state.size + branch.size
     lost = state.zero_error + branch.zero_error + proof.UNIT * reached.at
-    return State(zero, after, proof.times(state.lip, norm), proof.up(lost))
+    return State(zero, after, lip, proof.round_up(lost))
 
 
 def _in_double(layer: nn.Module, x: Tensor) -> Tensor:
@@ -179,7 +189,7 @@ def absolute_norm(conv: Convolution) -> float:
     """At least || |W| || of a convolution: its symbol is largest at frequency zero."""
     phases = symbol.polyphase(conv)[0].abs()
     taps = phases.shape[0] * phases.shape[1]
-    return proof.up(proof.matrix_norm(phases.sum((0, 1))), taps)
+    return proof.round_up(proof.matrix_norm(phases.sum((0, 1))), taps)
 
 
 def _pool_step(layer: nn.AvgPool2d, shape: Shape, norm: float, zero: Tensor) -> Step:
@@ -192,7 +202,7 @@ def _batch_norm_step(layer: nn.BatchNorm2d, shape: Shape, norm: float, zero: Ten
     shift = 0.0 if layer.bias is None else layer.bias.detach().cpu().double().abs()
     offset = proof.length((factor * mean).abs() + shift) * math.sqrt(zero.numel() / len(mean))
     # mean, variance, root, quotient, products and sum: at most 12 roundings of each term
-    return Step(norm, norm, proof.up(offset, 100), 12, zero.numel(), norm)
+    return Step(norm, norm, proof.round_up(offset, 100), 12, zero.numel(), norm)
 
 
 def _scale_step(layer: Scale, shape: Shape, norm: float, zero: Tensor) -> Step:
@@ -203,7 +213,7 @@ def _scale_step(layer: Scale, shape: Shape, norm: float, zero: Tensor) -> Step:
 def _bias(bias: Tensor | None, copies: int) -> float:
     if bias is None:
         return 0.0
-    return proof.times(proof.length(bias), proof.up(math.sqrt(copies)))
+    return proof.multiply_up(proof.length(bias), proof.round_up(math.sqrt(copies)))
 
 
 STEPS: dict[type[nn.Module], Callable[[Any, Shape, float, Tensor], Step]] = {

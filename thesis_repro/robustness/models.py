@@ -9,11 +9,15 @@ from typing import Any
 
 from safetensors.torch import load as unpack
 
+from thesis_repro import data
 from thesis_repro.lab import places, sealed
+from thesis_repro.lab.cells import compute
 from thesis_repro.lab.store import write_atomic
 from thesis_repro.robustness import certificate, recipes
 from thesis_repro.robustness.gloro import GloroNet
-from thesis_repro.robustness.recipes import Recipe
+from thesis_repro.robustness.recipes import Recipe, Training
+from thesis_repro.robustness.relaxed import Guarantee
+from thesis_repro.training import named
 
 LARGEST = 10_000_000
 
@@ -37,12 +41,62 @@ def names() -> tuple[str, ...]:
             f"no committed models in {root()}: they are in a checkout of the project, not in the "
             f"installed package; name its folder results/ in {places.RESULTS}"
         )
+    return _names()
+
+
+def _names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in root().glob("*.json")))
 
 
-def committed(name: str) -> bool:
-    """Say whether there is a committed model of this name; False outside a checkout."""
-    return (root() / f"{name}.json").is_file()
+def standing_for(config: Training) -> str:
+    """The name of the committed model that this training gave; empty where none is.
+
+    Recipe, data and augmentation have to agree, but for what a machine decides: bfloat16, fused
+    and recorded steps. None outside a checkout.
+
+    Raises
+    ------
+    ValueError
+        On an altered card.
+    """
+    for name in _names():
+        about = card(name)
+        if (about.get("data"), about.get("augment")) != (config.dataset, config.augment):
+            continue
+        same = _anywhere(_recipe(about)) == _anywhere(config.recipe)
+        if same and about["data_sha256"] == data.fingerprint(config.dataset):
+            return name
+    return ""
+
+
+def trained(config: Training) -> GloroNet:
+    """The net of a training: the committed one, else from the store, else trained now.
+
+    It comes in eval mode, on the recipe's device. Where a cell calls this, its key needs
+    :func:`fingerprints`.
+
+    Raises
+    ------
+    ValueError
+        On an altered model.
+    """
+    if name := standing_for(config):
+        return load(name).to(config.device)
+    weights = compute(named.cell(config)).arrays
+    return named.loaded(recipes.proving(config), weights)
+
+
+def fingerprints(config: Training) -> tuple[tuple[str, str], ...]:
+    """What :func:`trained` reads: the data set, and the committed model where one stands for it."""
+    found = named.fingerprints(config)
+    if name := standing_for(config):
+        found += ((name, card(name)["sha256"]),)
+    return found
+
+
+def _anywhere(recipe: Recipe) -> Recipe:
+    """A recipe without what the machine decides."""
+    return dataclasses.replace(recipe, autocast=False, fused=False, graph=False)
 
 
 def save(name: str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> Path:
@@ -150,6 +204,21 @@ def to_verify(name: str | Path) -> tuple[Path, dict[str, Any] | None]:
 
 def _built(about: Mapping[str, Any]) -> GloroNet:
     """The net of a card before its weights are loaded."""
-    fields = about["recipe"] | {"device": "cpu", "trades": tuple(about["recipe"]["trades"])}
+    recipe = dataclasses.replace(_recipe(about), device="cpu")
     channels, height, width = about["input_shape"]
-    return recipes.build(Recipe(**fields), (channels, height, width), about["classes"])
+    return recipes.build(recipe, (channels, height, width), about["classes"])
+
+
+def _recipe(about: Mapping[str, Any]) -> Recipe:
+    """The recipe of a card, which JSON has made of lists and mappings."""
+    fields = _tuples(about["recipe"])
+    if fields.get("guarantee"):
+        fields["guarantee"] = Guarantee(**fields["guarantee"])
+    return Recipe(**fields)
+
+
+def _tuples(value: Any) -> Any:
+    """JSON with tuples in place of its lists."""
+    if isinstance(value, Mapping):
+        return {name: _tuples(part) for name, part in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

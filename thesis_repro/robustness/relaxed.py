@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from thesis_repro.robustness.certifying import in_batches, ready
 from thesis_repro.robustness.gloro import EstimatedNet, GloroNet
 from thesis_repro.robustness.guarantees import Guarantee, top, up_to, within
-from thesis_repro.robustness.margins import REJECT, Bound, lead
+from thesis_repro.robustness.margins import REJECT, Bound, pairwise
 
 __all__ = [
     "EstimatedRelaxedNet",
@@ -244,7 +244,7 @@ def from_logits(
     margin = torch.full_like(order, torch.inf, dtype=torch.float64)
     radii = margin
     for rank, member in enumerate(order.unbind(1)):
-        ahead = lead(logits, member, used, epsilon, norms)
+        ahead = pairwise(logits, member, used, epsilon, norms)
         margin = torch.minimum(margin, _outside(ahead.margin, order, rank))
         radii = torch.minimum(radii, _outside(ahead.radius, order, rank))
     allowed = finite & _allowed(order, guarantee, logits.shape[1])

@@ -33,8 +33,8 @@ from thesis_repro.nets import UnitLinear
 from thesis_repro.robustness import proof, rules
 from thesis_repro.robustness.arithmetic import UNITS
 from thesis_repro.robustness.layer_rounding import Affine, Computed, errors, underflow
+from thesis_repro.robustness.layers import Shape, named_layers
 from thesis_repro.robustness.structure import precision
-from thesis_repro.robustness.walk import Shape, layers
 
 LARGEST = {torch.float32: 2.0**126, torch.float64: 2.0**1022}
 
@@ -72,7 +72,7 @@ class Rounding:
     """What is needed to bound the rounding of each logit difference y_i - y_j at an input.
 
     bounds : per layer before the last, its norm bound
-    apart : (classes, classes) float64: ||w_i - w_j||
+    distances : (classes, classes) float64: ||w_i - w_j||
     at : the format in which logits and norms are computed at x
     ball : the format of the function that the certificate is about, at any x' of the ball
     wide : float64
@@ -80,7 +80,7 @@ class Rounding:
     """
 
     bounds: tuple[float, ...]
-    apart: Tensor
+    distances: Tensor
     at: Format
     ball: Format
     wide: Format
@@ -115,23 +115,23 @@ class Rounding:
 
     def parts(self, norms: Tensor, top: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """As :meth:`budget`, with the constant part of x and that of the ball by themselves."""
-        walk, apart = self._walk, self.apart[top]
+        recursion, distances = self._recursion, self.distances[top]
         one = torch.ones(len(norms), 1, dtype=torch.float64)
-        found = torch.cat([norms, one], 1) @ walk.matrix
+        found = torch.cat([norms, one], 1) @ recursion.matrix
         here, ball, size, wide = found[:, -4:].T[:, :, None]
         highest, reached = found[:, :-4].chunk(2, 1)
         # NaN, from weights that overflow, compares as false: nothing is excluded
-        room = ((self.ball.limits - highest) / walk.slopes).amin(1)
+        room = ((self.ball.limits - highest) / recursion.slopes).amin(1)
         safe = (room >= 0) & (reached <= self.at.limits).all(1)
         room = torch.where(safe, room, 0.0) / (1 + 1e-12)
-        here = (apart * here + self.at.pair[top] * size + self.at.fixed[top]) * (1 + 1e-12)
-        ball = (apart * ball + self.ball.pair[top] * wide + self.ball.fixed[top]) * (1 + 1e-12)
-        slope = (apart * walk.slope + self.ball.pair[top] * walk.wider) * (1 + 1e-12)
+        here = (distances * here + self.at.pair[top] * size + self.at.fixed[top]) * (1 + 1e-12)
+        ball = (distances * ball + self.ball.pair[top] * wide + self.ball.fixed[top]) * (1 + 1e-12)
+        slope = (distances * recursion.slope + self.ball.pair[top] * recursion.wider) * (1 + 1e-12)
         return torch.where(room[:, None] > 0, here, torch.inf), ball, slope, room
 
     @cached_property
     @np.errstate(over="ignore", invalid="ignore")  # infinity and NaN exclude what they reach
-    def _walk(self) -> "Walk":
+    def _recursion(self) -> "Recursion":
         """The recursion through the layers; all in it is affine in the norms that are measured."""
         unit = np.eye(len(self.bounds) + 2)  # one row per norm, and the constant
         one = unit[-1]
@@ -155,11 +155,11 @@ class Rounding:
         highest, reached = [*highest, size], [*reached, unit[-2]]
         matrix = np.stack([*highest, *reached, here, ball, unit[-2], size], 1)
         lines = torch.tensor([*slopes, wider], dtype=torch.float64)
-        return Walk(torch.from_numpy(matrix), lines, slope, wider)
+        return Recursion(torch.from_numpy(matrix), lines, slope, wider)
 
 
 @dataclass(frozen=True)
-class Walk:
+class Recursion:
     """What :class:`Rounding` needs of all layers at once, for norms and a constant (layers + 1,).
 
     matrix : (layers + 1, 2 layers + 4), to the highest value before each layer's overflow in the
@@ -176,7 +176,7 @@ class Walk:
 
 
 @threads.limit(1)
-def of(
+def analyse(
     body: nn.Sequential, input_shape: Shape, bounds: Sequence[float], head: nn.Linear
 ) -> Rounding:
     """The rounding of a net whose layers before the last have these norm bounds.
@@ -190,20 +190,20 @@ def of(
     formats = dict.fromkeys((own, torch.float64))
     found = [
         errors(layer, shape, norm, formats)
-        for (_, layer, shape), norm in zip(layers(body, input_shape), bounds, strict=False)
+        for (_, layer, shape), norm in zip(named_layers(body, input_shape), bounds, strict=False)
     ]
-    weight, roundings = last(head)
+    weight, roundings = head_rows(head)
     sizes = proof.lengths(weight) * (1 + 1e-12)
-    apart = differences(weight) * (1 + 1e-12)
-    apart = apart + 2 * proof.gamma(roundings) * sizes.max()
+    distances = differences(weight) * (1 + 1e-12)
+    distances = distances + 2 * proof.gamma(roundings) * sizes.max()
     at, wide = (
         _format(head, [layer[dtype] for layer in found], dtype) for dtype in (own, torch.float64)
     )
-    return Rounding(tuple(bounds), apart, at, at, wide, dense_from(body))
+    return Rounding(tuple(bounds), distances, at, at, wide, dense_from(body))
 
 
 def _format(head: nn.Linear, before: Sequence[Computed], dtype: torch.dtype) -> Format:
-    weight, roundings = last(head)
+    weight, roundings = head_rows(head)
     bias = torch.zeros(len(weight)) if head.bias is None else head.bias.detach().cpu()
     sizes, biases = proof.lengths(weight) * (1 + 1e-12), bias.double().abs()
     unit = proof.gamma(weight.shape[1] + 1 + roundings, UNITS[dtype])
@@ -229,7 +229,7 @@ def differences(weight: Tensor) -> Tensor:
     return torch.stack([proof.lengths(weight - row) for row in weight])
 
 
-def last(head: nn.Linear) -> tuple[Tensor, int]:
+def head_rows(head: nn.Linear) -> tuple[Tensor, int]:
     """The rows of a last layer, float64, and how often each entry was rounded on the way.
 
     Raises
@@ -248,7 +248,7 @@ def last(head: nn.Linear) -> tuple[Tensor, int]:
     return weight / norms[:, None], weight.shape[1] + 4
 
 
-def measured(layer: nn.Module) -> bool:
+def rounds(layer: nn.Module) -> bool:
     """Whether the layer rounds, so that the norm of its input matters."""
     return type(layer) not in rules.SELECTING and type(layer) is not nn.MaxPool2d
 

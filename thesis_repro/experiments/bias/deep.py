@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import nn
 
 from thesis_repro import data, nets, training
 from thesis_repro.data import Split
@@ -57,7 +58,7 @@ def deep(config: DeepConfig) -> Result:
     pool = pictures(config.dataset, "train" if config.dataset == CIFAR else "both")
     for run in range(config.runs):
         fit, val, test = parts(config, pool, run)
-        model = trained(config, fit, run)
+        model = train(config, fit, run)
         for layer in config.layers:
             _remedy_layer(found, model, layer, fit, val, test)
     return Result({}, {name: np.array(values) for name, values in found.items()})
@@ -82,7 +83,7 @@ def parts(config: DeepConfig, pool: Split, run: int) -> tuple[Split, Split, Spli
 
 def _remedy_layer(
     found: dict[str, list[float]],
-    model: Any,
+    model: nn.Module,
     layer: tuple[str, str],
     fit: Split,
     val: Split,
@@ -110,10 +111,8 @@ def _remedy_layer(
         add_run(found, f"{title}.{remedy}", scored, kept)
 
 
-def trained(config: DeepConfig, fit: Split, run: int) -> Any:
+def train(config: DeepConfig, fit: Split, run: int) -> nn.Sequential:
     """A ReLU net of two classes, trained by cross-entropy."""
-    import torch
-
     seed = 1000 * config.seed + run
     channels, height, width = fit.x.shape[1:]
     model = nets.build(

@@ -20,11 +20,11 @@ from thesis_repro.experiments.certifiers.methods import (
     fastest,
     measure,
 )
-from thesis_repro.experiments.nets import TITLES, paper_training, quick_training
+from thesis_repro.experiments.nets import TITLES, epochs, paper_training, quick_training
 from thesis_repro.lab import timing
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import recipes
+from thesis_repro.robustness import models
 from thesis_repro.robustness.recipes import Training
 from thesis_repro.tables import published
 from thesis_repro.tables.estimate import Estimate, Measurement
@@ -93,7 +93,7 @@ class CostConfig:
 def cost(config: CostConfig) -> Result:
     """Cell: seconds for the test set, memory per instance, and what was certified."""
     recipe, method = config.training.recipe, config.method
-    body = recipes.trained(config.training)[0].body
+    body = models.trained(config.training).body
     test = data.held_out(config.training.dataset)
     total = len(test.y)
     chosen = torch.arange(total)
@@ -120,8 +120,7 @@ def cost(config: CostConfig) -> Result:
         "one_off": measured.one_off,
         "guarantee": GUARANTEES[method.name],
         "note": note,
-        "epochs_run": recipe.epochs,
-        "epochs_paper": recipe.epochs_paper,
+        **epochs(config.training),
     }
     if len(y) >= ENOUGH_POINTS:
         labels, certified = certificates(method, body, recipe.epsilon, x)
@@ -167,18 +166,16 @@ def cells(profile: Profile) -> Plan:
     sigma = SIGMA[robust.dataset]
     chosen = QUICK_METHODS if quick else PAPER_METHODS[profile.device]
     methods = [replace(m, sigma=sigma) if m.name == RS else m for m in chosen]
-    fingerprints = ((robust.dataset, data.fingerprint(robust.dataset)),)
     title, net = TITLES[robust.dataset], robust.recipe.net.upper()
     sizes = SIZES[profile.device]
-    noisy = CostConfig(with_noise(robust, sigma, quick), methods[-1], sizes[RS])
-    plan: list[tuple[Row, Cell | None]] = [
-        (
-            (title, ROBUST.format(net), m.name),
-            Cell(cost, CostConfig(robust, m, sizes[m.name]), fingerprints),
-        )
-        for m in methods
+    wanted = [
+        ((title, ROBUST.format(net), m.name), CostConfig(robust, m, sizes[m.name])) for m in methods
     ]
-    return [*plan, ((title, NOISY.format(net), RS), Cell(cost, noisy, fingerprints))]
+    noisy = CostConfig(with_noise(robust, sigma, quick), methods[-1], sizes[RS])
+    return [
+        (row, Cell(cost, config, models.fingerprints(config.training)))
+        for row, config in [*wanted, ((title, NOISY.format(net), RS), noisy)]
+    ]
 
 
 def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:

@@ -20,6 +20,7 @@ from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.training import named
 
 POINTS = 50
 EXACT = 1e-6
@@ -48,7 +49,7 @@ def case(config: AxiomConfig) -> Case:
         net: nn.Module = found.net
         x = found.inputs(data.photos().x[: config.images])
     else:
-        net = subjects.trained(replace(DIGITS, seed=config.seed))
+        net = named.trained(replace(DIGITS, seed=config.seed))
         x = data.held_out("mnist-5k").x[: config.images]
     net, x = net.to(config.device), x.to(config.device)
     return Case(net, x, nets.labels(net, x, 32), SLICES[config.net], config.points, config.seed)
@@ -219,7 +220,7 @@ def on_pink(
     accuracy: dict[str, float] = {}
     for with_pink in (True, False):
         name = f"{'with' if with_pink else 'without'} pink"
-        net = subjects.trained(replace(subjects.COLOURED, pink=with_pink, seed=seed))
+        net = named.trained(replace(subjects.COLOURED, pink=with_pink, seed=seed))
         found[name] = net
         chi = internal_influence(net, x, "", q, line(plain, 20), multiply=True)
         gains[name] = chi.flatten(1).sum(1)

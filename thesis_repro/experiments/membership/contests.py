@@ -12,9 +12,17 @@ from thesis_repro import data
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.spec import Column, Plan
-from thesis_repro.weaknesses.membership import black_box, calibration, victims
+from thesis_repro.training import named
+from thesis_repro.weaknesses.membership import black_box, calibration
 from thesis_repro.weaknesses.membership import game as games
-from thesis_repro.weaknesses.membership.contest import RIDGE, Arena, Bools, Contest, Floats, shown
+from thesis_repro.weaknesses.membership.contest import (
+    RIDGE,
+    Bools,
+    Contest,
+    Floats,
+    Observations,
+    shown,
+)
 from thesis_repro.weaknesses.membership.guesses import (
     ATTACKS,
     GENERAL,
@@ -62,19 +70,18 @@ class Observation:
 
 def observe(config: Observation) -> Result:
     """Cell: logits (n, classes), and the displacement of each logit at each dense layer."""
-    everything = victims.points(config.victim.dataset)
-    return Result({}, shown(config.victim, everything, config.ridge))
+    return Result({}, shown(config.victim, config.ridge))
 
 
 def observed(victim: Victim, ridge: float = RIDGE) -> Mapping[str, NDArray[Any]]:
     """What the net of a victim shows, from the store or computed now."""
-    cell = Cell(observe, Observation(victim, ridge), victims.cell(victim).data)
+    cell = Cell(observe, Observation(victim, ridge), named.fingerprints(victim))
     return compute(cell).arrays
 
 
-def arena(config: Contest) -> Arena:
+def observations(config: Contest) -> Observations:
     """The nets of a contest, trained and observed."""
-    return Arena(config, partial(observed, ridge=config.ridge))
+    return Observations(config, partial(observed, ridge=config.ridge))
 
 
 CLAIMED = "claimed"
@@ -92,9 +99,9 @@ def contest(config: Contest) -> Result:
     Thresholds come from the shadows, so no membership of a target's point is used before the
     answers are counted.
     """
-    nets = arena(config)
+    nets = observations(config)
     guesses = Guesses(nets)
-    targets, arrays = [], {}
+    targets, arrays = [], dict[str, NDArray[Any]]()
     for index in config.targets:
         view = nets.view("target", index)
         scores = {name: guesses.scores(name, view) for name in SCORED if name != ONLINE}
@@ -165,7 +172,7 @@ def contest_of(trained: Victim, profile: Profile) -> Cell | None:
     if not data.available(trained.dataset):
         return None
     config = Contest(trained, targets(profile), SHADOWS)
-    return Cell(contest, config, victims.cell(trained).data)
+    return Cell(contest, config, named.fingerprints(trained))
 
 
 def contest_cells(names: Sequence[str]) -> Callable[[Profile], Plan]:

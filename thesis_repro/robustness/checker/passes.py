@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from thesis_repro.robustness.checker.bounds import LARGEST, TINY, Array, U, gamma
 from thesis_repro.robustness.checker.layers import Layer
-from thesis_repro.robustness.checker.nets import Residual, Sequence
+from thesis_repro.robustness.checker.nets import Residual, Sequence, Sum
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class State:
 
 def advance(state: State, layer: Layer, epsilon: float, unit: float) -> State:
     """What a layer makes of it, in an arithmetic with this unit of rounding."""
+    if isinstance(layer, Sum):
+        first, *others = (advance(state, branch, epsilon, unit) for branch in layer.layers)
+        for other in others:
+            first = _sum(first, other, epsilon, unit)
+        return first
     if isinstance(layer, Sequence):
         after = state
         for part in layer.layers:
@@ -66,7 +71,7 @@ def advance(state: State, layer: Layer, epsilon: float, unit: float) -> State:
 
 
 def _sum(state: State, branch: State, epsilon: float, unit: float) -> State:
-    """The activations and what a branch made of them, added."""
+    """Activations and what a branch made of the same input, added."""
     (size, wide), (more, wider) = state.sizes(epsilon), branch.sizes(epsilon)
     return State(
         state.x + branch.x,

@@ -5,9 +5,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from thesis_repro.explanations.cuts import Cut, evaluating
+from thesis_repro.data.images import fitting, tensor
 from thesis_repro.explanations.experts import masked
 from thesis_repro.explanations.influence import comparative, empirical, internal_influence
+from thesis_repro.explanations.modules import evaluating
+from thesis_repro.explanations.slicing import Cut
 from thesis_repro.lab.checks import finite
 from thesis_repro.weaknesses.bias.masks import Mask
 
@@ -35,22 +37,24 @@ def unit_influence(
     ValueError
         If the model has other than two classes, or as `internal_influence` does.
     """
-    _two_classes(model, x)
+    x = _two_classes(model, x)
     found = internal_influence(
         model, x[:1], slice, comparative(1, 0), empirical([x]), batch_size=batch_size
     )[0]
     return found.double().flatten(1).mean(1).numpy() if found.ndim > 1 else found.double().numpy()
 
 
-def _two_classes(model: nn.Module, x: Tensor) -> None:
+def _two_classes(model: nn.Module, x: Tensor) -> Tensor:
+    x = tensor("images", x, model)
     if not len(x):
         raise ValueError("no images were given")
     finite("x", x)
     evaluating(model)  # before the first pass, which would move running statistics
-    with torch.no_grad():
+    with fitting(x), torch.no_grad():
         shape = tuple(model(x[:1]).shape[1:])
     if shape != (2,):
         raise ValueError(f"bias needs a model with two logits, got outputs of shape {shape}")
+    return x
 
 
 class HiddenLayer:
@@ -70,7 +74,7 @@ class HiddenLayer:
     """
 
     def __init__(self, model: nn.Module, slice: str, x: Tensor, batch_size: int = 256) -> None:
-        _two_classes(model, x)
+        x = _two_classes(model, x)
         self.cut = Cut(model, slice)
         self.x, self.batch_size = x, batch_size
         self.z = self.cut.activations(x, batch_size)

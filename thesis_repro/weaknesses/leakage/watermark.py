@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thesis_repro.data import Split
+from thesis_repro.data.images import tensor
 from thesis_repro.lab import checks
 from thesis_repro.weaknesses.leakage.reconstruction import high_pass
 
@@ -91,6 +92,7 @@ class Watermark:
 
     def blend(self, x: Tensor) -> Tensor:
         """The images (..., c, h, w) with the word on them; pixels stay in [0, 1], none is cut."""
+        x = tensor("images", x)
         cover = self.opacity * self.mask(x.shape).to(x)
         return x * (1 - cover) + cover
 
@@ -214,6 +216,7 @@ def trace(images: Tensor, watermark: Watermark, size: int = 7) -> Trace:
     ValueError
         If the word does not fit, or there is no image, or one is not finite.
     """
+    images = tensor("images", images)
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images need shape (k, c, h, w), k >= 1, got {tuple(images.shape)}")
     checks.finite("images", images)

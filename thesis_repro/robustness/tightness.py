@@ -10,7 +10,7 @@ from thesis_repro.robustness.gloro import GloroNet
 
 
 @dataclass(frozen=True)
-class Slopes:
+class SteepestSlope:
     """The steepest that was found, and its share of what the bound allows for that pair of logits.
 
     steepest : max |margin(x1) - margin(x2)| / ||x1 - x2|| over points and rivals
@@ -30,7 +30,7 @@ def steepest(
     radius: float | None = None,
     k_ij: Tensor | None = None,
     generator: torch.Generator | None = None,
-) -> Slopes:
+) -> SteepestSlope:
     """Climb the slope of the margins between two batches of points, by Adam.
 
     For the top class j at x and each rival i, the slope of y_j - y_i between x1 and x2 is at most
@@ -88,7 +88,7 @@ def steepest(
                     length = away.flatten(1).norm(dim=1).clamp_min(1e-30)
                     kept = (radius / length).clamp(max=1.0).view(-1, *[1] * (x.ndim - 1))
                     points.copy_(x + away * kept)
-    return Slopes(best, share)
+    return SteepestSlope(best, share)
 
 
 def _margins(logits: Tensor, top: Tensor) -> Tensor:
