@@ -56,10 +56,10 @@ def receptive(
     find(model, slice)
     parts = [unit(slice, int(index), over) for index in units]
 
-    def together(z: Tensor) -> Tensor:
+    def total(z: Tensor) -> Tensor:
         return torch.stack([part(z) for part in parts]).sum(0)
 
-    quantity = Quantity(together, slice, f"{len(parts)} units of {slice}")
+    quantity = Quantity(total, slice, f"{len(parts)} units of {slice}")
     return internal_influence(model, x, "", quantity, line(0.0, points, "input"), multiply=True)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from thesis_repro.explanations import distributions
 from thesis_repro.explanations.axioms import Altered, Case, difference, per_class
+from thesis_repro.explanations.modules import evaluating
 
 EPSILON = 0.1
 """Of layer-wise relevance: what keeps it from dividing by zero, and absorbs relevance."""
@@ -23,6 +24,7 @@ PATCH = 7
 
 def gradient_times_input(net: nn.Module, x: Tensor, c: int) -> Tensor:
     """The gradient of the score of class c, times the input; the shape of x."""
+    evaluating(net)
     leaf = x.clone().requires_grad_()
     return torch.autograd.grad(net(leaf)[:, c].sum(), leaf)[0] * x
 
@@ -38,6 +40,7 @@ def relevance(net: nn.Sequential, x: Tensor, c: int, epsilon: float = EPSILON) -
     net : of dense layers, convolutions, pooling and ReLU, in eval mode
     x : (n, ...)
     """
+    evaluating(net)
     before = [x.detach()]
     with torch.no_grad():
         for layer in net:
@@ -60,6 +63,7 @@ def occlusion(net: nn.Module, x: Tensor, c: int, value: float) -> Tensor:
     x : images (n, channels, h, w), cut into patches of `PATCH` pixels a side; or rows (n, d), of
         which each value is a patch
     """
+    evaluating(net)
     side = PATCH if x.ndim == 4 else 1
     places = [
         (slice(None), slice(None), slice(i, i + side), slice(j, j + side))
@@ -78,6 +82,7 @@ def occlusion(net: nn.Module, x: Tensor, c: int, value: float) -> Tensor:
 
 def conductance(net: nn.Sequential, cut: int, x: Tensor, c: int, points: int) -> Tensor:
     """What flows through each unit behind layer `cut - 1` on the line from 0 (Dhamdhere 2019)."""
+    evaluating(net)
     below, above = net[:cut], net[cut:]
     total: Tensor | None = None
     places, weights = distributions.nodes("gausslegendre", points)

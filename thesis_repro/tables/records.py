@@ -12,7 +12,7 @@ import pandas as pd
 
 from thesis_repro.lab import places, sealed
 from thesis_repro.lab.sealed import Altered
-from thesis_repro.lab.store import left, sweep
+from thesis_repro.lab.store import leftovers, sweep
 from thesis_repro.tables.spec import Frame, TableSpec
 
 RUNS = ("paper-cuda", "paper-cpu", "quick")
@@ -71,7 +71,7 @@ def runs(spec: TableSpec) -> list[str]:
 
 def _is_recorded(card: Path) -> bool:
     """Whether a run has its card, be it under the name that a killed writer left it with."""
-    return card.exists() or (card.with_suffix(".csv").exists() and bool(left(card)))
+    return card.exists() or (card.with_suffix(".csv").exists() and bool(leftovers(card)))
 
 
 def read(spec: TableSpec, run: str | None = None) -> Frame:

@@ -22,7 +22,7 @@ from thesis_repro.robustness.outputs import ask
 from thesis_repro.robustness.recipes import Training
 from thesis_repro.tables.estimate import Estimate
 from thesis_repro.tables.spec import Column, Row
-from thesis_repro.weaknesses import calibration
+from thesis_repro.weaknesses import reliability
 
 TEST, ROTATED, NOISY = IMAGES = ("test", "rotated by 15°", "noise 0.1")
 """Held-out images: as they are, turned counter-clockwise, with Gaussian noise of that deviation."""
@@ -98,7 +98,7 @@ def split(training: Training) -> tuple[Split, Split]:
 
 def temperature(net: GloroNet, fits: Split) -> float:
     """The temperature that fits a net's logits at these points."""
-    return calibration.temperature(_logits(net.body, fits.x), fits.y.numpy())
+    return reliability.temperature(_logits(net.body, fits.x), fits.y.numpy())
 
 
 def shown(x: Tensor, images: str) -> Tensor:
@@ -169,8 +169,8 @@ def _calibrated(
 ) -> dict[str, Any]:
     """Calibration error in percent with its interval; mean losses with two standard errors."""
     confidence = _probabilities(logits).max(1)
-    found = calibration.error_interval(confidence, right, resamples, rng)
-    nll, brier = calibration.losses(logits, y)
+    found = reliability.error_interval(confidence, right, resamples, rng)
+    nll, brier = reliability.losses(logits, y)
     return {
         "error": [100 * value for value in found],
         "confidence": 100 * float(confidence.mean()),
@@ -199,8 +199,8 @@ def _ranked(
         """(scores, 3) on some points: risk, ranking, ranking less that of softmax."""
         found = [
             (
-                calibration.risk(s[rows], wrong[rows], COVERAGE),
-                calibration.ranking(s[rows], wrong[rows]),
+                reliability.risk(s[rows], wrong[rows], COVERAGE),
+                reliability.ranking(s[rows], wrong[rows]),
             )
             for s in by_score.values()
         ]
@@ -210,7 +210,7 @@ def _ranked(
     again = np.stack([measured(rows) for rows in picks])
     return {
         score: {
-            name: [float(whole[i, j]), *calibration.ends(again[:, i, j])]
+            name: [float(whole[i, j]), *reliability.ends(again[:, i, j])]
             for j, name in enumerate(("risk", "ranking", "ahead"))
         }
         for i, score in enumerate(by_score)

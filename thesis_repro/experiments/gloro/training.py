@@ -73,7 +73,7 @@ LOSSES: dict[str, Loss] = {
     **dict.fromkeys(RELAXED, ROBUST),
 }
 """The methods that are measured; the first is what the others are compared with."""
-MARGINS = {
+MARGINS: dict[str, tuple[Callable[[nn.Sequential, Tensor], Tensor], int]] = {
     "BCP, margins alone": (lambda net, x: bcp.margins(net, x, EPSILON), 0),
     "KW, margins alone": (lambda net, x: dual.margins(net, x, EPSILON), 1),
 }

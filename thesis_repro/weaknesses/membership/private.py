@@ -118,7 +118,7 @@ def _made_private(
     return engine, *found
 
 
-def _epoch(model: nn.Module, optimizer: Any, batches: Any) -> float:
+def _epoch(model: Any, optimizer: Any, batches: Any) -> float:
     """One pass over Poisson batches; returns the mean loss of the points that were drawn."""
     device = next(model.parameters()).device
     total, count = 0.0, 0
@@ -209,14 +209,14 @@ def _unmixed(net: nn.Module, two: Tensor) -> None:
     """One forward pass; no layer's output for one point may depend on the other point."""
     seen: list[tuple[str, Tensor]] = []
 
-    def note(name: str) -> Any:
+    def recorder(name: str) -> Any:
         def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.requires_grad:
                 seen.append((name, output))
 
         return hook
 
-    handles = [layer.register_forward_hook(note(name)) for name, layer in net.named_modules()]
+    handles = [layer.register_forward_hook(recorder(name)) for name, layer in net.named_modules()]
     try:
         net(two.requires_grad_())
     finally:
