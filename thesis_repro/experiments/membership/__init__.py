@@ -1,1 +1,3 @@
 """Tables and figures of the chapter weaknesses/membership."""
+
+__all__ = ["calibrated", "contests", "dp", "figures", "low_fpr", "mnist", "rates", "search", "sets"]
