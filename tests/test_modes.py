@@ -18,7 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro import explanations, weaknesses
-from thesis_repro.explanations import axioms, experts, faithfulness, influence, receptive
+from thesis_repro.explanations import (
+    axioms,
+    experts,
+    faithfulness,
+    influence,
+    receptive,
+    rivals,
+)
 from thesis_repro.explanations.modules import evaluating
 from thesis_repro.explanations.slicing import Cut
 from thesis_repro.weaknesses import bias, leakage, membership
@@ -65,6 +72,10 @@ AXIOMS = {
 }
 
 CALLS: dict[str, Callable[[nn.Sequential], object]] = {
+    "rivals.gradient_times_input": lambda body: rivals.gradient_times_input(body, X, 0),
+    "rivals.relevance": lambda body: rivals.relevance(body, X, 0),
+    "rivals.occlusion": lambda body: rivals.occlusion(body, X, 0, 0.0),
+    "rivals.conductance": lambda body: rivals.conductance(body, 4, X, 0, 2),
     "slicing.Cut": lambda body: Cut(body, "3").gradient(X, CLASS),
     "modules.evaluating": evaluating,
     "influence.internal_influence": lambda body: influence.internal_influence(
@@ -92,7 +103,15 @@ CALLS: dict[str, Callable[[nn.Sequential], object]] = {
 }
 
 LOOKING = ("find", "overwriting", "places", "prefix", "suffix")
+OF_A_CASE = (
+    "consistency_of_conductance",
+    "linear_agreement_of_activations",
+    "linear_agreement_of_gradient_times_input",
+    "marginality_of_occlusion",
+    "slice_invariance_of_relevance",
+)
 WITHOUT_A_PASS = {
+    **{f"rivals.{name}": "on the net of a case, or on one of its own" for name in OF_A_CASE},
     **{f"modules.{name}": "looks at modules" for name in LOOKING},
     "hooks.hooked": "adds hooks and takes them out",
     "imagenet.Pretrained": "a record",

@@ -213,7 +213,8 @@ def test_the_plan_that_comes_along_names_tables_and_rows_that_there_are(
     monkeypatch.setattr(data, "fingerprint", lambda name: "0" * 64)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     items = evidence.read()
-    assert [line.table for line in items[:3]] == ["certifiers-cost", "gloro-vra", "gloro-vra"]
+    first = ["certifiers-cost", "certifiers-scaling", "gloro-vra", "gloro-vra"]
+    assert [line.table for line in items[:4]] == first
     for line in items:
         chosen = evidence.size(line, "cuda")
         found = evidence.rows(line, chosen)

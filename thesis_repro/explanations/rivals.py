@@ -7,12 +7,14 @@ lies below the slice. The errors are those of :mod:`thesis_repro.explanations.ax
 """
 
 import copy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from thesis_repro.explanations import distributions
 from thesis_repro.explanations.axioms import Altered, Case, difference, per_class
+from thesis_repro.explanations.modules import evaluating
 
 EPSILON = 0.1
 """Of layer-wise relevance: what keeps it from dividing by zero, and absorbs relevance."""
@@ -22,6 +24,7 @@ PATCH = 7
 
 def gradient_times_input(net: nn.Module, x: Tensor, c: int) -> Tensor:
     """The gradient of the score of class c, times the input; the shape of x."""
+    evaluating(net)
     leaf = x.clone().requires_grad_()
     return torch.autograd.grad(net(leaf)[:, c].sum(), leaf)[0] * x
 
@@ -37,6 +40,7 @@ def relevance(net: nn.Sequential, x: Tensor, c: int, epsilon: float = EPSILON) -
     net : of dense layers, convolutions, pooling and ReLU, in eval mode
     x : (n, ...)
     """
+    evaluating(net)
     before = [x.detach()]
     with torch.no_grad():
         for layer in net:
@@ -59,6 +63,7 @@ def occlusion(net: nn.Module, x: Tensor, c: int, value: float) -> Tensor:
     x : images (n, channels, h, w), cut into patches of `PATCH` pixels a side; or rows (n, d), of
         which each value is a patch
     """
+    evaluating(net)
     side = PATCH if x.ndim == 4 else 1
     places = [
         (slice(None), slice(None), slice(i, i + side), slice(j, j + side))
@@ -77,10 +82,12 @@ def occlusion(net: nn.Module, x: Tensor, c: int, value: float) -> Tensor:
 
 def conductance(net: nn.Sequential, cut: int, x: Tensor, c: int, points: int) -> Tensor:
     """What flows through each unit behind layer `cut - 1` on the line from 0 (Dhamdhere 2019)."""
+    evaluating(net)
     below, above = net[:cut], net[cut:]
     total: Tensor | None = None
-    for node, weight in zip(*distributions.nodes("gausslegendre", points), strict=True):
-        z, speed = torch.func.jvp(below, (float(node) * x,), (x,))
+    places, weights = distributions.nodes("gausslegendre", points)
+    for node, weight in zip(places, weights, strict=True):
+        z, speed, *_ = torch.func.jvp(below, (float(node) * x,), (x,))
         leaf = z.detach().requires_grad_()
         slope = torch.autograd.grad(above(leaf)[:, c].sum(), leaf)[0]
         part = float(weight) * slope * speed.detach()
@@ -128,7 +135,7 @@ def marginality_of_occlusion(case: Case) -> Tensor:
     altered = Altered(net, brightest + 0.5)
     altered.training = False  # eval() would reach into the net
     before, after = (
-        per_class(x, labels, lambda p, c, m=model: occlusion(m, p, c, brightest + 1))
+        per_class(x, labels, partial(occlusion, model, value=brightest + 1))
         for model in (net, altered)
     )
     return difference(after, before)
@@ -155,9 +162,7 @@ def slice_invariance_of_relevance(case: Case) -> Tensor:
             parameter.mul_(2.0)
     rewritten = nn.Sequential(*layers[: last + 1], _Scale(0.5), *layers[last + 1 :]).eval()
     assert torch.equal(net(x), rewritten(x))  # factors of two are exact
-    ways = [
-        per_class(x, labels, lambda p, c, m=model: relevance(m, p, c)) for model in (rewritten, net)
-    ]
+    ways = [per_class(x, labels, partial(relevance, model)) for model in (rewritten, net)]
     return difference(ways[0], ways[1])
 
 

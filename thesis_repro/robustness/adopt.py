@@ -71,7 +71,7 @@ def adopt(module: nn.Module, input_shape: tuple[int, ...]) -> nn.Sequential:
             f"the net ends in {last}; it needs to end in nn.Linear, whose outputs are the logits"
         )
     body.eval()
-    structure.admitted(body)
+    structure.check_certifiable(body)
     _same(inner, body, x)
     return body
 

@@ -231,9 +231,9 @@ def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
     """
     if not epsilon > 0:
         raise ValueError(f"epsilon needs to be positive, got {epsilon}")
-    found = images(x, net.input_shape, net.body)
     structure.check_net(net.body)
-    return _widened(found, structure.precision(net.body))
+    own = structure.precision(net.body)
+    return _widened(images(x, net.input_shape, net.body), own)
 
 
 def _passes(parts: Sequence[nn.Sequential], x: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from thesis_repro.data import Split
 from thesis_repro.lab import memory, timebox
 from thesis_repro.training.augment import AUGMENTATIONS, CROP, Augment, crop_flip, with_noise
-from thesis_repro.training.ensemble import Ensemble, summed
+from thesis_repro.training.ensemble import Ensemble, Loss, summed
 from thesis_repro.training.loop import Loop, OnEpoch, SeedsLoop
 from thesis_repro.training.schedules import (
     Schedule,
@@ -27,7 +27,7 @@ from thesis_repro.training.schedules import (
     linear,
     logarithmic,
 )
-from thesis_repro.training.steps import OPTIMIZERS, Loss, TrainConfig, fast_bfloat16
+from thesis_repro.training.steps import OPTIMIZERS, TrainConfig, fast_bfloat16
 
 __all__ = [
     "AUGMENTATIONS",

@@ -42,7 +42,7 @@ class Ensemble(nn.Module):
             raise ValueError("an ensemble needs nets, all of one architecture")
         if any(isinstance(layer, RANDOM) for layer in nets[0].modules()):
             raise ValueError("an ensemble takes no dropout: a net alone would draw otherwise")
-        weights, buffers = stack_module_state(list(nets))  # type: ignore[arg-type]
+        weights, buffers = stack_module_state(list(nets))
         for name, weight in weights.items():
             trained = nets[0].get_parameter(name).requires_grad
             self.register_parameter(_flat(name), nn.Parameter(weight.detach(), trained))

@@ -17,7 +17,7 @@ from thesis_repro.training import checkpoint as checkpoints
 from thesis_repro.training import steps
 from thesis_repro.training.augment import Augment
 from thesis_repro.training.checkpoint import Position
-from thesis_repro.training.ensemble import together
+from thesis_repro.training.ensemble import Loss, together
 from thesis_repro.training.recording import Recording, batch_of, faithful
 from thesis_repro.training.schedules import Schedule
 from thesis_repro.training.steps import TrainConfig
@@ -42,7 +42,7 @@ class Loop:
     def __init__(
         self,
         model: nn.Module,
-        loss: steps.Loss,
+        loss: Loss,
         x: Tensor,
         y: Tensor,
         config: TrainConfig,

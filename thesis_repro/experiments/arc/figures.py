@@ -9,7 +9,7 @@ from thesis_repro.figures import PALETTE
 from thesis_repro.robustness import models
 from thesis_repro.robustness.outputs import ask
 from thesis_repro.robustness.recipes import Training
-from thesis_repro.weaknesses import calibration
+from thesis_repro.weaknesses import reliability
 
 
 def risk_and_coverage(training: Training, images: str = judged.ROTATED) -> Figure:
@@ -26,7 +26,7 @@ def risk_and_coverage(training: Training, images: str = judged.ROTATED) -> Figur
         strict=False,
     )
     for colour, style, (name, score) in styles:
-        risks = [100 * calibration.risk(score, wrong, share) for share in kept]
+        risks = [100 * reliability.risk(score, wrong, share) for share in kept]
         axis.plot(100 * kept, risks, style, color=colour, lw=2, label=name)
     axis.axvline(100 * judged.COVERAGE, color="0.7", lw=1)
     axis.set(xlabel="images that are kept (%)", ylabel="wrong of these (%)", ylim=(0, None))

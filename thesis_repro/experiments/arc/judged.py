@@ -3,13 +3,13 @@
 Temperatures are fitted on every fifth held-out image, upright and clean; the others are judged.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import InterpolationMode, rotate
 
 from thesis_repro import data
 from thesis_repro.data import Split
@@ -20,8 +20,9 @@ from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import GloroNet, certify, models
 from thesis_repro.robustness.outputs import ask
 from thesis_repro.robustness.recipes import Training
+from thesis_repro.tables.estimate import Estimate
 from thesis_repro.tables.spec import Column, Row
-from thesis_repro.weaknesses import calibration
+from thesis_repro.weaknesses import reliability
 
 TEST, ROTATED, NOISY = IMAGES = ("test", "rotated by 15°", "noise 0.1")
 """Held-out images: as they are, turned counter-clockwise, with Gaussian noise of that deviation."""
@@ -82,6 +83,12 @@ def plan(profile: Profile) -> list[tuple[Row, Cell]]:
     ]
 
 
+def with_ends(found: Sequence[float], how: str) -> Estimate:
+    """A value and the ends of its interval, as a cell gives them."""
+    value, low, high = found
+    return Estimate(value, low, high, how)
+
+
 def split(training: Training) -> tuple[Split, Split]:
     """A net's held-out points: those that fit its temperature, and those that are judged."""
     test = data.held_out(training.dataset)
@@ -91,13 +98,16 @@ def split(training: Training) -> tuple[Split, Split]:
 
 def temperature(net: GloroNet, fits: Split) -> float:
     """The temperature that fits a net's logits at these points."""
-    return calibration.temperature(_logits(net.body, fits.x), fits.y.numpy())
+    return reliability.temperature(_logits(net.body, fits.x), fits.y.numpy())
 
 
 def shown(x: Tensor, images: str) -> Tensor:
     """The images (n, c, h, w) as a kind of `IMAGES` has them, in [0, 1]."""
     if images == ROTATED:
-        return rotate(x, 15.0, InterpolationMode.BILINEAR)
+        from torchvision.transforms.functional import InterpolationMode, rotate
+
+        turned: Tensor = rotate(x, 15.0, InterpolationMode.BILINEAR)
+        return turned
     if images == NOISY:
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
         return (x + 0.1 * noise).clamp(0, 1)
@@ -159,8 +169,8 @@ def _calibrated(
 ) -> dict[str, Any]:
     """Calibration error in percent with its interval; mean losses with two standard errors."""
     confidence = _probabilities(logits).max(1)
-    found = calibration.error_interval(confidence, right, resamples, rng)
-    nll, brier = calibration.losses(logits, y)
+    found = reliability.error_interval(confidence, right, resamples, rng)
+    nll, brier = reliability.losses(logits, y)
     return {
         "error": [100 * value for value in found],
         "confidence": 100 * float(confidence.mean()),
@@ -189,8 +199,8 @@ def _ranked(
         """(scores, 3) on some points: risk, ranking, ranking less that of softmax."""
         found = [
             (
-                calibration.risk(s[rows], wrong[rows], COVERAGE),
-                calibration.ranking(s[rows], wrong[rows]),
+                reliability.risk(s[rows], wrong[rows], COVERAGE),
+                reliability.ranking(s[rows], wrong[rows]),
             )
             for s in by_score.values()
         ]
@@ -200,7 +210,7 @@ def _ranked(
     again = np.stack([measured(rows) for rows in picks])
     return {
         score: {
-            name: [float(whole[i, j]), *calibration.ends(again[:, i, j])]
+            name: [float(whole[i, j]), *reliability.ends(again[:, i, j])]
             for j, name in enumerate(("risk", "ranking", "ahead"))
         }
         for i, score in enumerate(by_score)

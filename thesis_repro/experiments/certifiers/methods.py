@@ -4,6 +4,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -159,9 +160,10 @@ def fastest(
         tried = replace(method, batch_size=size)
         certified, _ = certifier(tried, body, epsilon, tuple(x.shape[1:]))
         with torch.no_grad():
-            seconds[size] = timing.clocked(lambda c=certified: c(share))  # type: ignore[misc]
+            call = partial(certified, share)
+            seconds[size] = timing.clocked(call)
             if seconds[size] < LONG:
-                seconds[size] = min(timing.clocked(lambda c=certified: c(share)) for _ in range(2))
+                seconds[size] = min(timing.clocked(call) for _ in range(2))
     return replace(method, batch_size=min(seconds, key=lambda size: seconds[size]))
 
 

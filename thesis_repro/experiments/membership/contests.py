@@ -101,7 +101,7 @@ def contest(config: Contest) -> Result:
     """
     nets = observations(config)
     guesses = Guesses(nets)
-    targets, arrays = [], {}
+    targets, arrays = [], dict[str, NDArray[Any]]()
     for index in config.targets:
         view = nets.view("target", index)
         scores = {name: guesses.scores(name, view) for name in SCORED if name != ONLINE}
