@@ -198,6 +198,7 @@ LONGER = {
     "robustness/attacks.py",
     "robustness/certificate.py: write",
     "robustness/tightness.py: steepest",
+    "robustness/paths.py",
     "robustness/relaxed.py",
     "tables/spec.py",
 }

@@ -1,3 +1,3 @@
 """Part III of the thesis: weaknesses besides robustness (bias, membership, leakage)."""
 
-__all__ = ["bias", "calibration", "leakage", "membership"]
+__all__ = ["bias", "leakage", "membership", "reliability"]

@@ -1,3 +1,13 @@
 """Tables and figures of the chapter robustness/gloro."""
 
-__all__ = ["cifar10", "figures", "frontier", "schedule", "speed", "training", "vra"]
+__all__ = [
+    "attainable",
+    "cifar10",
+    "figures",
+    "frontier",
+    "moving",
+    "schedule",
+    "speed",
+    "training",
+    "vra",
+]
