@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from thesis_repro import __version__, data, publish
-from thesis_repro.lab import timebox
+from thesis_repro.lab import scopes, timebox
 from thesis_repro.publish import fingerprint, sources
 from thesis_repro.tables import find, headlines
 
@@ -199,6 +199,7 @@ LONGER = {
     "robustness/attacks.py",
     "robustness/certificate.py: write",
     "robustness/tightness.py: steepest",
+    "robustness/paths.py",
     "robustness/relaxed.py",
     "tables/spec.py",
 }
@@ -238,6 +239,35 @@ def test_a_line_too_many_is_seen() -> None:
     assert too_long("a.py", "def f():\n" + body + "    pass\n") == {"a.py: f"}
     assert too_long("a.py", "x = 1\n" * LINES_OF_A_MODULE) == set()
     assert too_long("a.py", "x = 1\n" * (LINES_OF_A_MODULE + 1)) == {"a.py"}
+
+
+UNSAID = {"figures", "robustness/certifiers"}
+"""Packages that do not say yet what is public."""
+
+
+def test_each_package_says_what_is_public(root: Path) -> None:
+    package = root / "thesis_repro"
+    unsaid = set()
+    for path in package.rglob("*/__init__.py"):
+        here = path.parent.relative_to(package).as_posix()
+        tree = ast.parse(path.read_text("utf-8"))
+        modules = {p.stem for p in path.parent.glob("*.py")} - {"__init__"}
+        modules |= {p.parent.name for p in path.parent.glob("*/__init__.py")}
+        bound = scopes.names_of(tree.body)
+        said = [
+            ast.literal_eval(node.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        ]
+        if not said:
+            unsaid.add(here)
+            continue
+        names = said[0]
+        assert len(set(names)) == len(names), here
+        assert set(names) <= modules | bound.bound | bound.imported, here
+        if len(tree.body) == 2:  # a docstring and the list: modules by name
+            assert set(names) == modules, here
+    assert unsaid == UNSAID
 
 
 # chapters

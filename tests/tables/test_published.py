@@ -64,6 +64,7 @@ SAID = (
     "only a single forward pass",
     "training takes less time and memory",
     "takes less time than that of rs",
+    "a global bound loses nothing",
     "more scalable than any other deterministic method",
     "faster than every other certifier",
     "the product of the layers' constants",

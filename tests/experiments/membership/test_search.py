@@ -6,7 +6,7 @@ import pytest
 
 from thesis_repro.experiments.membership import search
 from thesis_repro.experiments.membership.contests import contest
-from thesis_repro.weaknesses.membership.contest import SLICES, evidence
+from thesis_repro.weaknesses.membership.contest import SLICES, features
 from thesis_repro.weaknesses.membership.guesses import GENERAL
 
 
@@ -37,8 +37,8 @@ def test_the_search_sees_no_more_proxies_than_it_says(observations, count):
     ]
     hidden = search.with_proxies(dataclasses.replace(view, references=poisoned), count)
     for a, b in zip(
-        evidence(seen, SLICES["mlp"], 0.0).values(),
-        evidence(hidden, SLICES["mlp"], 0.0).values(),
+        features(seen, SLICES["mlp"], 0.0).values(),
+        features(hidden, SLICES["mlp"], 0.0).values(),
         strict=True,
     ):
         np.testing.assert_array_equal(a, b)
@@ -60,7 +60,7 @@ def test_points_without_a_usual_value_do_not_set_the_scale_of_a_score(observatio
     """With one proxy half of a shadow's points were trained on by it: whatever stands there."""
     config = search.Trial(observations.config, "both", 1)
     expected = search.trial(config).values
-    whole = search.evidence
+    whole = search.features
 
     def poisoned(view, names, smoothing):
         return {
@@ -68,7 +68,7 @@ def test_points_without_a_usual_value_do_not_set_the_scale_of_a_score(observatio
             for name, values in whole(view, names, smoothing).items()
         }
 
-    monkeypatch.setattr(search, "evidence", poisoned)
+    monkeypatch.setattr(search, "features", poisoned)
     assert search.trial(config).values == expected
 
 

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 import matplotlib.pyplot as plt
@@ -10,13 +9,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
-from torch import Tensor
 
 from thesis_repro.experiments.gloro import schedule as gloro_schedule
+from thesis_repro.experiments.gloro.moving import Attacked
 from thesis_repro.experiments.gloro.vra import vra
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, PINK, REJECTED, not_run
 from thesis_repro.lab.cells import Result
-from thesis_repro.robustness import REJECT, GloroNet, attacks, certify, toy2d
+from thesis_repro.robustness import REJECT, GloroNet, toy2d
 from thesis_repro.tables.spec import Frame
 
 
@@ -86,32 +85,6 @@ def vra_curves(results: Mapping[str, Result], largest: float = 2.5) -> Figure:
     axis.set(ylim=(0, 100), xlim=(0, largest))
     axis.legend()
     return figure
-
-
-@dataclass(frozen=True)
-class Attacked:
-    """Certified digits from the smallest radius to the largest, with the closest attack on each.
-
-    x, nearest : (n, 1, 28, 28); y : (n,) labels; radius, distance : (n,), distance infinite where
-    no attack was found
-    """
-
-    x: Tensor
-    y: Tensor
-    radius: Tensor
-    nearest: Tensor
-    distance: Tensor
-
-
-def attacked(net: GloroNet, x: Tensor, y: Tensor, count: int = 6) -> Attacked:
-    """Attack certified and correct points at evenly spaced ranks of the radius."""
-    certificate = certify(net, x)
-    good = (certificate.certified & (certificate.labels == y)).nonzero()[:, 0]
-    order = good[certificate.radius[good].argsort()]
-    chosen = order[torch.linspace(0, len(order) - 1, count).long()]
-    radius = certificate.radius[chosen]
-    found, distance = attacks.closest(net.body, x[chosen], y[chosen], radius.float())
-    return Attacked(x[chosen], y[chosen], radius, found, distance)
 
 
 def closest_attacks(net: GloroNet, shown: Attacked) -> Figure:

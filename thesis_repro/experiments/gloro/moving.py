@@ -1,11 +1,12 @@
 """Moving figures of the chapter robustness/gloro: the plane, and one digit."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from thesis_repro.experiments.gloro.figures import Attacked
 from thesis_repro.figures.moving import Moving
-from thesis_repro.robustness import GloroNet, relaxed, toy2d
+from thesis_repro.robustness import GloroNet, attacks, certify, relaxed, toy2d
 
 SIDE = 72
 """Cells of the plane along one side."""
@@ -34,6 +35,32 @@ def of_plane(epsilon: float = 0.08) -> Moving:
 def _thousandths(radii: Tensor) -> list[int]:
     """Rounded down, so that nothing is shown as proved that is not."""
     return (1000 * radii.clamp(0, 1)).floor().int().tolist()
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """Certified digits from the smallest radius to the largest, with the closest attack on each.
+
+    x, nearest : (n, 1, 28, 28); y : (n,) labels; radius, distance : (n,), distance infinite where
+    no attack was found
+    """
+
+    x: Tensor
+    y: Tensor
+    radius: Tensor
+    nearest: Tensor
+    distance: Tensor
+
+
+def attacked(net: GloroNet, x: Tensor, y: Tensor, count: int = 6) -> Attacked:
+    """Attack certified and correct points at evenly spaced ranks of the radius."""
+    certificate = certify(net, x)
+    good = (certificate.certified & (certificate.labels == y)).nonzero()[:, 0]
+    order = good[certificate.radius[good].argsort()]
+    chosen = order[torch.linspace(0, len(order) - 1, count).long()]
+    radius = certificate.radius[chosen]
+    found, distance = attacks.closest(net.body, x[chosen], y[chosen], radius.float())
+    return Attacked(x[chosen], y[chosen], radius, found, distance)
 
 
 def of_digits(net: GloroNet, found: Attacked) -> Moving:

@@ -33,7 +33,7 @@ from thesis_repro.weaknesses.membership.contest import (
     Contest,
     Floats,
     View,
-    evidence,
+    features,
 )
 from thesis_repro.weaknesses.membership.guesses import GENERAL, fair
 
@@ -89,7 +89,7 @@ def trial(config: Trial) -> Result:
         """A net's view, the members among the points that are judged, and their evidence."""
         view = with_proxies(nets.view(role, index), config.proxies)
         kept = fair(view)  # what a proxy trained on has no usual value: all of a target's stay
-        known = evidence(view, names, contest.victim.smoothing)
+        known = features(view, names, contest.victim.smoothing)
         return view, view.member[kept], {name: values[kept] for name, values in known.items()}
 
     def scores(known: Evidence, teacher: white_box.GeneralWB) -> dict[str, Floats]:
