@@ -78,7 +78,7 @@ def internal_influence(
     ----------
     model : nn.Module
         In eval mode, without in-place activations. It comes back as it was.
-    x : (n, ...) float32 or float64
+    x : (n, ...) float
         The instances to explain, a tensor or an array; moved to the model's device.
     slice : str or (h, g)
         Dotted name of the module whose output gets the credit; "" for the input; or two
