@@ -57,6 +57,7 @@ class Machine:
         self.nets = NETS if self.gpu else SMALL
         self.batch = 256 if self.gpu else 8
         self.repeats = 10 if self.gpu else 2
+        self.epochs = 4 if self.gpu else 2
         self.certified = NETS["6C2F MinMax"] if self.gpu else NETS["2C2F"]
         self.points = 10_000 if self.gpu else 200
 
@@ -194,6 +195,43 @@ def training_steps(machine: Machine) -> Iterator[Line]:
         yield f"{name}: ms plain, GloRo, fast", f"{said}; {peak.bytes / 2**20:.0f} MiB"
 
 
+WAYS: dict[str, tuple[dict[str, bool], bool, int]] = {
+    "plain": ({}, False, 1),
+    "recorded": ({"graph": True}, False, 1),
+    "and MinMax as a kernel": ({"graph": True, "fused": True}, False, 1),
+    "and equal layers at once": ({"graph": True, "fused": True}, True, 1),
+    "three nets as one": ({"graph": True, "fused": True}, False, 3),
+}
+"""Ways to train: what the configuration says, whether power iteration takes equal layers at once,
+and how many nets are trained together."""
+
+
+def variants(machine: Machine) -> Iterator[Line]:
+    """Milliseconds of a net's step in a training, each way; a way that falls back says so."""
+    batches = 2 * recording.AT_ONCE
+    for name, about in machine.nets.items():
+        loss = gloro.emma(training.constant(EPSILON)) if name == "LiResNet" else TRADES
+        data = random_split(batches * machine.batch, machine.device, about[2])
+        for way, (more, at_once, count) in WAYS.items():
+            models = [machine.net(about) for _ in range(count)]
+            if at_once:
+                models[0].iterate_at_once()
+            half = training.fast_bfloat16(machine.device)
+            settings = {"clip": 5.0, "autocast": half, "channels_last": True, **more}
+            config = training.TrainConfig(machine.epochs, machine.batch, **settings)
+            rate = training.constant(1e-3)
+            try:
+                if count == 1:
+                    history = training.fit(models[0], loss, data, config, rate)
+                else:
+                    history = training.fit_seeds(models, loss, data, config, rate, range(count))[0]
+                seconds = min(record["seconds"] for record in history[1:])
+                said = f"{1000 * seconds / batches:.2f} ms a step"
+            except Exception as error:  # the other ways go on
+                said = f"FAILED: {str(error).strip().split(chr(10))[0]}"
+            yield f"{name}: {way}", said
+
+
 def certification(machine: Machine) -> Iterator[Line]:
     """Certifying a test set, the bare pass of the same images, in both formats; the bound."""
     net = machine.net(machine.certified).eval()
@@ -258,7 +296,7 @@ def kernels(machine: Machine) -> Iterator[Line]:
 
 
 CHECKS: tuple[Callable[[Machine], Iterator[Line]], ...] = (recorded_steps, resumed, proven)
-PARTS = (first_step, *CHECKS, training_steps, certification, rivals, kernels)
+PARTS = (first_step, *CHECKS, training_steps, variants, certification, rivals, kernels)
 
 
 def show(what: str, value: str) -> None:

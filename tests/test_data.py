@@ -732,7 +732,8 @@ def test_the_page_about_data_agrees_with_the_code() -> None:
         for found, copy in about.known.items():
             assert f"* - `{name}`\n  - {copy}\n  - `{found[:16]}`" in page
     hashes = set(re.findall(r"`([0-9a-f]{16,64})`", page))
-    known = {h[:16] for n in (*data.NAMES, *extras.EXTRAS) for h in data.source(n).known}
+    copies = [sources.CIFAR100_FOLDERS, *map(data.source, (*data.NAMES, *extras.EXTRAS))]
+    known = {found[:16] for source in copies for found in source.known}
     published = {h for n in data.NAMES for h in data.source(n).md5.values()}
     assert hashes == known | published | {sources.MNIST_5K_SHA256}
 

@@ -15,7 +15,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from thesis_repro import data, tables
-from thesis_repro.experiments import nets
+from thesis_repro.experiments import evidence, nets
 from thesis_repro.experiments.certifiers import figures as certifiers_figures
 from thesis_repro.experiments.certifiers import scaling
 from thesis_repro.experiments.gloro import figures, vra
@@ -43,8 +43,8 @@ TABLES = {
 
 def sized(name, device="cpu", seeds=None):
     """A profile of a device that is not looked for."""
-    chosen = profiles.SEEDS[name] if seeds is None else (seeds,)
-    return profiles.Profile(name, device, chosen)
+    chosen = profiles.SEEDS[name] if seeds is None else seeds
+    return profiles.Profile(name, device, (chosen,) if isinstance(chosen, int) else chosen)
 
 
 class Computed(Exception):
@@ -124,6 +124,21 @@ def test_without_a_cell_every_row_reads_not_run(gpu, monkeypatch):
         live = tables.live(name, "paper", 0, "cuda")
         assert set(live.data["status"]) <= {"not run"}, name
         tables.show(live)
+
+
+def test_the_plan_of_evidence_has_cells_of_every_table_that_a_chapter_shows(gpu, monkeypatch):
+    monkeypatch.setattr(data, "available", lambda name: True)
+    monkeypatch.setattr(data, "fingerprint", lambda name: "0" * 64)
+    monkeypatch.setattr(evidence, "profile", sized)
+    items = evidence.read()
+    planned = {item.table for item in items}
+    for name in sorted(TABLES - planned):
+        ours = {str(cell) for _, cell in tables.get(name).cells(sized("paper", "cuda", 0)) if cell}
+        assert any(
+            ours & {str(cell) for found in evidence.rows(item, chosen).values() for cell in found}
+            for item in items
+            for chosen in [evidence.size(item, "cuda")]
+        ), f"{name} is not in the plan, nor is any of its cells"
 
 
 def test_figures_of_what_the_store_has_not_say_so(gpu):

@@ -230,6 +230,9 @@ CASES = {
 }
 
 IN_TRAINING = {
+    "batched.agrees": "compares two estimates for training; reads weights",
+    "batched.power": "an estimate for training; reads weights",
+    "gloro.EstimatedNet.iterate_at_once": "chooses how an estimate for training is made",
     "estimates.product": "an estimate for training; reads weights",
     "gloro.EstimatedNet.bottom": "of given logits, by the estimate",
     "gloro.EstimatedNet.forward": "what is trained: its answer depends on the mode by definition",
@@ -240,6 +243,7 @@ IN_TRAINING = {
     "relaxed.EstimatedRelaxedNet.bottom": "as that of EstimatedNet",
 }
 READ_WEIGHTS = {
+    "outputs.check_search",
     "lanczos.converged",
     "lanczos.linear_layers",
     "lanczos.operator_norm",

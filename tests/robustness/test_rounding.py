@@ -93,7 +93,7 @@ def test_float32_stays_within_the_budget_of_exact_arithmetic(name, seed, scale):
         exact = copy.deepcopy(net.body).double()(x.double())
     error = (pairs(logits) - pairs(exact)).abs()
     assert (2 * error <= budget + 1e-12).all()
-    assert error.max() > 0
+    assert error.max() > 0 or scale < 1  # tiny weights may round to what is exact
 
 
 @pytest.mark.parametrize("name", sorted(bodies()))
@@ -237,8 +237,8 @@ def test_other_formats_are_refused():
         certify(mixed, x)
     exact = certify(net.double(), x)  # float32 images in a float64 net lose nothing
     assert exact.labels.dtype == torch.int64
-    half = certify(net, x.half())
-    assert half.radius.isfinite().all()
+    with pytest.raises(ValueError, match="got float16: convert them"):
+        certify(net, x.half())
 
 
 def settings_of_torch():

@@ -179,7 +179,8 @@ def labels(name: str, y: Any, like: Tensor, classes: int | None = None) -> Tenso
             f"{tuple(y.shape)}"
         )
     checks.labels(name, y, classes)
-    return y.to(like.device, torch.int64)
+    labels: Tensor = y.to(like.device, torch.int64)
+    return labels
 
 
 @contextmanager

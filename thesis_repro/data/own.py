@@ -174,7 +174,7 @@ def content(dataset: Dataset) -> str:
     digest = hashlib.sha256(repr(dataset.classes).encode())
     for part in _tensors(dataset):
         digest.update(repr((tuple(part.shape), str(part.dtype))).encode())
-        digest.update(memoryview(part.contiguous().numpy()).cast("B"))
+        digest.update(part.contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

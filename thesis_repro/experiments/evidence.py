@@ -228,5 +228,5 @@ def _run(item: Item, chosen: Profile, store: Store) -> str:
         return f"{FAILED}: {error}"
     took = time.monotonic() - began
     if anew:
-        estimates.note(store, _work(item, chosen), f"evidence {item}", took)
+        estimates.record(store, _work(item, chosen), f"evidence {item}", took)
     return f"{DONE}, after {took / 60:.1f} min"

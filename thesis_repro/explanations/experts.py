@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from thesis_repro.data.images import labels as as_labels
 from thesis_repro.data.images import tensor
-from thesis_repro.explanations.cuts import Cut, along, evaluating, find, hooked
+from thesis_repro.explanations.hooks import hooked
 from thesis_repro.explanations.influence import (
     Distribution,
     Quantity,
@@ -26,6 +26,8 @@ from thesis_repro.explanations.influence import (
     per_unit,
     point,
 )
+from thesis_repro.explanations.modules import evaluating, find
+from thesis_repro.explanations.slicing import Cut, jvp
 from thesis_repro.lab.checks import finite
 
 RANKINGS = ("influence", "activation", "gradient at the input", "random")
@@ -167,7 +169,7 @@ class Experts:
         step = saliency / saliency.flatten(1).norm(dim=1).clamp(min=1e-12).view(
             -1, *[1] * (x.ndim - 1)
         )
-        return per_unit(along(self._layer, x, step), over).mean(0)
+        return per_unit(jvp(self._layer, x, step), over).mean(0)
 
     def ranking(self, name: str, c: int, generator: torch.Generator | None = None) -> Tensor:
         """Scores (units,) by one of RANKINGS; "random" draws from the generator.

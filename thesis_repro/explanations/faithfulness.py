@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro.data.images import fitting, tensor
-from thesis_repro.explanations.cuts import evaluating
 from thesis_repro.explanations.distributions import line, point
 from thesis_repro.explanations.influence import class_score, internal_influence
+from thesis_repro.explanations.modules import evaluating
 from thesis_repro.explanations.receptive import receptive, top_units
 from thesis_repro.lab.checks import finite
 

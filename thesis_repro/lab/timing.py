@@ -54,7 +54,7 @@ def interleaved(
     return [_summary(mine) for mine in seconds]
 
 
-def each(calls: Sequence[Callable[[], object]]) -> Timing:
+def once(calls: Sequence[Callable[[], object]]) -> Timing:
     """Time each call once, in order: for equal pieces of one work that is too slow to repeat.
 
     The caller warms up.

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from thesis_repro import __version__
-from thesis_repro.publish import generated
+from thesis_repro.publish import front, generated
 from thesis_repro.publish.execute import Executed
 
 LEFT_OUT = (".ipynb_checkpoints", "__pycache__", "_generated", "_tables", "_figures")
@@ -50,6 +50,8 @@ def stage(root: Path, executed: Iterable[Executed]) -> Path:
             wanted[name] = path.read_bytes()
     for path in sorted((root / "results" / "figures").glob("*.*")):
         wanted[f"book/_figures/{path.name}"] = path.read_bytes()
+    for chapter, (content, _) in front.pictures(executed).items():
+        wanted[front.place(chapter)] = content
     for name, text in generated.pieces(root, executed).items():
         wanted[name] = text.encode()
     _put(target, wanted)

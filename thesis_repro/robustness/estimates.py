@@ -65,16 +65,20 @@ def _of(name: str, layer: nn.Module, shape: Shape) -> tuple[Factor, ...]:
             inner = factors(layer.branch, shape, f"{name}.branch.")
             return (Factor(name, shape, "sum", inner=inner),)
         case Sum():
-            names = [f"{name}.branches.{i}" for i in range(len(layer.branches))]
             inner = tuple(
-                Factor(part, shape, "branch", inner=factors(branch, shape, f"{part}."))
-                for part, branch in zip(names, layer.branches, strict=True)
+                _branch(branch, shape, f"{name}.branches.{i}")
+                for i, branch in enumerate(layer.branches)
             )
             return (Factor(name, shape, "branches", inner=inner),)
         case nn.BatchNorm1d() | nn.BatchNorm2d():
             return (Factor(name, shape, "batch norm"),)
     value = rules.fixed(name, layer, shape)  # refuses what it does not know
     return (Factor(name, shape, "fixed", value),) if value != 1.0 else ()
+
+
+def _branch(branch: nn.Module, shape: Shape, name: str) -> Factor:
+    assert isinstance(branch, nn.Sequential)
+    return Factor(name, shape, "branch", inner=factors(branch, shape, f"{name}."))
 
 
 def iterated(parts: tuple[Factor, ...]) -> list[Factor]:

@@ -59,7 +59,7 @@ def operands(node: fx.Node) -> list[fx.Node]:
 def is_sum(node: fx.Node) -> bool:
     """Whether a step adds two values and nothing else."""
     factor = node.kwargs.get("alpha", 1)
-    return node.target in ADDING and len(operands(node)) == 2 and factor == 1
+    return node.target in ADDING and len(operands(node)) == 2 and bool(factor == 1)
 
 
 def layers_of(traced: fx.GraphModule, node: fx.Node, before: fx.Node) -> Layers:

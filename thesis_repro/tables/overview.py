@@ -21,8 +21,10 @@ PARTS = {
 BEFORE = "verdicts-before.csv"
 
 
-def evidence(live: Mapping[str, Frame] | None = None) -> pd.DataFrame:
+def evidence(live: Mapping[str, Frame] | None = None, chapter: str = "") -> pd.DataFrame:
     """One row per claim: what is published, ours, and the verdict; those not measured last.
+
+    With `chapter`, such as "robustness/gloro", those of its tables alone.
 
     Columns: chapter, table ("" where nothing measures it), row, column, measure, unit, kind, says,
     published and ours as text, source, how_read, note, run, verdict; and as numbers value,
@@ -31,12 +33,18 @@ def evidence(live: Mapping[str, Frame] | None = None) -> pd.DataFrame:
     """
     rows = [
         _row(spec, frame, judged, live or {})
-        for spec in (get(name).spec for name in names())
+        for spec in (get(name).spec for name in names() if _of(name, chapter))
         for frame in (records.paper(spec),)
         for judged in judge_all(frame, spec.claims)
     ]
-    rows += [_not_measured(line) for line in published.not_measured()]
+    lines = published.not_measured()
+    rows += [_not_measured(line) for line in lines if chapter in ("", line.table)]
     return pd.DataFrame(rows)
+
+
+def _of(name: str, chapter: str) -> bool:
+    """Whether a table is a chapter's: they share their stem."""
+    return not chapter or name.startswith(f"{chapter.rpartition('/')[2]}-")
 
 
 def _row(

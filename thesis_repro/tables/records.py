@@ -12,7 +12,7 @@ import pandas as pd
 
 from thesis_repro.lab import places, sealed
 from thesis_repro.lab.sealed import Altered
-from thesis_repro.lab.store import left, sweep
+from thesis_repro.lab.store import leftovers, sweep
 from thesis_repro.tables.spec import Frame, TableSpec
 
 RUNS = ("paper-cuda", "paper-cpu", "quick")
@@ -23,7 +23,7 @@ PAIRS = {"models": ".safetensors", "figures": ".png"}
 
 TEXT = ("status", "interval", "note")
 
-LISTS = ("published.csv", "verdicts-before.csv", "superseded.csv")
+LISTS = ("published.csv", "headlines.csv", "verdicts-before.csv", "superseded.csv")
 """Files beside the recorded folders that are no records: people write them, tests read them."""
 
 
@@ -75,7 +75,7 @@ def _file(spec: TableSpec, run: str) -> Path:
 
 def _is_recorded(card: Path) -> bool:
     """Whether a run has its card, be it under the name that a killed writer left it with."""
-    return card.exists() or (card.with_suffix(".csv").exists() and bool(left(card)))
+    return card.exists() or (card.with_suffix(".csv").exists() and bool(leftovers(card)))
 
 
 def read(spec: TableSpec, run: str | None = None) -> Frame:

@@ -5,8 +5,9 @@ Randomness restarts from the seed at each epoch; a training that was killed and 
 checkpoint therefore ends with the same weights, bit for bit on a CPU with one thread count.
 """
 
+import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from thesis_repro.data import Split
 from thesis_repro.lab import memory, timebox
 from thesis_repro.training.augment import AUGMENTATIONS, CROP, Augment, crop_flip, with_noise
-from thesis_repro.training.loop import Loop, OnEpoch
+from thesis_repro.training.ensemble import Ensemble, Loss, summed
+from thesis_repro.training.loop import Loop, OnEpoch, SeedsLoop
 from thesis_repro.training.schedules import (
     Schedule,
     constant,
@@ -25,7 +27,7 @@ from thesis_repro.training.schedules import (
     linear,
     logarithmic,
 )
-from thesis_repro.training.steps import OPTIMIZERS, Loss, TrainConfig, fast_bfloat16
+from thesis_repro.training.steps import OPTIMIZERS, TrainConfig, fast_bfloat16
 
 __all__ = [
     "AUGMENTATIONS",
@@ -42,6 +44,7 @@ __all__ = [
     "decay_after",
     "fast_bfloat16",
     "fit",
+    "fit_seeds",
     "linear",
     "logarithmic",
     "with_noise",
@@ -112,6 +115,67 @@ def fit(
         history = loop.run(on_epoch)
     model.eval()
     return history
+
+
+def fit_seeds(
+    models: Sequence[nn.Module],
+    loss: Loss,
+    data: Split,
+    config: TrainConfig,
+    lr: Schedule,
+    seeds: Sequence[int],
+    *,
+    checkpoint: Path | None = None,
+) -> list[list[dict[str, float]]]:
+    """Train nets of one architecture at once, each as :func:`fit` would with its own seed.
+
+    The weights are those of single trainings up to rounding. On a GPU several small nets cost
+    little more than one; `benchmarks/gpu.py` measures how much.
+
+    Parameters
+    ----------
+    models : one net for each seed, trained in place
+    loss, data, config, lr, checkpoint : as for `fit`; the seed of `config` does not count
+
+    Returns
+    -------
+    list of list of dict
+        For each net its records; the seconds are its share.
+
+    Raises
+    ------
+    ValueError
+        As `fit`, and if nets and seeds do not match, or a layer draws at random.
+    lab.timebox.Stop
+        If the run is to stop.
+    """
+    _check(data)
+    count, device = len(models), next(models[0].parameters()).device
+    if count != len(seeds):
+        raise ValueError(f"each net needs its seed, got {count} nets and {len(seeds)} seeds")
+    together = Ensemble(models, loss)
+    x, y = data.x.to(device), data.y.to(device).repeat(count)
+    shapes = [list(p.shape) for p in together.parameters()]
+    identity = json.dumps([repr(config), shapes, len(y), list(seeds)])
+    wide = dataclasses.replace(config, batch_size=count * config.batch_size, seed=seeds[0])
+    loop = SeedsLoop(together, summed, x, y, wide, lr, None, checkpoint, identity)
+    loop.seeds = tuple(seeds)
+    each: list[list[dict[str, float]]] = [[] for _ in models]
+
+    def on_epoch(model: nn.Module, record: dict[str, float]) -> None:
+        losses = (together.losses / len(data.y)).tolist()
+        together.losses.zero_()
+        record |= {f"loss {seed}": value for seed, value in zip(seeds, losses, strict=True)}
+
+    with _one_line(device, config), timebox.deferred():
+        for record in loop.run(on_epoch):
+            share = {"lr": record["lr"], "seconds": record["seconds"] / count}
+            for seed, own in zip(seeds, each, strict=True):
+                own.append({"epoch": record["epoch"], "loss": record[f"loss {seed}"], **share})
+    together.hand_back(models)
+    for model in models:
+        model.eval()
+    return each
 
 
 @contextmanager

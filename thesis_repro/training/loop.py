@@ -17,6 +17,7 @@ from thesis_repro.training import checkpoint as checkpoints
 from thesis_repro.training import steps
 from thesis_repro.training.augment import Augment
 from thesis_repro.training.checkpoint import Position
+from thesis_repro.training.ensemble import Loss, together
 from thesis_repro.training.recording import Recording, batch_of, faithful
 from thesis_repro.training.schedules import Schedule
 from thesis_repro.training.steps import TrainConfig
@@ -41,7 +42,7 @@ class Loop:
     def __init__(
         self,
         model: nn.Module,
-        loss: steps.Loss,
+        loss: Loss,
         x: Tensor,
         y: Tensor,
         config: TrainConfig,
@@ -128,11 +129,10 @@ class Loop:
         """Lay down the steps of an epoch that are left; returns how many it has in all."""
         config, position = self.config, self.position
         self.model.train()
-        seed = config.seed * 100_003 + at
+        seed = seed_of(config.seed, at)
         torch.manual_seed(seed)  # dropout draws from the global generator
         self.random.manual_seed(seed)
-        order = torch.randperm(len(self.y), generator=torch.Generator().manual_seed(seed))
-        order = order.to(self.device)
+        order = self.order(at).to(self.device)
         _set_random(position.random, self.random)
         self.batches = order.split(config.batch_size)
         count = len(self.batches)
@@ -144,6 +144,10 @@ class Loop:
             self.recording.load(order, self.progress, self.rates, position.steps)
         self.total.copy_(position.total)
         return count
+
+    def order(self, at: int) -> Tensor:
+        """The points of an epoch in their order, on the CPU."""
+        return shuffled(len(self.y), seed_of(self.config.seed, at))
 
     def take(self, number: int) -> int:
         """Take the next steps of the epoch, of which `number` are taken; returns how many."""
@@ -188,6 +192,30 @@ class Loop:
             due = kind == "cpu" and left * seconds > COMPILING_PAYS
         if self.config.fused and due:
             kernels.enter_context(nets.fused(device=kind))
+
+
+class SeedsLoop(Loop):
+    """A training of an ensemble: each net has the order of its own seed.
+
+    `y` is there once for each net, and a batch of `config` holds one batch of each.
+    """
+
+    seeds: tuple[int, ...] = ()
+
+    def order(self, at: int) -> Tensor:
+        points = len(self.y) // len(self.seeds)
+        orders = [shuffled(points, seed_of(seed, at)) for seed in self.seeds]
+        return together(orders, self.config.batch_size // len(self.seeds))
+
+
+def seed_of(seed: int, epoch: int) -> int:
+    """What the draws of an epoch, counted from 0, start from."""
+    return seed * 100_003 + epoch
+
+
+def shuffled(points: int, seed: int) -> Tensor:
+    """A permutation (points,) on the CPU."""
+    return torch.randperm(points, generator=torch.Generator().manual_seed(seed))
 
 
 def _random(generator: torch.Generator) -> dict[str, Tensor]:

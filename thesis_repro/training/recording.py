@@ -179,7 +179,7 @@ def faithful(
     shares = [max(n - first, 0) / few for n in range(last)]  # each step its own
     progress = [0.25 + 0.5 * share for share in shares]
     rates = [(lr(at) or 1e-3) * (1 + share) for at, share in zip(progress, shares, strict=True)]
-    order = torch.arange(len(recording.y), device=recording.x.device).flip(0)
+    order = torch.arange(len(recording.y), device=recording.x.device).flip(0) % len(recording.x)
     batches = order.split(recording.config.batch_size)
 
     def eager() -> None:

@@ -21,7 +21,7 @@ from thesis_repro.experiments.certifiers.methods import (
 )
 from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import Profile, profile
-from thesis_repro.robustness import recipes
+from thesis_repro.robustness import models
 from thesis_repro.robustness.certifiers import bcp, dual
 from thesis_repro.tables.estimate import Estimate
 from thesis_repro.tables.spec import Frame
@@ -71,7 +71,7 @@ def test_what_is_certified_of_enough_points_is_counted_in_float64(little, monkey
     for name in (BCP, KW):
         method = Method(name, 4, 2, 2)
         found = cost.cost(cost.CostConfig(little, method, (2,))).values
-        body = recipes.trained(little)[0].body.double()
+        body = models.trained(little).body.double()
         x, y = test.x[chosen].double(), test.y[chosen]
         rival = {BCP: bcp.certify, KW: dual.certify}[name]
         expected = rival(body, x, little.recipe.epsilon) & (body(x).argmax(1) == y)

@@ -10,8 +10,8 @@ from thesis_repro.training import named
 from thesis_repro.weaknesses.membership.guesses import ATTACKS
 
 
-def test_a_contest_is_deterministic_and_counts_what_it_says(arena):
-    first, second = contests.contest(arena.config), contests.contest(arena.config)
+def test_a_contest_is_deterministic_and_counts_what_it_says(observations):
+    first, second = contests.contest(observations.config), contests.contest(observations.config)
     assert first.values == second.values
     for target in first.values["targets"]:
         assert set(target["attacks"]) == set(ATTACKS)

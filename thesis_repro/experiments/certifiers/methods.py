@@ -4,6 +4,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -128,7 +129,7 @@ def measure(
         wide, _ = certifier(replace(method, batch_size=widest), body, epsilon, tuple(x.shape[1:]))
         with torch.no_grad():
             operations = timing.operations(lambda: wide(shares[0]))
-    timed = timing.each([lambda s=share: call(s) for share in shares])  # type: ignore[misc]
+    timed = timing.once([lambda s=share: call(s) for share in shares])  # type: ignore[misc]
     return Measured(
         seconds=timed.seconds,
         spread=100 * (timed.high - timed.low) / timed.seconds,
@@ -159,9 +160,10 @@ def fastest(
         tried = replace(method, batch_size=size)
         certified, _ = certifier(tried, body, epsilon, tuple(x.shape[1:]))
         with torch.no_grad():
-            seconds[size] = timing.clocked(lambda c=certified: c(share))  # type: ignore[misc]
+            call = partial(certified, share)
+            seconds[size] = timing.clocked(call)
             if seconds[size] < LONG:
-                seconds[size] = min(timing.clocked(lambda c=certified: c(share)) for _ in range(2))
+                seconds[size] = min(timing.clocked(call) for _ in range(2))
     return replace(method, batch_size=min(seconds, key=lambda size: seconds[size]))
 
 

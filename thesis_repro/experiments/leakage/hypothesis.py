@@ -79,8 +79,8 @@ def p_values(run: pd.DataFrame) -> dict[tuple[str, str], tuple[float, float]]:
             found[title, method] = float(line["p"]), float(line["p"])
             continue
         games = 2 * int(min(line["models"], base["models"]))
-        won = (round(one["accuracy"] / 100 * games) for one in (line, base))
-        found[title, method] = statistics.mcnemar_range(*won, games)
+        first, second = (round(one["accuracy"] / 100 * games) for one in (line, base))
+        found[title, method] = statistics.mcnemar_range(first, second, games)
     ends = (statistics.holm(list(end)) for end in zip(*found.values(), strict=True))
     return dict(zip(found, zip(*ends, strict=True), strict=True)) if found else {}
 

@@ -85,8 +85,6 @@ def differences(results: Sequence[Result]) -> list[list[float]]:
 
 def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """The two mean differences, how far they are apart, and its p-value with Holm's adjustment."""
-    from statsmodels.stats.multitest import multipletests
-
     numbers = QUICK if profile.name == "quick" else FRESH
     found: dict[Row, dict[str, Estimate | str]] = {}
     for row, results in gathered.items():
@@ -104,7 +102,7 @@ def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     # a test that has not run counts in its family all the same
     family = len(ROBUST) * len(setups(profile))
     raw = [_value(values["p"]) for values in found.values()]
-    adjusted = multipletests(raw + [1.0] * (family - len(raw)), LEVEL, "holm")[1]
+    adjusted = statistics.holm(raw + [1.0] * (family - len(raw)))
     for values, p in zip(found.values(), adjusted, strict=False):
         values["holm"] = Estimate(float(p))
     return {row: Measurement(values, len(profile.seeds)) for row, values in found.items()}

@@ -1,9 +1,7 @@
 """The table leakage-watermark: traces of the word in reconstructions from grey."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-
-import pandas as pd
 
 from thesis_repro.experiments.leakage.models import (
     CLEAN,
@@ -14,8 +12,6 @@ from thesis_repro.experiments.leakage.models import (
     INVISIBLE,
     MARKED,
     PAPER_SETS,
-    PER_SEED,
-    STANDARD,
     TITLES,
     TRAINING,
     TRAININGS,
@@ -24,8 +20,7 @@ from thesis_repro.experiments.leakage.models import (
 )
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.tables import published, statistics
-from thesis_repro.tables.conditions import Condition
+from thesis_repro.tables import published
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
@@ -60,68 +55,7 @@ def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
         values["independent"] = Estimate(min(r.values["independent"] for r in results))
         values["models"] = Estimate(len(results))
         measured[row] = replace(found, values=values, seeds=len(profile.seeds))
-    first = 0 if profile.name == "quick" else SEEN
-    for title, method, arm in list(measured):
-        if method == STANDARD or arm != MARKED:
-            continue
-        four = [
-            [r.values["z"] for r in gathered.get((title, one, of), ())][first:]
-            for one in (method, STANDARD)
-            for of in (MARKED, CLEAN)
-        ]
-        if len({len(z) for z in four}) == 1 and len(four[0]) >= statistics.ENOUGH_SEEDS:
-            row = title, method, arm
-            more, p = shown_more(*four)
-            values = {**measured[row].values, "more": more, "p": Estimate(p)}
-            measured[row] = replace(measured[row], values=values)
     return measured
-
-
-SEEN = 3 * PER_SEED["paper"]
-"""Models in whose record the difference was seen: what is to test it has higher numbers."""
-
-
-def shown_more(
-    marked: Sequence[float],
-    clean: Sequence[float],
-    base_marked: Sequence[float],
-    base_clean: Sequence[float],
-) -> tuple[Estimate, float]:
-    """How much more z the word adds in one training than in standard nets, and a p-value.
-
-    Lists are by number: nets of one number have the same images, marks, start and order.
-    """
-    robust, standard = (
-        [a - b for a, b in zip(*both, strict=True)]
-        for both in ((marked, clean), (base_marked, base_clean))
-    )
-    return statistics.paired(robust, standard, "nets")
-
-
-def conditions(run: pd.DataFrame) -> list[Condition]:
-    """On every data set both robust trainings show the word more than standard training does."""
-    robust = run[(run["training"] != STANDARD) & (run["arm"] == MARKED)]
-    robust = robust.reindex(columns=[*run.columns, *{"more", "p"} - set(run.columns)])
-    known = robust[robust["p"].notna()]
-    adjusted = dict(zip(known.index, statistics.holm(list(known["p"])), strict=True))
-    found = []
-    for title, rows in robust.groupby("dataset", sort=False):
-        said = [
-            f"{line['training']} {line['more']:z.1f}, p = {adjusted[index]:.2g}"
-            for index, line in rows.iterrows()
-            if index in adjusted
-        ]
-        there = len(said) == len(TRAININGS) - 1
-        family = f" over {len(known)}" if len(known) else ""
-        found.append(
-            Condition(
-                f"{title}: the word shows more in robust nets than in standard ones, net by net",
-                f"on each robust training more z, p < 0.05 by Holm{family}",
-                "; ".join(said) or "no pairs are recorded",
-                all(adjusted[index] < 0.05 for index in rows.index) if there else None,
-            )
-        )
-    return found
 
 
 def game_models(profile: Profile) -> dict[tuple[str, str], list[Result]]:
@@ -140,10 +74,7 @@ TABLE = Table(
             "Traces of the word in reconstructions from grey: size of its correlation with them "
             "in its true place and elsewhere (mean over places), and z, the true one in standard "
             "deviations of the others above their mean. Accuracy on clean test images. "
-            "Independent: smallest p-value of the exact test that word and class are. More: by how "
-            "much more z the word adds than in standard nets, nets of one number paired, and p of "
-            "the test by permuted signs; at paper scale only models from number "
-            f"{SEEN} on, since the difference was seen in the others."
+            "Independent: smallest p-value of the exact test that word and class are."
         ),
         chapter="weaknesses/leakage",
         keys=(DATASET, TRAINING, Column("arm", "arm", kind="key")),
@@ -154,14 +85,11 @@ TABLE = Table(
             Column("accuracy", "accuracy", "%", drift=2.0),
             Column("independent", "independent", "p", "{:.2f}"),
             COUNT,
-            Column("more", "more z", format="{:z.1f}", later=True),
-            Column("p", "p", format="{:.3f}", later=True),
         ),
         rows=tuple(
             (t, method, arm) for t in PAPER_SETS for method in TRAININGS for arm in arms(method)
         ),
         claims=published.claims("leakage-watermark"),
-        conditions=conditions,
     ),
     plan,
     assemble,

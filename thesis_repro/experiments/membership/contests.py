@@ -15,7 +15,14 @@ from thesis_repro.tables.spec import Column, Plan
 from thesis_repro.training import named
 from thesis_repro.weaknesses.membership import black_box, calibration
 from thesis_repro.weaknesses.membership import game as games
-from thesis_repro.weaknesses.membership.contest import RIDGE, Arena, Bools, Contest, Floats, shown
+from thesis_repro.weaknesses.membership.contest import (
+    RIDGE,
+    Bools,
+    Contest,
+    Floats,
+    Observations,
+    shown,
+)
 from thesis_repro.weaknesses.membership.guesses import (
     ATTACKS,
     GENERAL,
@@ -72,9 +79,9 @@ def observed(victim: Victim, ridge: float = RIDGE) -> Mapping[str, NDArray[Any]]
     return compute(cell).arrays
 
 
-def arena(config: Contest) -> Arena:
+def observations(config: Contest) -> Observations:
     """The nets of a contest, trained and observed."""
-    return Arena(config, partial(observed, ridge=config.ridge))
+    return Observations(config, partial(observed, ridge=config.ridge))
 
 
 CLAIMED = "claimed"
@@ -92,9 +99,9 @@ def contest(config: Contest) -> Result:
     Thresholds come from the shadows, so no membership of a target's point is used before the
     answers are counted.
     """
-    nets = arena(config)
+    nets = observations(config)
     guesses = Guesses(nets)
-    targets, arrays = [], {}
+    targets, arrays = [], dict[str, NDArray[Any]]()
     for index in config.targets:
         view = nets.view("target", index)
         scores = {name: guesses.scores(name, view) for name in SCORED if name != ONLINE}

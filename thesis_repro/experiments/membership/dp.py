@@ -82,7 +82,7 @@ def _displaced(
     n = len(part.universe)
     where = slice(0, n) if role == "target" else slice(n, 2 * n)
     seen = {k: v[where].astype(float) for k, v in _observed(victim, role, index).items()}
-    labels = everything.y.numpy()[part.all[where]]
+    labels = everything.y.numpy()[part.indices[where]]
     weights = white_box.expected_margin(labels, probabilities(seen["logits"]))
     member = victims.members(
         victims.other(victim, role, index), victims.game(len(everything), victim.n)

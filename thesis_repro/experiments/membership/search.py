@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 
 from thesis_repro import data
-from thesis_repro.experiments.membership.contests import PLAIN, SHADOWS, arena, targets, victim
+from thesis_repro.experiments.membership.contests import (
+    PLAIN,
+    SHADOWS,
+    observations,
+    targets,
+    victim,
+)
 from thesis_repro.experiments.membership.mnist import PUBLISHED
 from thesis_repro.experiments.membership.rates import rate
 from thesis_repro.lab.cells import Cell, Result
@@ -27,7 +33,7 @@ from thesis_repro.weaknesses.membership.contest import (
     Contest,
     Floats,
     View,
-    evidence,
+    features,
 )
 from thesis_repro.weaknesses.membership.guesses import GENERAL, fair
 
@@ -76,14 +82,14 @@ def simple(found: Evidence, names: Sequence[str], question: str, proxies: int) -
 def trial(config: Trial) -> Result:
     """Cell: three scores on each target; thresholds and what is learned come from shadows."""
     contest = config.contest
-    nets = arena(contest)
+    nets = observations(contest)
     names = SLICES[contest.victim.net][LAYERS[config.layers]]
 
     def seen(role: str, index: int) -> tuple[View, Bools, Evidence]:
         """A net's view, the members among the points that are judged, and their evidence."""
         view = with_proxies(nets.view(role, index), config.proxies)
         kept = fair(view)  # what a proxy trained on has no usual value: all of a target's stay
-        known = evidence(view, names, contest.victim.smoothing)
+        known = features(view, names, contest.victim.smoothing)
         return view, view.member[kept], {name: values[kept] for name, values in known.items()}
 
     def scores(known: Evidence, teacher: white_box.GeneralWB) -> dict[str, Floats]:

@@ -6,9 +6,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from thesis_repro.data.images import fitting, tensor
-from thesis_repro.explanations.cuts import Cut, evaluating
 from thesis_repro.explanations.experts import masked
 from thesis_repro.explanations.influence import comparative, empirical, internal_influence
+from thesis_repro.explanations.modules import evaluating
+from thesis_repro.explanations.slicing import Cut
 from thesis_repro.lab.checks import finite
 from thesis_repro.weaknesses.bias.masks import Mask
 

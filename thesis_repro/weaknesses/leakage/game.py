@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from thesis_repro.data.images import fitting, tensor
-from thesis_repro.explanations.cuts import evaluating
+from thesis_repro.explanations.modules import evaluating
 from thesis_repro.lab.checks import finite
 from thesis_repro.weaknesses.leakage.watermark import Watermark
 
