@@ -133,8 +133,8 @@ def exported(notebook: Any, docname: str, macros: dict[str, Any]) -> Any:
 def links() -> str:
     """Return the links to both archives as MyST."""
     return (
-        f"{{download}}`{NOTEBOOKS} </{FOLDER}/{NOTEBOOKS}>` has the chapters as notebooks that read "
-        "well outside the book, with the outputs of this build.\n"
+        f"{{download}}`{NOTEBOOKS} </{FOLDER}/{NOTEBOOKS}>` has the chapters as notebooks that "
+        "read well outside the book, with the outputs of this build.\n"
         f"{{download}}`{SOURCE} </{FOLDER}/{SOURCE}>` has everything that made it: unpack it, and "
         "`make book` makes it again.\n"
     )
