@@ -185,6 +185,7 @@ def test_the_gpu_workflow_calls_what_there_is(root: Path) -> None:
     ).stdout
     for option in re.findall(r"--\w+", calls[-1]):
         assert option in help_text
+    assert "pytest -m gpu" in lines.splitlines()
     assert f"-eq {timebox.EXIT} ]" in lines
 
 

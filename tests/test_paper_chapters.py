@@ -187,6 +187,19 @@ def test_what_a_chapter_asks_for_at_the_scale_of_its_parameters(root, page):
     assert named <= TABLES
 
 
+def test_no_cell_names_the_device_of_a_recorded_run(root):
+    """What is recorded later on another device is shown then, without a change of a page."""
+    cells = [
+        (path.stem, code)
+        for path in sorted((root / "book").rglob("*.md"))
+        for code in re.findall(
+            r"^```\{code-cell\}[^\n]*\n(.*?)^```$", path.read_text("utf-8"), re.S | re.M
+        )
+    ]
+    assert len(cells) > 100
+    assert [page for page, code in cells if re.search(r"paper-(cpu|cuda)", code)] == []
+
+
 # where the cells of a chapter are, and when it is executed again
 
 
