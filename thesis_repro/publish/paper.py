@@ -36,9 +36,9 @@ figure, tr, .claim-card { break-inside: avoid; }
 figure img { max-width: 100%; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 """
-FIT = """width => { for (const region of document.querySelectorAll('.table-scroll')) {
+FIT = """() => { for (const region of document.querySelectorAll('.table-scroll')) {
   const table = region.firstElementChild, wide = table.scrollWidth;
-  if (wide > width) table.style.zoom = width / wide;
+  if (wide > region.clientWidth) table.style.zoom = region.clientWidth / wide;
 } }"""
 
 
@@ -94,7 +94,7 @@ def pdf(root: Path, *, say: Callable[[str], None] = print) -> Path:
             page.emulate_media(media="print")
             page.goto(whole.as_uri(), wait_until="load", timeout=300_000)
             page.evaluate("() => window.MathJax?.startup?.promise")
-            page.evaluate(FIT, WIDTH)
+            page.evaluate(FIT)
             margin = dict.fromkeys(("top", "bottom", "left", "right"), "15mm")
             page.pdf(path=str(target), format="A4", margin=margin, print_background=True)
             opened.close()
