@@ -307,8 +307,8 @@ def test_other_formats_are_refused():
         certify(mixed, x)
     exact = certify(net.double(), x)  # float32 images in a float64 net lose nothing
     assert exact.labels.dtype == torch.int64
-    with pytest.raises(ValueError, match="got float16: convert them"):
-        certify(net, x.half())
+    half = certify(net, x.half())
+    assert half.radius.isfinite().all()
 
 
 def settings_of_torch():
