@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from thesis_repro.data.images import labels as as_labels
 from thesis_repro.data.images import tensor
-from thesis_repro.explanations.cuts import Cut, evaluating
+from thesis_repro.explanations.influence import Cut
+from thesis_repro.explanations.modules import evaluating
 from thesis_repro.weaknesses.membership import calibration
 from thesis_repro.weaknesses.membership.contest import Bools, Floats, View, evidence
 from thesis_repro.weaknesses.membership.white_box import GeneralWB, displacement
