@@ -6,8 +6,6 @@ need it are skipped, and say so.
 
 import functools
 import http.server
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,16 +15,12 @@ import pytest
 
 from thesis_repro import publish
 from thesis_repro.figures.moving import KINDS, Moving
+from thesis_repro.publish import paper
 from thesis_repro.publish import site as reader
 from thesis_repro.tables import headlines
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = publish.pages(ROOT)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 WIDE, PHONE = 1280, 390
 CHAPTERS = [f"book/{name}" for name in headlines.lines()]
 """The chapters of the thesis: each opens with its claim."""
@@ -82,14 +76,14 @@ def address(site: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    named = os.environ.get("CHROMIUM", "")
-    found = named or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not found:
-        pytest.skip("no Chromium on this machine: install it, or name one in CHROMIUM")
+    try:
+        found = paper.browser()
+    except ValueError as missing:
+        pytest.skip(str(missing))
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=FLAGS.split())
+        browser = driver.chromium.launch(executable_path=found, args=list(paper.FLAGS))
         yield browser
         browser.close()
 

@@ -243,6 +243,15 @@ def book_check(
     raise typer.Exit(publish.check(jobs=jobs, say=_say))
 
 
+@book_app.command("pdf")
+def book_pdf() -> None:
+    """Print the rendered book as one PDF; needs Chromium. Prints the file's path."""
+    from thesis_repro import publish
+    from thesis_repro.publish import paper
+
+    print(paper.pdf(publish.find_root(), say=_say))
+
+
 def _say(line: str) -> None:
     print(line, flush=True)
 

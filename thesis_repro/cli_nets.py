@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from torch import nn
 
 nets_app = typer.Typer()
 
@@ -74,10 +77,12 @@ def _shape(text: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def _named(source: str) -> object:
+def _named(source: str) -> nn.Module:
     """What a Python file of the user defines under a name; called if it is a function."""
     import inspect
     import runpy
+
+    from torch import nn
 
     file, _, name = source.rpartition(":")
     if not file.endswith(".py") or not name:
@@ -88,7 +93,10 @@ def _named(source: str) -> object:
     if name not in defined:
         raise ValueError(f"{file} defines no {name!r}")
     found = defined[name]
-    return found() if inspect.isfunction(found) or inspect.isclass(found) else found
+    net = found() if inspect.isfunction(found) or inspect.isclass(found) else found
+    if not isinstance(net, nn.Module):
+        raise ValueError(f"{source} gives {type(net).__name__}; a torch.nn.Module is needed")
+    return net
 
 
 @nets_app.command()

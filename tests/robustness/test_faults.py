@@ -175,6 +175,7 @@ PLANTS = {
     "vanishing squares": (proof, "scale_of", torch.ones_like),
     "overflow": (rounding.Rounding, "budget", unlimited),
     "filter": (rounding.Rounding, "parts", without_error_at_x),
+    "closer look": (rounding.Rounding, "refining", property(lambda self: self.widened)),
     "two functions": (certifying, "from_logits", either),
     "eps": (rules, "batch_norm_terms", exact_eps),
     "transforms": (torch.backends.nnpack, "set_flags", lambda enabled: (True,)),

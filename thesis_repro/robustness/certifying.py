@@ -34,6 +34,8 @@ from thesis_repro.robustness.margins import (
 )
 
 Made = TypeVar("Made")
+Absolute = Sequence[nn.Module | None]
+"""Of each layer of a part of a net, as `rounding.absolute` gives it."""
 
 IN_CACHE = 8
 """Images per float64 pass on a CPU, whose convolutions in this format want all in its cache."""
@@ -108,6 +110,9 @@ def certify(
 ) -> Certificate:
     """Certify each point by one forward pass.
 
+    In float32 a second pass looks closer at points that the bound certifies and the rounding
+    budget does not (:func:`refined`). Radius and margin of the others are those of the first.
+
     Where weights in float32 are to be evaluated in float64, a pass that is in float32 up to the
     first dense layer serves as a filter: what it proves of the float64 net needs no other pass, and
     labels and verdicts are those of a float64 pass over all points. Radius and margin of a point
@@ -156,7 +161,39 @@ def certify(
     def judge(logits: Tensor, norms: Tensor) -> Certificate:
         return from_logits(logits, known, radius, norms)
 
-    return concatenated(in_batches(net, x, batch_size, judge))
+    found = concatenated(in_batches(net, x, batch_size, judge))
+    left = ~found.certified & (found.margin + found.budget > 0)
+    if left.any() and refinable(net, known):
+        logits, norms, closer = refined(net, x[left], batch_size, known)
+        found = replaced(found, left, from_logits(logits, closer, radius, norms))
+    return found
+
+
+def refinable(net: Certifiable, used: Bound) -> bool:
+    """Whether a closer look takes off less: rounding counts, and it is that of float32."""
+    return used.rounding is not None and structure.precision(net.body) == torch.float32
+
+
+def refined(
+    net: Certifiable, x: Tensor, batch_size: int | None, used: Bound
+) -> tuple[Tensor, Tensor, Bound]:
+    """Look closer at points whose verdict depends on the rounding that is taken off.
+
+    A second pass measures the partial sums of each layer at x, and is in float64 from the first
+    dense layer on, so that less is lost at x. The function that is certified stays the same.
+
+    Returns
+    -------
+    logits, norms, bound
+        The norms as `Rounding.budget` takes them; the bound to judge by.
+    """
+    assert used.rounding is not None
+    dense = rounding.dense_from(net.body)
+    with exact(net.body), torch.no_grad():
+        parts = [net.body[:dense], copy.deepcopy(net.body[dense:]).double()]
+        many = batches.size(net.body, x, True) if batch_size is None else batch_size
+        logits, norms = _passes(parts, x, many, sums=True)
+    return logits, norms, replace(used, rounding=used.rounding.refining)
 
 
 def _certify_widened(
@@ -236,35 +273,64 @@ def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
     return _widened(images(x, net.input_shape, net.body), own)
 
 
-def _passes(parts: Sequence[nn.Sequential], x: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
-    """As :func:`measure`, through parts of a net, of which the later may be in a wider format."""
-    found = [_pass(parts, some) for some in x.split(batch_size)]
+def _passes(
+    parts: Sequence[nn.Sequential], x: Tensor, batch_size: int, sums: bool = False
+) -> tuple[Tensor, Tensor]:
+    """As :func:`measure`, through parts of a net, of which the later may be in a wider format.
+
+    sums : measure partial sums as well, behind the norms
+    """
+    absolute = [[rounding.absolute(layer) for layer in part] for part in parts] if sums else None
+    found = [_pass(parts, some, absolute) for some in x.split(batch_size)]
     logits, norms = (torch.cat(each) for each in zip(*found, strict=True))
     return logits, norms
 
 
-def _pass(parts: Sequence[nn.Sequential], x: Tensor) -> tuple[Tensor, Tensor]:
-    found = []
-    for part in parts:
-        x, known = _forward(part, x)
-        found.append(known)
+def _pass(
+    parts: Sequence[nn.Sequential], x: Tensor, absolute: Sequence[Absolute] | None = None
+) -> tuple[Tensor, Tensor]:
+    norms, sums = [], []
+    for index, part in enumerate(parts):
+        x, known, partial = _forward(part, x, None if absolute is None else absolute[index])
+        norms.append(known)
+        sums.append(partial)
         x = x.to(torch.float64)
     if x.ndim != 2:
         raise ValueError(
-            f"a net needs to give (n, classes), got shape {tuple(x.shape)}: replaced nn.Flatten() "
+            f"a net needs to give (n, classes), got shape {tuple(x.shape)}: put nn.Flatten() "
             f"before the last layer"
         )
-    return x, torch.cat(found, 1)
+    return x, torch.cat([*norms, torch.cat(sums, 1)[:, :-1]], 1)
 
 
-def _forward(body: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs (n, ...), and the norms (n, layers) of the inputs of the layers that round."""
-    norms = [x.new_zeros(len(x), 0, dtype=torch.float64)]
-    for layer in body:
-        known = rounding.rounds(layer)
-        norms.append((rounding.norms(x) if known else norms[0].new_zeros(len(x)))[:, None])
-        x = products.through(layer, x, selfcheck.convolve)
-    return x, torch.cat(norms, 1)
+def _forward(
+    body: nn.Sequential, x: Tensor, absolute: Absolute | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs (n, ...), and norms (n, layers) of the inputs of the layers that round.
+
+    With the layers' |W| and |b| also norms (n, layers) of their partial sums; else (n, 0).
+    """
+    zero = x.new_zeros(len(x), dtype=torch.float64)
+    norms: list[Tensor] = []
+    sums: list[Tensor] = []
+    for index, layer in enumerate(body):
+        norms.append(rounding.norms(x) if rounding.rounds(layer) else zero)
+        y = products.through(layer, x, selfcheck.convolve)
+        if absolute is not None:
+            sizes = absolute[index]
+            sums.append(zero if sizes is None else _partial_sums(sizes, x, y))
+        x = y
+    return x, _columns(norms, x), _columns(sums, x)
+
+
+def _columns(values: list[Tensor], x: Tensor) -> Tensor:
+    return torch.stack(values, 1) if values else x.new_zeros(len(x), 0, dtype=torch.float64)
+
+
+def _partial_sums(sizes: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    terms = products.through(sizes, x.abs(), selfcheck.convolve)
+    weight = next(sizes.parameters())
+    return rounding.partial_sums(terms, y, weight[0].numel())
 
 
 def _widened(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -91,7 +91,7 @@ def to_onnx(path: Path | str, body: nn.Sequential, input_shape: tuple[int, ...])
     net = _exported(copy.deepcopy(body).cpu().eval())
     weight = next(net.parameters())
     content = io.BytesIO()
-    torch.onnx.export(
+    exported = torch.onnx.export(
         net,
         (torch.zeros(2, *input_shape, dtype=weight.dtype),),
         dynamo=True,
@@ -99,7 +99,9 @@ def to_onnx(path: Path | str, body: nn.Sequential, input_shape: tuple[int, ...])
         output_names=["logits"],
         dynamic_shapes=({0: torch.export.Dim("n")},),
         verbose=False,
-    ).save(content)
+    )
+    assert exported is not None  # it is one where dynamo is asked for
+    exported.save(content)  # type: ignore[arg-type]  # it takes an open file as well
     write_atomic(Path(path), content.getvalue())
     return Path(path)
 

@@ -13,6 +13,7 @@ from thesis_repro.robustness import models, recipes, stated
 from thesis_repro.robustness.certifying import certify
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.recipes import Recipe
+from thesis_repro.training.named import History
 
 __all__ = ["train"]
 
@@ -99,7 +100,7 @@ def train(
 
 
 def _card(
-    net: GloroNet, recipe: Recipe, dataset: Dataset, augment: str, history: recipes.History
+    net: GloroNet, recipe: Recipe, dataset: Dataset, augment: str, history: History
 ) -> dict[str, object]:
     found = certify(net, dataset.test.x)
     right = (found.labels.cpu() == dataset.test.y).double()

@@ -5,12 +5,12 @@ so a tie at the edge of a set is never a guarantee.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.robustness.certifying import in_batches, ready
+from thesis_repro.robustness.certifying import in_batches, ready, refinable, refined
 from thesis_repro.robustness.gloro import EstimatedNet, GloroNet
 from thesis_repro.robustness.guarantees import Guarantee, top, up_to, within
 from thesis_repro.robustness.margins import REJECT, Bound, pairwise
@@ -223,14 +223,20 @@ def certify(
     x = ready(net, x, radius)
     known = net.bound() if used is None else used
 
-    def judge(logits: Tensor, norms: Tensor) -> SetCertificate:
-        return from_logits(logits, asked, known, radius, norms)
+    bare = replace(known, rounding=None)
 
-    found = in_batches(net, x, batch_size, judge)
-    order, margin, radii = (
-        torch.cat(values)
-        for values in zip(*((part.order, part.margin, part.radii) for part in found), strict=True)
-    )
+    def judge(logits: Tensor, norms: Tensor) -> tuple[Tensor, ...]:
+        found = from_logits(logits, asked, known, radius, norms)
+        most = from_logits(logits, asked, bare, radius)
+        return found.order, found.margin, found.radii, most.guaranteed
+
+    judged = in_batches(net, x, batch_size, judge)
+    order, margin, radii, most = (torch.cat(values) for values in zip(*judged, strict=True))
+    left = (most & ~(margin > 0)).any(1)
+    if left.any() and refinable(net, known):
+        logits, norms, closer = refined(net, x[left], batch_size, known)
+        found = from_logits(logits, asked, closer, radius, norms)
+        order[left], margin[left], radii[left] = found.order, found.margin, found.radii
     return SetCertificate(order, margin, radii, net.classes, known)
 
 

@@ -23,7 +23,13 @@ PAIRS = {"models": ".safetensors", "figures": ".png"}
 
 TEXT = ("status", "interval", "note")
 
-LISTS = ("published.csv", "headlines.csv", "verdicts-before.csv", "superseded.csv")
+LISTS = (
+    "published.csv",
+    "headlines.csv",
+    "statement.csv",
+    "verdicts-before.csv",
+    "superseded.csv",
+)
 """Files beside the recorded folders that are no records: people write them, tests read them."""
 
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from thesis_repro.data.images import labels as as_labels
 from thesis_repro.data.images import tensor
-from thesis_repro.explanations.influence import Cut
 from thesis_repro.explanations.modules import evaluating
+from thesis_repro.explanations.slicing import Cut
 from thesis_repro.weaknesses.membership import calibration
-from thesis_repro.weaknesses.membership.contest import Bools, Floats, View, evidence
+from thesis_repro.weaknesses.membership.contest import Bools, Floats, View, features
 from thesis_repro.weaknesses.membership.white_box import GeneralWB, displacement
 from thesis_repro.weaknesses.membership.whitening import Whitening
 
@@ -116,7 +116,7 @@ class CalibratedAttack:
             evaluating(net)
             self.nets_.append(net)
         seen = [self._shown(net, x[pool], y[pool]) for net in self.nets_]
-        found = [self._evidence(y[pool], seen, member, shadow) for shadow in range(self.shadows)]
+        found = [self._features(y[pool], seen, member, shadow) for shadow in range(self.shadows)]
         scores = []
         for shadow in range(self.shadows):  # a shadow is scored by what the others taught
             others = [i for i in range(self.shadows) if i != shadow]
@@ -144,7 +144,7 @@ class CalibratedAttack:
         y = as_labels("y", y, x, self.classes_)
         seen = [self._shown(net, x, y) for net in (model, *self.nets_)]
         nothing = np.zeros((len(seen), len(x)), bool)
-        return self.model_.score_samples(self._evidence(y, seen, nothing, 0))
+        return self.model_.score_samples(self._features(y, seen, nothing, 0))
 
     def threshold_for(self, precision: float, least: int = calibration.ENOUGH_CLAIMS) -> float:
         """The score above which points are members with this precision, on the shadows.
@@ -180,7 +180,7 @@ class CalibratedAttack:
             found[name] = moved.double().numpy()
         return found
 
-    def _evidence(
+    def _features(
         self, y: Tensor, seen: Sequence[Shown], member: Bools, index: int
     ) -> NDArray[np.float64]:
         """What is known of each point of one net, the others being references: (n, pieces)."""
@@ -194,4 +194,4 @@ class CalibratedAttack:
             member[others],
             ({}, [], labels[:0]),
         )
-        return np.stack(list(evidence(view, self.slices, self.smoothing).values()), 1)
+        return np.stack(list(features(view, self.slices, self.smoothing).values()), 1)
