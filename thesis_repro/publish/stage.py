@@ -49,6 +49,8 @@ def stage(root: Path, executed: Iterable[Executed]) -> Path:
             wanted[f"{docname}.ipynb"] = ran[docname].read_bytes()
         else:
             wanted[name] = path.read_bytes()
+    for path in sorted((root / "examples").glob("*.py")):
+        wanted[f"examples/{path.name}"] = path.read_bytes()
     for path in sorted((root / "results" / "figures").glob("*.*")):
         wanted[f"book/_figures/{path.name}"] = path.read_bytes()
     macros = _read(root)["sphinx"]["config"]["mathjax3_config"]["tex"]["macros"]

@@ -144,6 +144,8 @@ def weights_file(name: str | Path) -> Path:
     """
     if str(name).endswith(".safetensors"):
         path = Path(name).expanduser()
+        if not path.is_file():
+            raise ValueError(f"{name}: there is no such file")
         if not path.with_suffix(".json").is_file():
             raise ValueError(f"{name} needs its card {path.with_suffix('.json').name} beside")
         return path

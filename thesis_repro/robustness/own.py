@@ -56,7 +56,7 @@ def train(
 
     Examples
     --------
-    >>> import tempfile
+    >>> import tempfile, torch
     >>> x = torch.arange(20 * 64).view(20, 1, 8, 8) / 1280
     >>> few = data.from_arrays(x, torch.arange(20) % 2)
     >>> recipe = Recipe("2c2f", 0.1, 0.1, epochs=1, epochs_paper=1, batch_size=8)
