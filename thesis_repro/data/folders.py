@@ -70,26 +70,27 @@ def from_folder(path: Path | str, size: tuple[int, int] | None = None) -> Datase
     found = [_pictures(part) for part in parts if part is not None]
     kinds = sorted({kind for part in found for kind in part})
     files = [[(kind, file) for kind in kinds for file in part.get(kind, [])] for part in found]
+    _check_files(root, files)
+    loaded = [[_picture(file, size) for _, file in part] for part in files]
+    grey = all(array.ndim == 2 for array in chain(*loaded))
+    _check_sizes([file for _, file in chain(*files)], list(chain(*loaded)))
+    splits = []
+    for part, arrays in zip(files, loaded, strict=True):
+        x = torch.from_numpy(np.stack([_channels(array, grey) for array in arrays]))
+        names = tuple(file.relative_to(root).as_posix() for _, file in part)
+        splits.append(Split(x, integers([kinds.index(kind) for kind, _ in part]), names))
+    classes, name = tuple(kinds), root.resolve().name
+    if len(splits) == 1:
+        return dealt(name, splits[0], classes)
+    return Dataset(name, splits[0], sets.spread_test(splits[1]), classes)
+
+
+def _check_files(root: Path, files: Sequence[Sequence[tuple[str, Path]]]) -> None:
     if not all(files):
         raise ValueError(
             f"{root}: need one folder of pictures for each class, as {root.name}/cat/1.png, or "
             f"the same in train/ and test/"
         )
-    loaded = [[_picture(file, size) for _, file in part] for part in files]
-    grey = all(array.ndim == 2 for array in chain(*loaded))
-    _check_sizes([file for _, file in chain(*files)], list(chain(*loaded)))
-    splits = [
-        Split(
-            torch.from_numpy(np.stack([_channels(array, grey) for array in arrays])),
-            integers([kinds.index(kind) for kind, _ in part]),
-            tuple(file.relative_to(root).as_posix() for _, file in part),
-        )
-        for part, arrays in zip(files, loaded, strict=True)
-    ]
-    classes, name = tuple(kinds), root.resolve().name
-    if len(splits) == 1:
-        return dealt(name, splits[0], classes)
-    return Dataset(name, splits[0], sets.spread_test(splits[1]), classes)
 
 
 def _check_sizes(files: Sequence[Path], arrays: Sequence[NDArray[np.uint8]]) -> None:
