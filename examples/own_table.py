@@ -33,7 +33,7 @@ def plan(size: Profile) -> Plan:
 
 
 keys, columns = (Column("radius", "radius", kind="key"),), (Column("vra", "VRA", "%", kind="rate"),)
-spec = TableSpec("own-radii", "VRA of a committed net.", "robustness/gloro", keys, columns)
+spec = TableSpec("own-radii", "VRA of a committed net.", keys, columns, "robustness/gloro")
 frame = measure(Table(spec, plan), profile("quick", "cpu"))
 print(tables.text(frame, "md"))
 assert len(frame.data) == 3

@@ -29,6 +29,9 @@ from thesis_repro.explanations import (
     quantities,
     receptive,
 )
+from thesis_repro.explanations import (
+    rankings as unit_rankings,
+)
 from thesis_repro.weaknesses import bias, leakage, membership, reliability
 from thesis_repro.weaknesses.bias import gaussian, masks
 from thesis_repro.weaknesses.leakage import Nearest, Watermark, instances, reconstruction, watermark
@@ -89,6 +92,10 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
     "experts.Experts.choose": (
         lambda scores, near: layer().choose(0, scores, 2, near=near),
         {"scores": UNITS[0], "near": 0.1},
+    ),
+    "rankings.auroc": (
+        lambda x: unit_rankings.auroc(experts.Experts(net(), "1", x, torch.arange(len(x)) % 2), 1),
+        {"x": X},
     ),
     "experts.keep": (
         lambda scores: experts.keep(scores, experts.Choice(1, 1)), {"scores": UNITS[0]}
@@ -151,6 +158,12 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
     ),
     "masks.expert_mask": (
         lambda influence: masks.expert_mask(influence, 1, 1), {"influence": SCORES}
+    ),
+    "masks.search_linear_experts": (
+        lambda influence, contributions: masks.search_linear_experts(
+            influence, LABELS[:2], contributions
+        ),
+        {"influence": SCORES[:2], "contributions": LOGITS[:2]},
     ),
     "masks.parity_mask": (masks.parity_mask, {"influence": SCORES}),
     "masks.search_experts": (
@@ -277,6 +290,7 @@ OF_A_CASE = (
     "slice_invariance_of_relevance",
 )
 WITHOUT_A_CALL = {
+    "own.CalibratedAttack.fit": "trains shadows: tests/weaknesses/test_membership_own.py",
     **{f"rivals.{name}": "on the nets of a case" for name in OF_A_CASE},
     "guesses.fair": "the smaller of two counts",
     "axioms.per_class": "sorts whole numbers",

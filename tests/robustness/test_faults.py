@@ -35,7 +35,7 @@ from thesis_repro.robustness.certifiers import smoothing
 from thesis_repro.robustness.faults import FAULTS, Fault
 
 TESTS = Path(__file__).resolve().parents[1]
-FROM_LOGITS, FORWARD = certifying.from_logits, certifying._forward
+FROM_LOGITS = certifying.from_logits
 
 
 def masked_by_value(logits, used, epsilon, norms=None):

@@ -14,7 +14,7 @@ from thesis_repro.robustness import (
     REJECT,
     GloroNet,
     certify,
-    certifying,
+    forward,
     gloro,
     layer_rounding,
     lipschitz,
@@ -87,7 +87,7 @@ def pairs(logits):
 def half_budget(net, x):
     """What is taken off for rounding at x alone, for every pair (n, classes, classes)."""
     with exact(net), torch.no_grad():
-        logits, norms, _ = certifying._forward(net.body, x)
+        logits, norms, _ = forward.part_pass(net.body, x)
     found = []
     for top in range(net.classes):
         fixed, _, _ = net.bound().rounding.budget(norms, torch.full((len(x),), top))
@@ -121,7 +121,7 @@ def test_the_budget_in_the_ball_covers_points_of_the_ball(name):
         double = copy.deepcopy(net.body).double()
         at_x = pairs(logits - double(x.double())).abs()
         in_ball = pairs(net.body(x2).double() - double(x2.double())).abs()
-        norms = certifying._forward(net.body, x)[1]
+        norms = forward.part_pass(net.body, x)[1]
     for top in range(net.classes):
         constant, slope, room = net.bound().rounding.budget(norms, torch.full((20,), top))
         assert torch.equal(constant, fixed[:, top]) and (room > 1e20).all()
@@ -159,7 +159,7 @@ def test_a_sum_errs_by_its_largest_partial_sum_in_any_order(order, tree, n, seed
 
 def largest_partial_sums(layer, x):
     """The vector of max(P, Q) for inputs x, with its norm, in float64."""
-    exact, sizes = copy.deepcopy(layer).double(), rounding.absolute(layer).double()
+    exact, sizes = copy.deepcopy(layer).double(), forward.absolute_of(layer).double()
     return ((sizes(x.double().abs()) + exact(x.double()).abs()) / 2).flatten(1).norm(dim=1)
 
 
@@ -176,12 +176,11 @@ def test_partial_sums_are_bounded_by_norms_and_measured_from_above(kind):
     (found,) = layer_rounding.errors(layer, shape, norm, [torch.float32]).values()
     with torch.no_grad():
         exact = largest_partial_sums(layer, x)
-        assert (exact <= found.partial.at + found.partial.slope * rounding.norms(x)).all()
-        sizes = rounding.absolute(layer)(x.abs())
-        measured = rounding.partial_sums(sizes, layer(x), layer.weight[0].numel())
+        assert (exact <= found.partial.at + found.partial.slope * forward.norms_of(x)).all()
+        measured = forward.partial_sums(forward.absolute_of(layer), x, layer(x))
         moved = largest_partial_sums(layer, x + step)
     assert (exact <= measured).all() and (measured <= exact * 1.001).all()
-    assert (moved <= measured + found.partial.slope * rounding.norms(step)).all()
+    assert (moved <= measured + found.partial.slope * forward.norms_of(step)).all()
     off = (layer(x).double() - copy.deepcopy(layer).double()(x.double())).flatten(1).norm(dim=1)
     assert (off <= found.unit * measured + 1e-30).all() and (off > 0).any()
 
@@ -332,15 +331,15 @@ def test_reduced_precision_is_off_inside_and_restored_after():
     net, x = build("convolutions"), torch.rand(8, 2, 8, 8)
     expected = certify(net, x)
     seen = []
-    forward = certifying._forward
+    real = forward.part_pass
 
     def spy(*given):
         seen.append(settings_of_torch()[:6])
-        return forward(*given)
+        return real(*given)
 
     before = torch.get_float32_matmul_precision()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certifying, "_forward", spy)
+        patch.setattr(forward, "part_pass", spy)
         try:
             torch.set_float32_matmul_precision("medium")
             outside = settings_of_torch()

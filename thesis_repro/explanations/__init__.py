@@ -10,6 +10,7 @@ __all__ = [
     "influence",
     "modules",
     "quantities",
+    "rankings",
     "receptive",
     "rivals",
     "slicing",

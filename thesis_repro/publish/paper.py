@@ -18,6 +18,7 @@ from thesis_repro.publish.sources import pages
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
+    from playwright.sync_api import PdfMargins
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
@@ -27,6 +28,7 @@ FLAGS = (
 LEFT_OUT = ("book/reference/api", "book/reference/experiments")
 """Pages of the code, which stay on the site."""
 WIDTH = 680
+MARGIN: PdfMargins = {"top": "15mm", "bottom": "15mm", "left": "15mm", "right": "15mm"}
 """CSS pixels between the margins of a sheet of A4."""
 STYLE = """
 article { break-before: page; max-width: none; }
@@ -95,8 +97,7 @@ def pdf(root: Path, *, say: Callable[[str], None] = print) -> Path:
             page.goto(whole.as_uri(), wait_until="load", timeout=300_000)
             page.evaluate("() => window.MathJax?.startup?.promise")
             page.evaluate(FIT)
-            margin = dict.fromkeys(("top", "bottom", "left", "right"), "15mm")
-            page.pdf(path=str(target), format="A4", margin=margin, print_background=True)
+            page.pdf(path=str(target), format="A4", margin=MARGIN, print_background=True)
             opened.close()
     finally:
         whole.unlink(missing_ok=True)

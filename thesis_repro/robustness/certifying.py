@@ -4,7 +4,7 @@ Defined in the chapter robustness/gloro. Radii are L2, in units of pixels in [0,
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -16,11 +16,10 @@ from thesis_repro.data.images import images
 from thesis_repro.lab import threads
 from thesis_repro.robustness import (
     batches,
+    forward,
     lipschitz,
-    products,
     proof,
     rounding,
-    selfcheck,
     structure,
 )
 from thesis_repro.robustness.arithmetic import FORMATS, UNITS, exact
@@ -34,8 +33,6 @@ from thesis_repro.robustness.margins import (
 )
 
 Made = TypeVar("Made")
-Absolute = Sequence[nn.Module | None]
-"""Of each layer of a part of a net, as `rounding.absolute` gives it."""
 
 IN_CACHE = 8
 """Images per float64 pass on a CPU, whose convolutions in this format want all in its cache."""
@@ -108,26 +105,22 @@ def certify(
     used: Bound | None = None,
     arithmetic: str | None = None,
 ) -> Certificate:
-    """Certify each point by one forward pass.
+    """Certify each point, by one forward pass for most.
 
     In float32 a second pass looks closer at points that the bound certifies and the rounding
-    budget does not (:func:`refined`). Radius and margin of the others are those of the first.
-
-    Where weights in float32 are to be evaluated in float64, a pass that is in float32 up to the
-    first dense layer serves as a filter: what it proves of the float64 net needs no other pass, and
-    labels and verdicts are those of a float64 pass over all points. Radius and margin of a point
-    that the filter decides are less than there by the rounding of the filter at x.
+    budget does not (:func:`in_batches`). Radius and margin of the others are those of the first.
+    Where float32 weights are to be evaluated in float64, a filter goes first (`margins.filtered`).
 
     Parameters
     ----------
     net : Certifiable, a GloroNet for one
     x : (n, *input_shape), tensor or array, pixels in [0, 1]; moved to the net's device
     epsilon : radius > 0, the net's own by default
-    batch_size : points at a time; by default as `batches.size` says. No certificate depends on
-        it; radii may in their last digits, by the order in which convolutions add up
+    batch_size : points at a time, by default as `batches.size` says; radii may depend on it in
+        their last digits
     used : another bound than the net's own, to see what it would say; it is not checked
-    arithmetic : "float32" or "float64", the format of the function that is certified; that of the
-        net's weights by default
+    arithmetic : "float32" or "float64", in which the function is evaluated that is certified; by
+        default that of its weights
 
     Returns
     -------
@@ -142,77 +135,59 @@ def certify(
 
     References
     ----------
-    Leino, Wang and Fredrikson 2021, section 3: the point is certified when the bottom logit is
-    below the top logit, which is to say min over i of (y_j - y_i) / K_ij > epsilon.
+    Leino, Wang and Fredrikson 2021, section 3: certified is min over i of (y_j - y_i) / K_ij >
+    epsilon, that is, the bottom logit is below the top logit.
     """
     radius = net.epsilon if epsilon is None else epsilon
     own = structure.precision(net.body)
     formats = [name for name, dtype in FORMATS.items() if UNITS[dtype] <= UNITS[own]]
-    if arithmetic is not None and arithmetic not in formats:
-        raise ValueError(
-            f"weights in {_name(own)} can be evaluated in {' or '.join(formats)}, got "
-            f"{arithmetic!r}"
-        )
-    x = ready(net, x, radius)
-    known = net.bound() if used is None else used
+    if arithmetic not in (None, *formats):
+        wrong = f"weights in {_name(own)} can be evaluated in {' or '.join(formats)}"
+        raise ValueError(f"{wrong}, got {arithmetic!r}")
+    x, known = ready(net, x, radius), net.bound() if used is None else used
     if arithmetic is not None and FORMATS[arithmetic] != own:
         return _certify_widened(net, x, radius, batch_size, known)
 
-    def judge(logits: Tensor, norms: Tensor) -> Certificate:
-        return from_logits(logits, known, radius, norms)
+    def judge(used: Bound) -> Callable[[Tensor, Tensor], Certificate]:
+        return lambda logits, norms: from_logits(logits, used, radius, norms)
 
-    found = concatenated(in_batches(net, x, batch_size, judge))
+    found = concatenated(in_batches(net, x, batch_size, judge(known)))
     left = ~found.certified & (found.margin + found.budget > 0)
-    if left.any() and refinable(net, known):
-        logits, norms, closer = refined(net, x[left], batch_size, known)
-        found = replaced(found, left, from_logits(logits, closer, radius, norms))
+    if left.any() and (refined := closer(net, known)):
+        again = in_batches(net, x[left], batch_size, judge(refined), closer=True)
+        found = replaced(found, left, concatenated(again))
     return found
 
 
-def refinable(net: Certifiable, used: Bound) -> bool:
-    """Whether a closer look takes off less: rounding counts, and it is that of float32."""
-    return used.rounding is not None and structure.precision(net.body) == torch.float32
-
-
-def refined(
-    net: Certifiable, x: Tensor, batch_size: int | None, used: Bound
-) -> tuple[Tensor, Tensor, Bound]:
-    """Look closer at points whose verdict depends on the rounding that is taken off.
-
-    A second pass measures the partial sums of each layer at x, and is in float64 from the first
-    dense layer on, so that less is lost at x. The function that is certified stays the same.
-
-    Returns
-    -------
-    logits, norms, bound
-        The norms as `Rounding.budget` takes them; the bound to judge by.
-    """
-    assert used.rounding is not None
-    dense = rounding.dense_from(net.body)
-    with exact(net.body), torch.no_grad():
-        parts = [net.body[:dense], copy.deepcopy(net.body[dense:]).double()]
-        many = batches.size(net.body, x, True) if batch_size is None else batch_size
-        logits, norms = _passes(parts, x, many, sums=True)
-    return logits, norms, replace(used, rounding=used.rounding.refining)
+def closer(net: Certifiable, used: Bound) -> Bound | None:
+    """The bound for a closer look; None where none is needed: in float64, or without rounding."""
+    if used.rounding is None or structure.precision(net.body) != torch.float32:
+        return None
+    return replace(used, rounding=used.rounding.refining)
 
 
 def _certify_widened(
     net: Certifiable, x: Tensor, epsilon: float, batch_size: int | None, used: Bound
 ) -> Certificate:
-    """Certificates of a float32 net's weights in float64: the filter, then what it leaves open."""
+    """Certificates of a float32 net's weights in float64: the filter, then what it leaves open.
+
+    The filter is a pass in float32 up to the first dense layer. What it proves of the float64 net
+    needs no other pass; labels and verdicts are those of a float64 pass over all points. Radius and
+    margin of a point that the filter decides are less by the rounding of the filter at x.
+    """
     known = used.rounding
     with exact(net.body), torch.no_grad():
         wide = copy.deepcopy(net.body).double()
-        many = batches.size(net.body, x, True) if batch_size is None else batch_size
+        many = batches.size(net.body, x) if batch_size is None else batch_size
         few = many if x.is_cuda else min(many, IN_CACHE)
         if known is None:
-            return from_logits(_passes([wide], x.double(), few)[0], used, epsilon)
+            return from_logits(forward.passes([wide], x.double(), few)[0], used, epsilon)
         dense = rounding.dense_from(net.body)
-        logits, norms = _passes([net.body[:dense], wide[dense:]], x, many)
+        logits, norms = forward.passes([net.body[:dense], wide[dense:]], x, many)
         narrow, used = (replace(used, rounding=r) for r in (known.filtering, known.widened))
         found, left = filtered(logits, narrow, epsilon, norms)
         if left.any():
-            logits, norms = _passes([wide], x[left].double(), few)
+            logits, norms = forward.passes([wide], x[left].double(), few)
             found = replaced(found, left, from_logits(logits, used, epsilon, norms))
     return replace(found, bound=used)
 
@@ -248,14 +223,25 @@ def in_batches(
     x: Tensor,
     batch_size: int | None,
     judge: Callable[[Tensor, Tensor], Made],
+    closer: bool = False,
 ) -> list[Made]:
-    """What `judge` makes of logits and norms as :func:`measure` gives them, batch by batch.
+    """What `judge` makes of logits and norms as :func:`measure` gives them, some points at a time.
 
-    x is what :func:`ready` returned. Memory grows with a batch times classes, and what is made.
+    x is what :func:`ready` returned. Passes take as many points as are fast, a judge as many as
+    have room: its many small operations cost the same for one point as for hundreds.
+
+    closer : measure partial sums too (norms as `Rounding.budget` takes them), and go on in float64
+        from the first dense layer, so that less is lost at x; for the bound of :func:`closer`
     """
+    parts = [net.body]
+    if closer:
+        dense = rounding.dense_from(net.body)
+        parts = [net.body[:dense], copy.deepcopy(net.body[dense:]).double()]
     with exact(net.body), torch.no_grad():
-        together = batches.size(net.body, x, True) if batch_size is None else batch_size
-        return [judge(*_pass([net.body], part)) for part in x.split(together)]
+        most = batches.judged(rounding.classes_of(net.body))
+        size = min(batches.size(net.body, x), most) if batch_size is None else batch_size
+        groups = x.split(max(size, most))
+        return [judge(*forward.passes(parts, some, size, closer)) for some in groups]
 
 
 def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
@@ -271,66 +257,6 @@ def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
     structure.check_net(net.body)
     own = structure.precision(net.body)
     return _widened(images(x, net.input_shape, net.body), own)
-
-
-def _passes(
-    parts: Sequence[nn.Sequential], x: Tensor, batch_size: int, sums: bool = False
-) -> tuple[Tensor, Tensor]:
-    """As :func:`measure`, through parts of a net, of which the later may be in a wider format.
-
-    sums : measure partial sums as well, behind the norms
-    """
-    absolute = [[rounding.absolute(layer) for layer in part] for part in parts] if sums else None
-    found = [_pass(parts, some, absolute) for some in x.split(batch_size)]
-    logits, norms = (torch.cat(each) for each in zip(*found, strict=True))
-    return logits, norms
-
-
-def _pass(
-    parts: Sequence[nn.Sequential], x: Tensor, absolute: Sequence[Absolute] | None = None
-) -> tuple[Tensor, Tensor]:
-    norms, sums = [], []
-    for index, part in enumerate(parts):
-        x, known, partial = _forward(part, x, None if absolute is None else absolute[index])
-        norms.append(known)
-        sums.append(partial)
-        x = x.to(torch.float64)
-    if x.ndim != 2:
-        raise ValueError(
-            f"a net needs to give (n, classes), got shape {tuple(x.shape)}: put nn.Flatten() "
-            f"before the last layer"
-        )
-    return x, torch.cat([*norms, torch.cat(sums, 1)[:, :-1]], 1)
-
-
-def _forward(
-    body: nn.Sequential, x: Tensor, absolute: Absolute | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs (n, ...), and norms (n, layers) of the inputs of the layers that round.
-
-    With the layers' |W| and |b| also norms (n, layers) of their partial sums; else (n, 0).
-    """
-    zero = x.new_zeros(len(x), dtype=torch.float64)
-    norms: list[Tensor] = []
-    sums: list[Tensor] = []
-    for index, layer in enumerate(body):
-        norms.append(rounding.norms(x) if rounding.rounds(layer) else zero)
-        y = products.through(layer, x, selfcheck.convolve)
-        if absolute is not None:
-            sizes = absolute[index]
-            sums.append(zero if sizes is None else _partial_sums(sizes, x, y))
-        x = y
-    return x, _columns(norms, x), _columns(sums, x)
-
-
-def _columns(values: list[Tensor], x: Tensor) -> Tensor:
-    return torch.stack(values, 1) if values else x.new_zeros(len(x), 0, dtype=torch.float64)
-
-
-def _partial_sums(sizes: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    terms = products.through(sizes, x.abs(), selfcheck.convolve)
-    weight = next(sizes.parameters())
-    return rounding.partial_sums(terms, y, weight[0].numel())
 
 
 def _widened(x: Tensor, dtype: torch.dtype) -> Tensor:

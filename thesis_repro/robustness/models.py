@@ -228,8 +228,10 @@ def to_verify(name: str | Path) -> tuple[Path, dict[str, Any] | None]:
 def _alone(name: str | Path) -> bool:
     """Whether this is the path of weights without a card."""
     path = Path(name).expanduser()
-    card = path.with_suffix(".json")
-    return path.suffix == ".safetensors" and path.is_file() and not card.is_file()
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    beside = path.with_suffix(".json")  # a card, or a certificate of the same name
+    return not beside.is_file() or "recipe" not in json.loads(beside.read_text("utf-8"))
 
 
 def _built(about: Mapping[str, Any], weights: Path) -> GloroNet:

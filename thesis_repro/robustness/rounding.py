@@ -36,8 +36,6 @@ used where `selfcheck` does not refute that they add term by term, as Winograd a
 a kernel which passes is conventional is assumed.
 """
 
-import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -48,9 +46,9 @@ from torch import Tensor, nn
 
 from thesis_repro.lab import threads
 from thesis_repro.nets import UnitLinear
-from thesis_repro.robustness import proof, rules
+from thesis_repro.robustness import proof
 from thesis_repro.robustness.arithmetic import UNITS
-from thesis_repro.robustness.layer_rounding import SUMS, Affine, Computed, errors, underflow
+from thesis_repro.robustness.layer_rounding import Affine, Computed, errors, underflow
 from thesis_repro.robustness.layers import Shape, named_layers
 from thesis_repro.robustness.structure import precision
 
@@ -261,6 +259,13 @@ def dense_from(body: nn.Sequential) -> int:
     return next(place for place, layer in enumerate(body) if isinstance(layer, nn.Linear))
 
 
+def classes_of(body: nn.Sequential) -> int:
+    """How many logits a net gives."""
+    head = body[-1]
+    assert isinstance(head, nn.Linear)
+    return head.out_features
+
+
 def differences(weight: Tensor) -> Tensor:
     """||w_i - w_j|| of the rows (classes, features) float64: (classes, classes), zero diagonal.
 
@@ -286,36 +291,3 @@ def head_rows(head: nn.Linear) -> tuple[Tensor, int]:
     if not ((norms > 1e-12) & (norms < 1e12)).all():  # squares would underflow or overflow
         raise ValueError("rows of a UnitLinear layer need norms between 1e-12 and 1e12")
     return weight / norms[:, None], weight.shape[1] + 4
-
-
-def absolute(layer: nn.Module) -> nn.Module | None:
-    """The layer with |W| and |b|, if its outputs are plain sums; None of the others."""
-    if type(layer) not in SUMS:
-        return None
-    found = copy.deepcopy(layer)
-    with torch.no_grad():
-        for parameter in found.parameters():
-            parameter.abs_()
-    return found
-
-
-def partial_sums(terms: Tensor, z: Tensor, count: int) -> Tensor:
-    """At least the norm of the largest partial sums, of computed |W| |a| + |b| and W a + b.
-
-    terms, z : (n, ...), sums of so many products; returns (n,) float64
-    """
-    lost = 4 * proof.gamma(count + 2, UNITS[z.dtype])  # of M, by either of the two sums
-    return norms((terms + z.abs()) / 2) * (1 + lost) if lost < 1 else norms(z) + math.inf
-
-
-def rounds(layer: nn.Module) -> bool:
-    """Whether the layer rounds, so that the norm of its input matters."""
-    return type(layer) not in rules.SELECTING and type(layer) is not nn.MaxPool2d
-
-
-def norms(x: Tensor) -> Tensor:
-    """At least the norm of each of x (n, ...): (n,) float64."""
-    flat = x.flatten(1)
-    loss = 2 * proof.gamma(flat.shape[1] + 2, UNITS[x.dtype])
-    found: Tensor = torch.linalg.vector_norm(flat, dim=1).double()
-    return found * (1 + loss) + 1e-16  # squares below the smallest number count as zero

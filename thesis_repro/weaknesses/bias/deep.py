@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from thesis_repro.data.images import fitting, tensor
@@ -11,7 +11,7 @@ from thesis_repro.explanations.influence import comparative, empirical, internal
 from thesis_repro.explanations.modules import evaluating
 from thesis_repro.explanations.slicing import Cut
 from thesis_repro.lab.checks import finite
-from thesis_repro.weaknesses.bias.masks import Mask
+from thesis_repro.weaknesses.bias.masks import Mask, search_experts, search_linear_experts
 
 
 def unit_influence(
@@ -111,3 +111,27 @@ class HiddenLayer:
         if not len(masks):
             raise ValueError("scores need at least one mask, got none")
         return np.stack([self.scores(mask) for mask in masks])
+
+    def experts(self, influence: ArrayLike, labels: ArrayLike) -> tuple[int, int]:
+        """The (alpha, beta) with the least bias on these images, of all pairs of counts.
+
+        As :func:`search_experts`; by prefix sums where all that follows is one linear layer.
+
+        Parameters
+        ----------
+        influence : (units,)
+        labels : (n,) of 0 and 1
+
+        Raises
+        ------
+        ValueError
+            As :func:`search_experts`.
+        """
+        rest = self.cut.after
+        last = rest[0] if isinstance(rest, nn.Sequential) and len(rest) == 1 else None
+        if not isinstance(last, nn.Linear) or self.z.ndim != 2:
+            return search_experts(influence, labels, self.all_scores)
+        weights = last.weight.detach().double().diff(dim=0)[0]
+        offset = 0.0 if last.bias is None else float(last.bias.detach().double().diff())
+        contributions = (self.z.double() * weights).cpu().numpy()
+        return search_linear_experts(influence, labels, contributions, offset)

@@ -12,6 +12,7 @@ from thesis_repro.data.images import labels as as_labels
 from thesis_repro.data.images import tensor
 from thesis_repro.explanations.modules import evaluating
 from thesis_repro.explanations.slicing import Cut
+from thesis_repro.lab import checks
 from thesis_repro.weaknesses.membership import calibration
 from thesis_repro.weaknesses.membership.contest import Bools, Floats, View, features
 from thesis_repro.weaknesses.membership.white_box import GeneralWB, displacement
@@ -98,6 +99,7 @@ class CalibratedAttack:
             On fewer than 16 points, or labels or points that do not fit; as `displacement`.
         """
         x = tensor("x", x).detach()
+        checks.finite("x", x)
         y = as_labels("y", y, x)
         half = 3 * len(x) // 8
         if half < 6:
@@ -141,6 +143,7 @@ class CalibratedAttack:
             raise ValueError("the attack needs to be fitted before it scores")
         evaluating(model)
         x = tensor("x", x).detach()
+        checks.finite("x", x)
         y = as_labels("y", y, x, self.classes_)
         seen = [self._shown(net, x, y) for net in (model, *self.nets_)]
         nothing = np.zeros((len(seen), len(x)), bool)
