@@ -22,15 +22,9 @@ def test_the_quick_plan_needs_no_data_and_names_its_rows():
 
 def test_a_thousand_paths_of_digits_are_searched_at_ten_thousand_parameters(monkeypatch):
     monkeypatch.setattr(data, "available", lambda name: True)
-<<<<<<< HEAD
-    cards = [models.card(name) for name in models.names()]  # whose data is as it was then
-    sums = {card["data"]: card["data_sha256"] for card in cards}
-    monkeypatch.setattr(data, "fingerprint", lambda name: sums[name])
-=======
     cards = [models.card(name) for name in models.names()]
     hashes = {card["data"]: card["data_sha256"] for card in cards}
     monkeypatch.setattr(data, "fingerprint", lambda name: hashes.get(name, name))
->>>>>>> main
     plan = paths.cells(profile("paper"))
     assert set(paths.TABLE.spec.rows) <= {row for row, _ in plan}
     digits = [cell.config for row, cell in plan if row[0] == judged.PAPER[0]]
