@@ -86,6 +86,7 @@ def doctor() -> None:
         "cluster": ("dask", "distributed"),
         "captum": ("captum",),
         "dp": ("opacus",),
+        "onnx": ("onnx", "onnxscript"),
     }.items():
         found = []
         for name in names:

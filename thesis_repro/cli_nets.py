@@ -182,6 +182,8 @@ def certify(
     from thesis_repro.robustness import certify as certify_all
 
     radius = None if epsilon is None else _radius(epsilon)
+    if model.endswith(".safetensors") and models.card_of(model) == out:
+        raise ValueError(f"{out} is the card of {model}: name another file for the certificate")
     net, test = models.load(model, radius), sets.load_any(data).test
     x = test.x[:points]
     found = certify_all(net, x, radius, arithmetic=arithmetic)

@@ -146,7 +146,7 @@ def weights_file(name: str | Path) -> Path:
         path = Path(name).expanduser()
         if not path.is_file():
             raise ValueError(f"{name}: there is no such file")
-        if not path.with_suffix(".json").is_file():
+        if card_of(path) is None:
             raise ValueError(f"{name} needs its card {path.with_suffix('.json').name} beside")
         return path
     if name not in names():
@@ -228,10 +228,19 @@ def to_verify(name: str | Path) -> tuple[Path, dict[str, Any] | None]:
 def _alone(name: str | Path) -> bool:
     """Whether this is the path of weights without a card."""
     path = Path(name).expanduser()
-    if path.suffix != ".safetensors" or not path.is_file():
-        return False
-    beside = path.with_suffix(".json")  # a card, or a certificate of the same name
-    return not beside.is_file() or "recipe" not in json.loads(beside.read_text("utf-8"))
+    return path.suffix == ".safetensors" and path.is_file() and card_of(path) is None
+
+
+def card_of(weights: Path | str) -> Path | None:
+    """The card beside weights; None where there is none, or a certificate of the same name."""
+    path = Path(weights).expanduser().with_suffix(".json")
+    if not path.is_file():
+        return None
+    try:
+        said = json.loads(path.read_bytes())
+    except ValueError:
+        return path  # a damaged card is named where it is read
+    return None if isinstance(said, dict) and said.get("format") == certificate.FORMAT else path
 
 
 def _built(about: Mapping[str, Any], weights: Path) -> GloroNet:
