@@ -251,11 +251,12 @@ TABLE = Table(
         caption=(
             "Four remedies for the bias of logistic regression, trained by scikit-learn's SGD at "
             "its defaults, and to convergence (on the synthetic set also by SGD that takes small "
-            "steps and stops early, as in the table of that set). Real sets are random subsamples in which class 1 "
-            f"has a share of {PRIOR:.0%}, unless they are photographs; so many points, or half of "
-            "a set, go to learner and remedy, and bias is measured on the others (exactly, for "
-            "the synthetic sets). By chance: mean absolute bias of an unbiased model with as many "
-            "errors. Removed: share of the mean bias, where that lies beyond chance."
+            "steps and stops early, as in the table of that set). Real sets are random subsamples "
+            f"in which class 1 has a share of {PRIOR:.0%}, unless they are photographs; so many "
+            "points, or half of a set, go to learner and remedy, and bias is measured on the "
+            "others (exactly, for the synthetic sets). By chance: mean absolute bias of an "
+            "unbiased model with as many errors. Removed: share of the mean bias, where that lies "
+            "beyond chance."
         ),
         chapter="weaknesses/bias",
         keys=(
