@@ -98,7 +98,7 @@ def cells(profile: Profile) -> Plan:
     plan = []
     for title, training in subjects(profile):
         if profile.name == "quick":
-            sizes = (6, 100, 1)
+            sizes = (30, 200, 3)
         else:
             sizes = (300, 10_000, 20) if training.recipe.net == "2c2f" else (50, 1000, 5)
         for name in RANGES:
