@@ -65,16 +65,7 @@ def from_folder(path: Path | str, size: tuple[int, int] | None = None) -> Datase
     root = Path(path).expanduser()
     if not root.is_dir():
         raise DataMissing(f"{root}: there is no such folder")
-    held = next((root / name for name in TESTS if (root / name).is_dir()), None)
-    parts = [root / "train", held] if held and (root / "train").is_dir() else [root]
-    found = [_pictures(part) for part in parts if part is not None]
-    kinds = sorted({kind for part in found for kind in part})
-    files = [[(kind, file) for kind in kinds for file in part.get(kind, [])] for part in found]
-    if not all(files):
-        raise ValueError(
-            f"{root}: need one folder of pictures for each class, as {root.name}/cat/1.png, or "
-            f"the same in train/ and test/"
-        )
+    kinds, files = _listed(root)
     loaded = [[_picture(file, size) for _, file in part] for part in files]
     grey = all(array.ndim == 2 for array in chain(*loaded))
     _check_sizes([file for _, file in chain(*files)], list(chain(*loaded)))
@@ -90,6 +81,21 @@ def from_folder(path: Path | str, size: tuple[int, int] | None = None) -> Datase
     if len(splits) == 1:
         return dealt(name, splits[0], classes)
     return Dataset(name, splits[0], sets.spread_test(splits[1]), classes)
+
+
+def _listed(root: Path) -> tuple[list[str], list[list[tuple[str, Path]]]]:
+    """The classes, and class and file of each picture of one part or of two."""
+    held = next((root / name for name in TESTS if (root / name).is_dir()), None)
+    parts = [root / "train", held] if held and (root / "train").is_dir() else [root]
+    found = [_pictures(part) for part in parts if part is not None]
+    kinds = sorted({kind for part in found for kind in part})
+    files = [[(kind, file) for kind in kinds for file in part.get(kind, [])] for part in found]
+    if not all(files):
+        raise ValueError(
+            f"{root}: need one folder of pictures for each class, as {root.name}/cat/1.png, or "
+            f"the same in train/ and test/"
+        )
+    return kinds, files
 
 
 def _check_sizes(files: Sequence[Path], arrays: Sequence[NDArray[np.uint8]]) -> None:

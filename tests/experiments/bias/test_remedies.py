@@ -93,7 +93,7 @@ def test_sets_without_a_bias_beyond_chance_do_not_count(remedies_frame):
     assert "1 of 1 sets" in {c.measured for c in remedies.conditions(frame)}
     frame["chance"] = 9.0
     found = remedies.conditions(frame)  # nothing to judge, and nothing judged
-    assert [(c.holds, c.measured) for c in found] == [(None, "0 of 0 sets")] * 8
+    assert [(c.holds, c.measured) for c in found] == [(None, "0 of 0 sets")] * 10
 
 
 def test_each_learner_is_judged_alone_and_every_claim_names_a_condition(remedies_frame):

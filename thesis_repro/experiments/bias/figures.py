@@ -105,7 +105,8 @@ def weights(few: Result, many: Result, labels: tuple[str, str]) -> Figure:
 def remedies(frame: Frame) -> Figure:
     """Bias that each remedy leaves on each data set, with intervals; a panel for each learner."""
     ran = frame.data[frame.data["status"] == "run"]
-    names, learners = (list(dict.fromkeys(ran[key])) for key in ("dataset", "learner"))
+    names = list(dict.fromkeys(ran["dataset"]))
+    learners = list(dict.fromkeys(ran.loc[ran["dataset"] == names[-1], "learner"]))
     figure, axes = plt.subplots(
         1, len(learners), figsize=(9, 0.5 * len(names) + 1.4), sharex=True, sharey=True
     )
