@@ -129,7 +129,7 @@ def certifying() -> None:
         share = ratio(
             lambda n=net, x=x: certify(n, x), lambda b=body, x=x, s=size: bare(b, x, s), 5
         )
-        note = f"batches of {batches.size(body, x, True)}; bare, of {size}"
+        note = f"batches of {batches.size(body, x)}; bare, of {size}"
         line(f"certify over the bare net at its best, {name}", share, 1.1, note)
 
 

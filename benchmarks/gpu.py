@@ -22,11 +22,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from thesis_repro import nets, robustness, training
+from thesis_repro import nets, training
 from thesis_repro.experiments.certifiers import methods
 from thesis_repro.experiments.gloro.speed import loop_of, random_split, repeated
 from thesis_repro.lab import timing
-from thesis_repro.robustness import GloroNet, certify, gloro
+from thesis_repro.robustness import GloroNet, certify, gloro, selfcheck
+from thesis_repro.robustness.layers import named_layers, padding_of
 from thesis_repro.training import recording, steps
 from thesis_repro.training.loop import Loop
 
@@ -165,8 +166,17 @@ def proven(machine: Machine) -> Iterator[Line]:
     share = 100 * safe.double().mean()
     said = f"{share:.1f}% have a radius, at most {over:+.1e} above the exact one"
     yield "certificates against float64 on a CPU", said, right
-    if check := getattr(robustness, "selfcheck", None):
-        yield "convolutions, self-check", "against float64 on a CPU", bool(check(net))
+    right = all(
+        selfcheck.conventional(
+            *(shape, tuple(layer.weight.shape), layer.stride, padding_of(layer)),
+            *(layer.dilation, layer.groups, dtype, machine.device),
+            convolving=selfcheck.convolve,
+        )
+        for _, layer, shape in named_layers(net.body, net.input_shape)
+        if isinstance(layer, nn.Conv2d)
+        for dtype in (torch.float32, torch.float64)
+    )
+    yield "convolutions, self-check", "term by term", right
 
 
 def training_steps(machine: Machine) -> Iterator[Line]:

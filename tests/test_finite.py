@@ -290,6 +290,7 @@ OF_A_CASE = (
     "slice_invariance_of_relevance",
 )
 WITHOUT_A_CALL = {
+    "own.CalibratedAttack.fit": "trains shadows: tests/weaknesses/test_membership_own.py",
     **{f"rivals.{name}": "on the nets of a case" for name in OF_A_CASE},
     "guesses.fair": "the smaller of two counts",
     "axioms.per_class": "sorts whole numbers",

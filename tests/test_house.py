@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from thesis_repro import __version__, data, publish
-from thesis_repro.lab import timebox
+from thesis_repro.lab import scopes, timebox
 from thesis_repro.publish import fingerprint, sources
 from thesis_repro.tables import find, headlines
 
@@ -185,6 +185,7 @@ def test_the_gpu_workflow_calls_what_there_is(root: Path) -> None:
     ).stdout
     for option in re.findall(r"--\w+", calls[-1]):
         assert option in help_text
+    assert "pytest -m gpu" in lines.splitlines()
     assert f"-eq {timebox.EXIT} ]" in lines
 
 
@@ -192,13 +193,9 @@ def test_the_gpu_workflow_calls_what_there_is(root: Path) -> None:
 
 LINES_OF_A_FUNCTION, LINES_OF_A_MODULE = 60, 300
 LONGER = {
-    "cli.py",
-    "data/folders.py: from_folder",
-    "data/sets.py",
-    "robustness/attacks.py",
-    "robustness/certificate.py: write",
-    "robustness/tightness.py: steepest",
-    "robustness/relaxed.py",
+    "cli_nets.py: train",
+    "robustness/own.py: train",
+    "robustness/paths.py",
     "tables/spec.py",
 }
 """What is longer and waits to be carved; nothing may come in."""
@@ -237,6 +234,27 @@ def test_a_line_too_many_is_seen() -> None:
     assert too_long("a.py", "def f():\n" + body + "    pass\n") == {"a.py: f"}
     assert too_long("a.py", "x = 1\n" * LINES_OF_A_MODULE) == set()
     assert too_long("a.py", "x = 1\n" * (LINES_OF_A_MODULE + 1)) == {"a.py"}
+
+
+def test_each_package_says_what_is_public(root: Path) -> None:
+    package = root / "thesis_repro"
+    for path in package.rglob("*/__init__.py"):
+        here = path.parent.relative_to(package).as_posix()
+        tree = ast.parse(path.read_text("utf-8"))
+        modules = {p.stem for p in path.parent.glob("*.py")} - {"__init__"}
+        modules |= {p.parent.name for p in path.parent.glob("*/__init__.py")}
+        bound = scopes.names_of(tree.body)
+        said = [
+            ast.literal_eval(node.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        ]
+        assert said, f"{here}/__init__.py needs __all__"
+        names = said[0]
+        assert len(set(names)) == len(names), here
+        assert set(names) <= modules | bound.bound | bound.imported, here
+        if len(tree.body) == 2:  # a docstring and the list: modules by name
+            assert set(names) == modules, here
 
 
 # chapters

@@ -111,6 +111,7 @@ OF_A_CASE = (
     "slice_invariance_of_relevance",
 )
 WITHOUT_A_PASS = {
+    "own.CalibratedAttack": "trains shadows: tests/weaknesses/test_membership_own.py",
     **{f"rivals.{name}": "on the net of a case, or on one of its own" for name in OF_A_CASE},
     **{f"modules.{name}": "looks at modules" for name in LOOKING},
     "hooks.hooked": "adds hooks and takes them out",

@@ -35,7 +35,7 @@ from thesis_repro.robustness.certifiers import smoothing
 from thesis_repro.robustness.faults import FAULTS, Fault
 
 TESTS = Path(__file__).resolve().parents[1]
-FROM_LOGITS, FORWARD = certifying.from_logits, certifying._forward
+FROM_LOGITS = certifying.from_logits
 
 
 def masked_by_value(logits, used, epsilon, norms=None):
@@ -175,6 +175,7 @@ PLANTS = {
     "vanishing squares": (proof, "scale_of", torch.ones_like),
     "overflow": (rounding.Rounding, "budget", unlimited),
     "filter": (rounding.Rounding, "parts", without_error_at_x),
+    "closer look": (rounding.Rounding, "refining", property(lambda self: self.widened)),
     "two functions": (certifying, "from_logits", either),
     "eps": (rules, "batch_norm_terms", exact_eps),
     "transforms": (torch.backends.nnpack, "set_flags", lambda enabled: (True,)),

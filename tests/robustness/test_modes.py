@@ -21,10 +21,12 @@ from thesis_repro.robustness import (
     certifiers,
     certifying,
     estimates,
+    forward,
     layer_rounding,
     layers,
     lipschitz,
     outputs,
+    paths,
     products,
     relaxed,
     rounding,
@@ -32,6 +34,7 @@ from thesis_repro.robustness import (
     set_attack,
     structure,
     tightness,
+    transformations,
 )
 from thesis_repro.robustness.certifiers import bcp, dual, lines
 from thesis_repro.robustness.certifiers.smoothing import Smooth
@@ -84,6 +87,13 @@ def seeded():
 
 
 X = torch.rand(12, *SHAPE, generator=torch.Generator().manual_seed(1))
+FADING = transformations.brightness(-5, 5)
+ASSERTED = paths.Proved(
+    torch.zeros(12, dtype=torch.int64),
+    -torch.ones(12, dtype=torch.float64),
+    torch.ones(12, dtype=torch.float64),
+    paths.Balls(*[torch.zeros(0)] * 4),
+)
 Y = torch.arange(12) % 3
 
 
@@ -193,6 +203,7 @@ CASES = {
         net,
         lambda n: certifying.in_batches(n, X, 5, lambda logits, norms: (logits, norms)),
     ),
+    "certifying.closer": (net, lambda n: certifying.closer(n, n.bound())),
     "certifying.ready": (net, lambda n: certifying.ready(n, X, 0.1)),
     "certifying.measure": (net, lambda n: certifying.measure(n, X, 0.1)),
     "certificate.architecture": (net, certificate.architecture),
@@ -202,11 +213,17 @@ CASES = {
     "arithmetic.evaluated": (body, inside(arithmetic.evaluated)),
     "arithmetic.exact": (body, inside(arithmetic.exact)),
     "estimates.factors": (body, lambda n: estimates.factors(n[:-1], SHAPE)),
+    "forward.part_pass": (body, lambda n: forward.part_pass(n, X)),
     "gloro.GloroNet.bound": (net, lambda n: n.bound()),
     "gloro.GloroNet.predict": (net, lambda n: n.predict(X)),
     "lipschitz.layer_bound": (body, lambda n: lipschitz.layer_bound("", n, SHAPE)),
     "lipschitz.upper_bound": (body, lambda n: lipschitz.upper_bound(n, SHAPE)),
     "lipschitz.estimate": (body, lambda n: lipschitz.estimate(n[0], SHAPE, 3)),
+    "paths.certify_path": (net, lambda n: paths.certify_path(n, X, FADING).low),
+    "paths.broken": (
+        net,
+        lambda n: paths.broken(n, X, FADING, ASSERTED, 3),
+    ),
     "outputs.ask": (body, lambda n: outputs.ask(n, X, 5)),
     "tightness.steepest": (net, lambda n: tightness.steepest(n, X, steps=3)),
     "relaxed.RelaxedNet.predict": (relaxed_net, lambda n: n.predict(X)),
@@ -230,6 +247,9 @@ CASES = {
 }
 
 IN_TRAINING = {
+    "attainable.ByDistance.certified": "distances from points: no mode changes them",
+    "attainable.ByDistance.forward": "distances from points: no mode changes them",
+    "interchange.to_onnx": "exports a copy in eval mode",
     "batched.agrees": "compares two estimates for training; reads weights",
     "batched.power": "an estimate for training; reads weights",
     "gloro.EstimatedNet.iterate_at_once": "chooses how an estimate for training is made",
@@ -258,9 +278,12 @@ READ_WEIGHTS = {
     "certifiers.windows.fit",
     "certifiers.windows.together",
     "models.save",
+    "models.write",
+    "forward.absolute_of",
+    "rounding.classes_of",
     "rounding.dense_from",
     "rounding.head_rows",
-    "rounding.rounds",
+    "forward.rounds",
     "rules.batch_norm_terms",
     "rules.linear_residual",
     "rules.merged",

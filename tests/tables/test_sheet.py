@@ -67,6 +67,8 @@ def test_a_caption_has_two_lines_and_its_rest_stands_below() -> None:
     )
     assert title == "What it costs. Run x. data: digits."
     assert rest.notes == [f"Seconds, and memory. {'More. ' * 20}".strip()]
+    title, rest = sheet.captioned(laid, f"The largest, {'and more ' * 20}, at last.", "Run x.")
+    assert title.startswith("The largest. Run x.") and rest.notes[0].startswith("And more and")
     long = "A caption that says much " * 8
     title, rest = sheet.captioned(laid, long, "Run x.")
     assert "digits" not in title and rest.notes == ["All rows: data: digits."]

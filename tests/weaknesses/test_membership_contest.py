@@ -69,7 +69,7 @@ def test_thresholds_and_classifiers_do_not_depend_on_the_target_s_members(observ
 
 def test_evidence_beyond_out_is_the_difference_to_the_mean_of_out_models(observations):
     view = observations.view("shadow", 0)
-    found = contest.evidence(view, contest.SLICES["mlp"], 0.0)
+    found = contest.features(view, contest.SLICES["mlp"], 0.0)
     i = int(np.flatnonzero(~view.contains.all(0))[3])
     out = [
         contest.confidence(r, view.labels)[i]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from thesis_repro.data import sets
 from thesis_repro.data.own import dealt, from_arrays
@@ -64,25 +65,10 @@ def from_folder(path: Path | str, size: tuple[int, int] | None = None) -> Datase
     root = Path(path).expanduser()
     if not root.is_dir():
         raise DataMissing(f"{root}: there is no such folder")
-    held = next((root / name for name in TESTS if (root / name).is_dir()), None)
-    parts = [root / "train", held] if held and (root / "train").is_dir() else [root]
-    found = [_pictures(part) for part in parts if part is not None]
-    kinds = sorted({kind for part in found for kind in part})
-    files = [[(kind, file) for kind in kinds for file in part.get(kind, [])] for part in found]
-    if not all(files):
-        raise ValueError(
-            f"{root}: need one folder of pictures for each class, as {root.name}/cat/1.png, or "
-            f"the same in train/ and test/"
-        )
+    kinds, files = _listed(root)
     loaded = [[_picture(file, size) for _, file in part] for part in files]
     grey = all(array.ndim == 2 for array in chain(*loaded))
-    shape, first = loaded[0][0].shape[:2], files[0][0][1]
-    for (_, file), array in zip(chain(*files), chain(*loaded), strict=True):
-        if array.shape[:2] != shape:
-            raise ValueError(
-                f"{file}: {_sides(array.shape)} pixels, where {first.name} has {_sides(shape)}: "
-                f"size=(height, width) resizes them to one"
-            )
+    _check_sizes([file for _, file in chain(*files)], list(chain(*loaded)))
     splits = [
         Split(
             torch.from_numpy(np.stack([_channels(array, grey) for array in arrays])),
@@ -95,6 +81,32 @@ def from_folder(path: Path | str, size: tuple[int, int] | None = None) -> Datase
     if len(splits) == 1:
         return dealt(name, splits[0], classes)
     return Dataset(name, splits[0], sets.spread_test(splits[1]), classes)
+
+
+def _listed(root: Path) -> tuple[list[str], list[list[tuple[str, Path]]]]:
+    """The classes, and class and file of each picture of one part or of two."""
+    held = next((root / name for name in TESTS if (root / name).is_dir()), None)
+    parts = [root / "train", held] if held and (root / "train").is_dir() else [root]
+    found = [_pictures(part) for part in parts if part is not None]
+    kinds = sorted({kind for part in found for kind in part})
+    files = [[(kind, file) for kind in kinds for file in part.get(kind, [])] for part in found]
+    if not all(files):
+        raise ValueError(
+            f"{root}: need one folder of pictures for each class, as {root.name}/cat/1.png, or "
+            f"the same in train/ and test/"
+        )
+    return kinds, files
+
+
+def _check_sizes(files: Sequence[Path], arrays: Sequence[NDArray[np.uint8]]) -> None:
+    """Refuse pictures of several sizes, naming the first that differs."""
+    shape = arrays[0].shape[:2]
+    for file, array in zip(files, arrays, strict=True):
+        if array.shape[:2] != shape:
+            raise ValueError(
+                f"{file}: {_sides(array.shape)} pixels, where {files[0].name} has "
+                f"{_sides(shape)}: size=(height, width) resizes them to one"
+            )
 
 
 def _pictures(part: Path) -> dict[str, list[Path]]:

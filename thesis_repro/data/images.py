@@ -26,14 +26,14 @@ def tensor(name: str, values: Any, model: Callable[..., Any] | None = None) -> T
     Parameters
     ----------
     name : of the argument, for the message
-    values : array or tensor, float32 or float64, on any device
+    values : array or tensor of floats, on any device
     model : module, optional
         Whose device the tensor is moved to.
 
     Raises
     ------
     ValueError
-        If it is neither, or holds no floats of these formats.
+        If it is neither, or holds no floats.
 
     Examples
     --------
@@ -55,16 +55,11 @@ def tensor(name: str, values: Any, model: Callable[..., Any] | None = None) -> T
         raise ValueError(
             f"{name} need to be a torch tensor or a numpy array, got {type(values).__name__}"
         )
-    if not isinstance(values, Tensor) or values.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"{name} need to be float32 or float64, got {kind}{_remedy(kind)}")
+    if not isinstance(values, Tensor) or not values.is_floating_point():
+        remedy = ": for pixels in 0..255 give x / 255 as float32" if kind == "uint8" else ""
+        raise ValueError(f"{name} need to be floating-point numbers, got {kind}{remedy}")
     weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     return values if weight is None else values.to(weight.device)
-
-
-def _remedy(kind: str) -> str:
-    if kind == "uint8":
-        return ": for pixels in 0..255 give x / 255 as float32"
-    return ": convert them to float32" if "float" in kind else ""
 
 
 def images(
@@ -74,7 +69,7 @@ def images(
 
     Parameters
     ----------
-    x : (n, channels, height, width), array or tensor, float32 or float64, in [0, 1]
+    x : (n, channels, height, width), array or tensor of floats in [0, 1]
     shape : of one image, where it is known; (channels, height, width) of any size without it
     model : module, optional
         Whose device they are moved to.
@@ -83,8 +78,8 @@ def images(
     Raises
     ------
     ValueError
-        On no tensor or array, uint8 or another format, channels last, one image without its batch
-        dimension, no image, another shape, NaN, or values outside [0, 1]. One line with what to do.
+        On no tensor or array, whole numbers, channels last, one image without its batch dimension,
+        no image, another shape, NaN, or values outside [0, 1]. One line with what to do.
 
     Examples
     --------

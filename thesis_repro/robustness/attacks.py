@@ -52,16 +52,14 @@ def pgd_l2(
     epsilon : radius > 0, one for all or (n,)
     steps, restarts : >= 1
     generator : for the random starts; seed 0 without it
-    targets : (n,) int64, optional
-        Raise the logit of this class instead of the best wrong one.
-    batch_size : points whose random starts are drawn together; the model is asked about as many
-        at a time as `batches.size` says
+    targets : (n,) int64, classes whose logit to raise instead of the best wrong one
+    batch_size : points whose random starts are drawn together
 
     Returns
     -------
     (n, c, h, w)
-        For each point the first iterate that the model does not label y, or at which a logit is
-        not finite, else the iterate with the smallest margin; within epsilon of x and in [0, 1].
+        For each point the first iterate that the model does not label y, else the one with the
+        smallest margin; within epsilon of x and in [0, 1].
 
     Raises
     ------
@@ -97,10 +95,7 @@ def descend(
     generator: torch.Generator,
     batch_size: int = 500,
 ) -> Tensor:
-    """Projected gradient descent on the margin of any judge; otherwise as :func:`pgd_l2`.
-
-    x (n, c, h, w), radius (n,) to (n, c, h, w).
-    """
+    """Projected gradient descent on the margin of any judge, radius (n,); as :func:`pgd_l2`."""
     found = []
     with evaluated(model):
         for rows in torch.arange(len(x), device=x.device).split(batch_size):
@@ -129,15 +124,12 @@ def closest(
     ----------
     model, x, y, generator : as for :func:`pgd_l2`
     start : (n,) first radius of each point, > 0, for instance the certified one
-    growth : factor from one radius to the next
-    rounds, steps : radii to try, steps of PGD in each
+    growth, rounds, steps : factor from one radius to the next; how many; steps of PGD in each
 
     Returns
     -------
-    found : (n, c, h, w)
-        A point that the model does not label y where one was found, else x.
-    distance : (n,)
-        Its L2 distance from x; infinite where none was found.
+    found : (n, c, h, w), a point that the model does not label y where one was found, else x
+    distance : (n,), its L2 distance from x; infinite where none was found
     """
     x = images(x, tuple(getattr(x, "shape", ()))[1:], model)
     y = labels("y", y, x)
@@ -171,15 +163,15 @@ def _attack(
         alive = lowest > 0
         if not alive.any():
             break
-        delta = torch.zeros_like(x)
-        if restart:
-            delta = _random_in_ball(x, radius, generator)
-        rows = alive.nonzero()[:, 0]
+        # the first restart begins at x, the others anywhere in the ball
+        delta = _random_in_ball(x, radius, generator) if restart else torch.zeros_like(x)
+        rows = alive.nonzero()[:, 0]  # of the points that have not fallen yet
         point = (x[rows] + delta[rows]).clamp(0, 1)
         for step in range(steps + 1):
             margin, fallen, grad = _margins(model, point, rows, judge, together)
             with torch.no_grad():
                 value = torch.where(fallen, -torch.inf, margin.float().clamp_min(1e-30))
+                # keep the best iterate; a fallen point counts as minus infinity, and is done
                 better = value < lowest[rows]
                 best[rows[better]] = point[better]
                 lowest[rows[better]] = value[better]
@@ -187,6 +179,7 @@ def _attack(
                 rows, point, grad = rows[keep], point[keep], grad[keep]
                 if not len(rows) or step == steps:
                     break
+                # a step down the gradient, back into the ball, back into the pixels' range
                 length = 2.5 * radius[rows] / steps
                 point = point - _scale(grad, length)
                 point = (x[rows] + _project(point - x[rows], radius[rows])).clamp(0, 1)
@@ -275,16 +268,9 @@ def break_certificates(
         ranked = gaps.scatter(1, top[:, None], torch.inf).argsort(1)
         aims += list(ranked[:, : min(nearest, logits.shape[1] - 1)].unbind(1))
     for targets in aims:
-        attacked = pgd_l2(
-            net.body,
-            chosen,
-            top,
-            net.epsilon,
-            steps,
-            restarts if targets is None else 1,
-            generator,
-            targets=targets,
-        )
+        count = restarts if targets is None else 1
+        about = (chosen, top, net.epsilon, steps, count, generator)
+        attacked = pgd_l2(net.body, *about, targets=targets)
         broken |= classified(ask(net.body, attacked)) != top
     return {
         "attacked": len(order),

@@ -81,23 +81,8 @@ def write(
         the net cannot have, if its bound is not finite, or if a layer cannot be described in a
         file.
     """
-    if len(x) != len(certificate.labels):
-        raise ValueError(f"got {len(x)} images and a certificate of {len(certificate.labels)}")
     about, bounds = architecture(net), certificate.bound.layers
-    function, own = FORMATS.get(certificate.arithmetic), structure.precision(net.body)
-    if function is None or UNITS[function] > UNITS[own]:
-        raise ValueError(
-            f"the certificate is about arithmetic in {certificate.arithmetic} format; the net's "
-            f"weights are {str(own).removeprefix('torch.')}"
-        )
-    names = [entry["name"] for entry in about["layers"][:-1]]
-    if names != [part.name for part in bounds]:
-        raise ValueError(
-            f"the certificate bounds layers {', '.join(part.name for part in bounds)}; the net "
-            f"has {', '.join(names)} before its last"
-        )
-    if not (math.isfinite(certificate.bound.k_sub) and certificate.bound.k_ij.isfinite().all()):
-        raise ValueError("the bound of the net is not finite: there is no certificate to write")
+    function = _function(net, certificate, x, [entry["name"] for entry in about["layers"][:-1]])
     for entry, part in zip(about["layers"], bounds, strict=False):
         entry |= {"bound": part.value, "method": part.method}
     content = {
@@ -119,6 +104,29 @@ def write(
     }
     sealed.write(Path(path), content)
     return Path(path)
+
+
+def _function(
+    net: GloroNet, certificate: Certificate, x: Tensor, names: Sequence[str]
+) -> torch.dtype:
+    """The format of the function that is certified; refuses what does not belong together."""
+    if len(x) != len(certificate.labels):
+        raise ValueError(f"got {len(x)} images and a certificate of {len(certificate.labels)}")
+    function, own = FORMATS.get(certificate.arithmetic), structure.precision(net.body)
+    if function is None or UNITS[function] > UNITS[own]:
+        raise ValueError(
+            f"the certificate is about arithmetic in {certificate.arithmetic} format; the net's "
+            f"weights are {str(own).removeprefix('torch.')}"
+        )
+    bounded = [part.name for part in certificate.bound.layers]
+    if names != bounded:
+        raise ValueError(
+            f"the certificate bounds layers {', '.join(bounded)}; the net has {', '.join(names)} "
+            f"before its last"
+        )
+    if not (math.isfinite(certificate.bound.k_sub) and certificate.bound.k_ij.isfinite().all()):
+        raise ValueError("the bound of the net is not finite: there is no certificate to write")
+    return function
 
 
 def architecture(net: GloroNet) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def pairwise(
 def from_logits(
     logits: Tensor, used: Bound, epsilon: float, norms: Tensor | None = None
 ) -> Certificate:
-    """Certificates from logits (n, classes) float64 and the norms (n, layers) of `measure`."""
+    """Certificates from logits (n, classes) float64 and norms as `Rounding.budget` takes them."""
     finite = logits.isfinite().all(1)
     logits = torch.where(finite[:, None], logits, 0.0)
     top = logits.argmax(1)

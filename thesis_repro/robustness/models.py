@@ -13,13 +13,15 @@ from thesis_repro import data
 from thesis_repro.lab import places, sealed
 from thesis_repro.lab.cells import compute
 from thesis_repro.lab.store import write_atomic
-from thesis_repro.robustness import certificate, recipes
+from thesis_repro.robustness import certificate, recipes, stated
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.recipes import Recipe, Training
 from thesis_repro.robustness.relaxed import Guarantee
 from thesis_repro.training import named
 
 LARGEST = 10_000_000
+STATED = "as the file states"
+"""The net of a recipe that went on from a net of somebody's own."""
 
 
 def root() -> Path:
@@ -36,7 +38,8 @@ def names() -> tuple[str, ...]:
         Outside a checkout, where none are, unless some were saved here or THESIS_REPRO_RESULTS
         names another folder.
     """
-    if not (root().is_dir() or places.named(places.RESULTS) or places.checkout()):
+    kept = root().is_dir() or places.named(places.RESULTS) or places.checkout()
+    if not kept and places.shipped() is None:
         raise ValueError(
             f"no committed models in {root()}: they are in a checkout of the project, not in the "
             f"installed package; name its folder results/ in {places.RESULTS}"
@@ -45,7 +48,10 @@ def names() -> tuple[str, ...]:
 
 
 def _names() -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in root().glob("*.json")))
+    folders = {root()}
+    if (brought := places.shipped()) is not None and places.named(places.RESULTS) is None:
+        folders.add(brought / "models")
+    return tuple(sorted({path.stem for folder in folders for path in folder.glob("*.json")}))
 
 
 def standing_for(config: Training) -> str:
@@ -107,10 +113,15 @@ def save(name: str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> P
     ValueError
         If the file would exceed 10 MB.
     """
-    path = root() / f"{name}.safetensors"
-    content = certificate.packed(net)
-    if len(content) > LARGEST:
-        raise ValueError(f"{name} has {len(content):,} bytes; a committed model has at most 10 MB")
+    size = len(certificate.packed(net))
+    if size > LARGEST:
+        raise ValueError(f"{name} has {size:,} bytes; a committed model has at most 10 MB")
+    return write(root() / f"{name}.safetensors", net, recipe, card)
+
+
+def write(path: Path | str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> Path:
+    """Write a model's weights anywhere, with its card beside; :func:`load` takes the path."""
+    path, content = Path(path), certificate.packed(net)
     write_atomic(path, content)
     about = {
         **card,
@@ -133,12 +144,14 @@ def weights_file(name: str | Path) -> Path:
     """
     if str(name).endswith(".safetensors"):
         path = Path(name).expanduser()
-        if not path.with_suffix(".json").is_file():
+        if not path.is_file():
+            raise ValueError(f"{name}: there is no such file")
+        if card_of(path) is None:
             raise ValueError(f"{name} needs its card {path.with_suffix('.json').name} beside")
         return path
     if name not in names():
         raise ValueError(f"no model is called {name!r}; there are {', '.join(names()) or 'none'}")
-    return root() / f"{name}.safetensors"
+    return places.recorded(Path("models") / f"{name}.safetensors")
 
 
 def card(name: str | Path) -> dict[str, Any]:
@@ -152,17 +165,28 @@ def card(name: str | Path) -> dict[str, Any]:
     return sealed.read(weights_file(name).with_suffix(".json"))
 
 
-def load(name: str | Path) -> GloroNet:
-    """Load a model in eval mode, on the CPU; its hash is checked. Names as in `weights_file`.
+def load(name: str | Path, epsilon: float | None = None) -> GloroNet:
+    """Load a model in eval mode, on the CPU; its hash is checked against its card.
+
+    Parameters
+    ----------
+    name : as in `weights_file`; or the path of a safetensors file without a card that states its
+        layers, as `certificate.write_net` writes it
+    epsilon : radius > 0 of a net without a card; that of the card otherwise
 
     Raises
     ------
     ValueError
-        On an unknown name, altered bytes, or weights of another architecture.
+        On an unknown name, altered bytes, or weights of another architecture; without a card, also
+        if there is no radius.
     """
+    if _alone(name):
+        if epsilon is None:
+            raise ValueError(f"{name} has no card beside, which would say its radius: give epsilon")
+        return stated.load(name, epsilon)
     about = card(name)
     content = sealed.check_bytes(weights_file(name), about["sha256"])
-    net = _built(about)
+    net = _built(about, weights_file(name))
     try:
         net.load_state_dict(unpack(content))
     except RuntimeError as error:
@@ -183,7 +207,7 @@ def architecture(name: str | Path) -> dict[str, Any]:
     """
     about = card(name)
     sealed.check_bytes(weights_file(name), about["sha256"])
-    return certificate.architecture(_built(about))
+    return certificate.architecture(_built(about, weights_file(name)))
 
 
 def to_verify(name: str | Path) -> tuple[Path, dict[str, Any] | None]:
@@ -196,15 +220,34 @@ def to_verify(name: str | Path) -> tuple[Path, dict[str, Any] | None]:
     ValueError
         As :func:`architecture`.
     """
-    path = Path(name).expanduser()
-    if path.suffix == ".safetensors" and not path.with_suffix(".json").is_file():
-        return path, None
+    if _alone(name):
+        return Path(name).expanduser(), None
     return weights_file(name), architecture(name)
 
 
-def _built(about: Mapping[str, Any]) -> GloroNet:
+def _alone(name: str | Path) -> bool:
+    """Whether this is the path of weights without a card."""
+    path = Path(name).expanduser()
+    return path.suffix == ".safetensors" and path.is_file() and card_of(path) is None
+
+
+def card_of(weights: Path | str) -> Path | None:
+    """The card beside weights; None where there is none, or a certificate of the same name."""
+    path = Path(weights).expanduser().with_suffix(".json")
+    if not path.is_file():
+        return None
+    try:
+        said = json.loads(path.read_bytes())
+    except ValueError:
+        return path  # a damaged card is named where it is read
+    return None if isinstance(said, dict) and said.get("format") == certificate.FORMAT else path
+
+
+def _built(about: Mapping[str, Any], weights: Path) -> GloroNet:
     """The net of a card before its weights are loaded."""
     recipe = dataclasses.replace(_recipe(about), device="cpu")
+    if recipe.net == STATED:
+        return stated.load(weights, recipe.epsilon)
     channels, height, width = about["input_shape"]
     return recipes.build(recipe, (channels, height, width), about["classes"])
 

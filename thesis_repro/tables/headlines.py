@@ -46,14 +46,17 @@ class Headline:
 
 
 def lines() -> dict[str, dict[str, str]]:
-    """The lines of the file by chapter, in their order.
+    """The lines of the file by chapter, in their order; none where there is no such file.
 
     Raises
     ------
     ValueError
         If the file has other columns.
     """
-    with (records.root() / NAME).open(encoding="utf-8", newline="") as file:
+    path = records.root() / NAME
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise ValueError(f"{NAME} needs the columns {', '.join(COLUMNS)}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from thesis_repro.lab import places
 from thesis_repro.tables import compared, published, records, render
 from thesis_repro.tables.find import get, names
 from thesis_repro.tables.spec import FACTOR, MEASURED, NOT_JUDGED, NOT_RUN, Frame, TableSpec
@@ -123,7 +124,7 @@ def before() -> pd.DataFrame:
     Claims that were added since have no word before. `why` says what became of a claim that is
     no longer made.
     """
-    path = records.root() / BEFORE
+    path = places.recorded(BEFORE)
     old = list(csv.DictReader(path.open(encoding="utf-8"))) if path.is_file() else []
     now = evidence().to_dict("records")
     words: dict[tuple[str, str, str], list[str]] = {}

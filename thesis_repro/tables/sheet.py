@@ -140,6 +140,9 @@ def captioned(sheet: Sheet, caption: str, ran: str = "") -> tuple[str, Sheet]:
     """
     found = HEAD.match(caption) if len(caption) > SHORT else None
     head, rest = (found[1], found[2].strip()) if found else (caption.rstrip("."), "")
+    if len(head) + len(ran) > CAPTION:  # one long sentence: its first part
+        head, _, more = head.partition(", ")
+        rest = f"{more}. {rest}".strip() if more else rest
     title = f"{head}. {ran}".strip()
     common = f" {'; '.join(sheet.said)}." if sheet.said else ""
     notes = [rest[0].upper() + rest[1:]] if rest else []

@@ -82,10 +82,9 @@ def test_the_plan() -> None:
 
 
 def test_a_measure_that_keeps_its_axiom_breaks_the_condition() -> None:
-    name = "consistency, by conductance"
-    rows = pd.DataFrame({"property": [name, "consistency"], "within": [0.0, 100.0]})
-    rows = rows.assign(median=0.1)
-    assert [(c.says, c.holds) for c in tables.conditions(rows)] == [
-        ("conductance breaks consistency", True)
-    ]
-    assert not tables.conditions(rows.assign(within=100.0))[0].holds
+    rows = pd.DataFrame({"property": [*tables.RIVALS, "consistency"], "within": 0.0, "median": 0.1})
+    found = tables.conditions(rows)
+    assert len(found) == len(tables.RIVALS) and all(c.holds for c in found)
+    assert found[-1].says == "conductance breaks consistency"
+    assert [c.holds for c in tables.conditions(rows.assign(within=100.0))] == [False] * len(found)
+    assert {c.verdict for c in tables.conditions(rows[-1:])} == {"not judged"}

@@ -1,5 +1,6 @@
 """What the cells of the chapter weaknesses/bias share: data sets of two classes, and SGD."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def learner(name: str) -> Any:
     """
     from sklearn.linear_model import LogisticRegression, SGDClassifier
 
-    makes = {
+    makes: dict[str, Callable[[], Any]] = {
         SGD: lambda: SGDClassifier(loss="log_loss"),
         CONVERGED: lambda: LogisticRegression(tol=1e-6, max_iter=100_000),
         EARLY: sgd,

@@ -1,6 +1,6 @@
 """Table of the chapter explanations/experts on deeper slices: where influence is no weight row."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,7 +140,7 @@ def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     }
 
 
-def _known(row: Row, results: list[Result]) -> Measurement:
+def _known(row: Row, results: Sequence[Result]) -> Measurement:
     shares = np.concatenate([100 * r.arrays[" / ".join(row)] for r in results])
     return Measurement({"right": _within(mean_over(shares.tolist(), "nets"))}, len(results))
 
@@ -150,7 +150,7 @@ def _within(found: Estimate) -> Estimate:
     return Estimate(found.value, max(found.low, 0.0), min(found.high, 100.0), found.how)
 
 
-def _measured(ranking: str, results: list[Result], slices: int) -> Measurement:
+def _measured(ranking: str, results: Sequence[Result], slices: int) -> Measurement:
     def classes(name: str, measure: str) -> NDArray[np.float64]:
         """One value for each class of each slice, the mean over seeds."""
         values = np.stack([r.arrays[f"{name}.{measure}"] for r in results])

@@ -101,9 +101,9 @@ TABLE = Table(
         caption=(
             "The VRA that some classifier can attain on digits of MNIST-5k, all 5,000 or the 1,000 "
             "of its test part, from distances between points of different labels: at least the "
-            "share of points with none within twice the radius, at most all but one of each pair that is. Certified: of the "
-            "same points, from one Lipschitz constant, by the classifier that answers with the "
-            "nearest point's label."
+            "share of points with none within twice the radius, at most all but one of each pair "
+            "that is. Certified: of the same points, from one Lipschitz constant, by the "
+            "classifier that answers with the nearest point's label."
         ),
         chapter="robustness/gloro",
         keys=(Column("dataset", "data set", kind="key"), Column("radius", "radius", kind="key")),

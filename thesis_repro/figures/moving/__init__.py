@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+__all__ = ["KINDS", "LIMIT", "Moving"]
+
 LIMIT = 200_000
 """Bytes of one figure in the page, data and script."""
 KINDS = ("plane", "digit", "maps", "threshold")

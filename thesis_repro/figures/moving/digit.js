@@ -43,7 +43,7 @@ start(function (data) {
     const from = unhex(digit.image), to = unhex(digit.attack);
     image.setAttribute("href", gray(from.map((p, at) => Math.round(p + share * (to[at] - p))), side));
     const reached = epsilon >= digit.distance;
-    caption.textContent = reached ? `read as “${data.classes[digit.after]}”` : "on the way to the attack";
+    caption.textContent = reached ? `read as “${data.classes[digit.after]}”` : "towards the attack";
     const state = epsilon < digit.radius
       ? "proved: nothing this near gets another label."
       : reached ? `the attack has arrived: this picture is read as “${data.classes[digit.after]}”.`

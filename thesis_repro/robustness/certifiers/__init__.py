@@ -20,6 +20,25 @@ from thesis_repro.robustness.arithmetic import exact
 from thesis_repro.robustness.certifying import check_images
 from thesis_repro.robustness.layers import named_layers, reweighted
 
+__all__ = [
+    "Normalised",
+    "backward",
+    "bcp",
+    "dual",
+    "full_precision",
+    "lines",
+    "normalised",
+    "out_of_memory",
+    "parts",
+    "power_of_two",
+    "projections",
+    "row_lengths",
+    "settled",
+    "sliced",
+    "smoothing",
+    "windows",
+]
+
 LOG = logging.getLogger(__name__)
 Made = TypeVar("Made")
 Part = tuple[str, nn.Module, tuple[int, ...]]

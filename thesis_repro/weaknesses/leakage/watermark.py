@@ -49,6 +49,10 @@ class Watermark:
         unknown = sorted(set(self.word) - set(LETTERS))
         if unknown or not self.word:
             raise ValueError(f"a watermark has the letters {', '.join(LETTERS)}, got {self.word!r}")
+        self.check_parameters()
+
+    def check_parameters(self) -> None:
+        """Refuse a scale, margin or opacity out of its range."""
         if self.scale < 1 or self.margin < 0 or not 0 <= self.opacity <= 1:
             raise ValueError(
                 f"a watermark needs scale >= 1, margin >= 0 and opacity in [0, 1], got "

@@ -14,6 +14,7 @@ from thesis_repro.weaknesses.membership.calibration import best_accuracy, for_pr
 from thesis_repro.weaknesses.membership.game import Outcome, at_fpr, auc, check_splits, judge
 from thesis_repro.weaknesses.membership.gaussian import GaussianGame, optimum
 from thesis_repro.weaknesses.membership.lira_rmia import lira, rmia, scaled
+from thesis_repro.weaknesses.membership.own import CalibratedAttack
 from thesis_repro.weaknesses.membership.white_box import (
     GeneralWB,
     bayes_wb,
@@ -24,6 +25,7 @@ from thesis_repro.weaknesses.membership.white_box import (
 from thesis_repro.weaknesses.membership.whitening import Whitening
 
 __all__ = [
+    "CalibratedAttack",
     "GaussianGame",
     "GeneralWB",
     "Outcome",
