@@ -14,12 +14,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from thesis_repro import data, nets, training
+from thesis_repro import data, nets
 from thesis_repro.experiments.certifiers.cost import subject
 from thesis_repro.experiments.certifiers.scaling import untrained
+from thesis_repro.experiments.gloro.speed import bare, fastest_batch
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.timing import interleaved
-from thesis_repro.robustness import GloroNet, batches, certify, gloro, models
+from thesis_repro.robustness import GloroNet, batches, certify, gloro, models, recipes
 from thesis_repro.robustness.certifiers import dual, smoothing
 
 CIFAR, DIGITS = (3, 32, 32), (1, 28, 28)
@@ -105,27 +106,13 @@ def bound() -> None:
         )
 
 
-def bare(net: nn.Module, x: torch.Tensor, size: int) -> None:
-    with torch.no_grad():
-        for part in x.split(size):
-            net(part)
-
-
-def best(net: nn.Module, x: torch.Tensor) -> int:
-    """The batch in which the bare net is fastest here."""
-    sizes = (20, 50, 100, 200, 500, 1000)
-    calls = [lambda s=size: bare(net, x, s) for size in sizes]
-    torch.set_num_threads(1)
-    found = [timing.seconds for timing in interleaved(calls, 3, warmup=1, clock=CPU)]
-    return sizes[found.index(min(found))]
-
-
 def certifying() -> None:
     for name, shape, count in (("2c2f", DIGITS, 5000), ("6c2f", CIFAR, 1000)):
         body = nets.build(name, generator=torch.Generator().manual_seed(0))
         net, x = GloroNet(body, 0.1, shape).eval(), images(count, shape)
         net.bound()
-        size = best(body, x)
+        torch.set_num_threads(1)
+        size = fastest_batch(body, x, CPU)
         share = ratio(
             lambda n=net, x=x: certify(n, x), lambda b=body, x=x, s=size: bare(b, x, s), 5
         )
@@ -145,13 +132,11 @@ def smooth() -> None:
 
 
 def epoch() -> None:
-    digits = data.load("mnist-5k").train
+    digits = data.load("mnist-5k")
+    recipe = recipes.Recipe("2c2f", 0.3, 0.3, 1, 1, 128, objective="cross-entropy")
 
     def train() -> None:
-        body = nets.build("2c2f", generator=torch.Generator().manual_seed(0))
-        config = training.TrainConfig(1, 128)
-        loss = gloro.cross_entropy(training.constant(0.3))
-        training.fit(GloroNet(body, 0.3, DIGITS), loss, digits, config, training.constant(1e-3))
+        recipes.train(recipe, digits)
 
     line("an epoch of GloRo training, two threads over one", wall(train), 1.0, "2c2f, MNIST-5k")
 
