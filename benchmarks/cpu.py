@@ -1,14 +1,16 @@
 """Print what certifying costs on a CPU, as ratios beside the limits that the project sets itself.
 
-python benchmarks/cpu.py [kw] [bound] [certifying] [smooth] [epoch]
+python benchmarks/cpu.py [kw] [bound] [certifying] [smooth] [epoch] [peers]
 
 Medians of calls in turn: processor time on one thread; where two threads are compared with one,
-seconds, which need a machine with nothing else to do.
+seconds, which need a machine with nothing else to do. `peers` measures others' code in the same
+run, on the same nets and points, where it is installed (`pip install -e .[peers]`).
 """
 
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import cast
 
 import torch
@@ -141,6 +143,39 @@ def epoch() -> None:
     line("an epoch of GloRo training, two threads over one", wall(train), 1.0, "2c2f, MNIST-5k")
 
 
-PARTS = {part.__name__: part for part in (kw, bound, certifying, smooth, epoch)}
+def wongs(net: nn.Module, x: Tensor, epsilon: float) -> Tensor:
+    """Margins by the code of Wong et al., (n, classes), one point at a time; 0 at the label."""
+    from convex_adversarial import DualNetwork
+
+    found = []
+    for point in x[:, None]:
+        label, one = net(point).argmax(1), torch.eye(net(point).shape[1])
+        dual_net = DualNetwork(net, point, epsilon, norm_type="l2")
+        found.append(dual_net((one[label] - one)[None]))
+    return torch.cat(found)
+
+
+def peers() -> None:
+    if find_spec("convex_adversarial") is None:
+        print("convex_adversarial: not installed")
+        return
+    cases = [(f"{depth} convolutions, side 16", untrained(10, depth, 16)) for depth in (1, 2, 4)]
+    for name, net in cases:
+        x = images(2, (3, 16, 16))
+        theirs = wongs(net, x, 0.05)
+        for what, whole, limit in (("KW", False, 1.0), ("KW to the letter", True, None)):
+            ours = dual.margins(net, x, 0.05, every_unit=whole)
+            off = (ours - theirs)[ours.isfinite()].abs().max().item()
+            if off > 1e-4:
+                sys.exit(f"{what}, {name}: bounds differ from those of Wong's code by {off:.1e}")
+            share = ratio(
+                lambda n=net, x=x, w=whole: dual.margins(n, x, 0.05, every_unit=w),
+                lambda n=net, x=x: wongs(n, x, 0.05),
+            )
+            note = f"largest difference of bounds {off:.0e}"
+            line(f"{what} over convex_adversarial, {name}", share, limit, note)
+
+
+PARTS = {part.__name__: part for part in (kw, bound, certifying, smooth, epoch, peers)}
 for chosen in sys.argv[1:] or PARTS:
     PARTS[chosen]()
