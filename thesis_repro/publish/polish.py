@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thesis_repro.lab.store import write_atomic
-from thesis_repro.publish import icons
+from thesis_repro.publish import icons, styles
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
@@ -50,6 +50,7 @@ def polish(html: Path, names: Iterable[str], base: str = "") -> None:
             change(soup)
         _shared(soup, name, base)
         write_atomic(path, str(soup).encode())
+    styles.slim(html)
 
 
 def _math_in_tips(path: Path, text: str) -> bool:
