@@ -22,7 +22,7 @@ unexport PYTEST_ADDOPTS PYTEST_PLUGINS
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 
-.PHONY: book test lint unit chapters site setup clean distclean record serve
+.PHONY: book pdf test lint unit chapters site setup clean distclean record serve
 .DEFAULT_GOAL := book
 
 setup:
@@ -49,6 +49,10 @@ lint: setup
 
 unit: setup
 	$(PYTEST) -q -n $(WORKERS)
+
+# the whole book on paper: _build/pdf/book.pdf
+pdf: book
+	@$(BIN)/thesis-repro book pdf
 
 # every executed chapter once more, in a store of its own: nothing is read back that was kept
 chapters: setup

@@ -9,16 +9,17 @@ seconds, which need a machine with nothing else to do.
 import sys
 import time
 from collections.abc import Callable
+from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from thesis_repro import data, nets, training
 from thesis_repro.experiments.certifiers.cost import subject
 from thesis_repro.experiments.certifiers.scaling import untrained
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.timing import interleaved
-from thesis_repro.robustness import GloroNet, batches, certify, gloro, recipes
+from thesis_repro.robustness import GloroNet, batches, certify, gloro, models
 from thesis_repro.robustness.certifiers import dual, smoothing
 
 CIFAR, DIGITS = (3, 32, 32), (1, 28, 28)
@@ -59,32 +60,21 @@ def cifar_small() -> nn.Sequential:
     Their training leaves most signs settled; that takes hours, so biases stand for it here.
     """
     generator = torch.Generator().manual_seed(0)
-    body = nn.Sequential(
-        nn.Conv2d(3, 16, 4, 2, 1),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, 4, 2, 1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(2048, 100),
-        nn.ReLU(),
-        nn.Linear(100, 10),
-    ).eval()
+    body = nets.cnn_2c2f("relu", in_shape=CIFAR, generator=generator).eval()
     x = images(20, CIFAR)
     with torch.no_grad():
         for layer in body:
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                nn.init.orthogonal_(layer.weight, generator=generator)
-                nn.init.zeros_(layer.bias)
-                if layer is not body[-1]:  # one unit of a hundred is on, in the ball
-                    found = layer(x).transpose(0, 1).flatten(1).quantile(0.99, dim=1)
-                    reach = 36 / 255 * layer.weight.flatten(1).norm(dim=1)
-                    layer.bias.sub_(found + reach if layer is body[0] else found)
+            if isinstance(layer, nn.Conv2d | nn.Linear) and layer is not body[-1]:
+                # one unit of a hundred is on, in the ball
+                found = layer(x).transpose(0, 1).flatten(1).quantile(0.99, dim=1)
+                reach = 36 / 255 * layer.weight.flatten(1).norm(dim=1)
+                cast(Tensor, layer.bias).sub_(found + reach if layer is body[0] else found)
             x = layer(x)
     return body
 
 
 def kw() -> None:
-    trained = recipes.trained(subject(profile("quick")))[0].body
+    trained = models.trained(subject(profile("quick"))).body
     cases = [
         ("1 convolution, side 16", untrained(10, 1, 16), images(4, (3, 16, 16)), 0.05),
         ("2 convolutions, side 16", untrained(10, 2, 16), images(4, (3, 16, 16)), 0.05),
@@ -139,7 +129,7 @@ def certifying() -> None:
         share = ratio(
             lambda n=net, x=x: certify(n, x), lambda b=body, x=x, s=size: bare(b, x, s), 5
         )
-        note = f"batches of {batches.size(body, x, True)}; bare, of {size}"
+        note = f"batches of {batches.size(body, x)}; bare, of {size}"
         line(f"certify over the bare net at its best, {name}", share, 1.1, note)
 
 

@@ -6,8 +6,6 @@ need it are skipped, and say so.
 
 import functools
 import http.server
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +14,18 @@ from typing import Any
 import pytest
 
 from thesis_repro import publish
+from thesis_repro.figures.moving import KINDS, Moving
+from thesis_repro.publish import paper
 from thesis_repro.publish import site as reader
+from thesis_repro.tables import headlines
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = publish.pages(ROOT)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 WIDE, PHONE = 1280, 390
+CHAPTERS = [f"book/{name}" for name in headlines.lines()]
+"""The chapters of the thesis: each opens with its claim."""
+AXE = ROOT / "tests" / "vendor" / "axe.min.js"
+MOST_ROWS, FIRST_FIGURE = 40, 900
 
 pytestmark = pytest.mark.book
 
@@ -76,14 +76,14 @@ def address(site: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    named = os.environ.get("CHROMIUM", "")
-    found = named or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not found:
-        pytest.skip("no Chromium on this machine: install it, or name one in CHROMIUM")
+    try:
+        found = paper.browser()
+    except ValueError as missing:
+        pytest.skip(str(missing))
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=FLAGS.split())
+        browser = driver.chromium.launch(executable_path=found, args=list(paper.FLAGS))
         yield browser
         browser.close()
 
@@ -129,6 +129,111 @@ def test_a_page_stands_alone_and_fits(page: Any, address: str, name: str) -> Non
         "() => [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
     )
     assert page.evaluate(broken) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_has_no_fault_that_axe_knows(page: Any, address: str, name: str) -> None:
+    page.goto(f"{address}{name}.html", wait_until="load")
+    page.evaluate("() => window.MathJax?.startup?.promise")
+    page.evaluate(AXE.read_text("utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    assert [(v["id"], len(v["nodes"]), v["nodes"][0]["html"][:200]) for v in found] == []
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_opens_with_its_claim_and_a_picture_and_shows_few_rows(
+    browser: Any, address: str, name: str
+) -> None:
+    context = browser.new_context(viewport={"width": WIDE, "height": 900})
+    page = context.new_page()
+    page.goto(f"{address}{name}.html", wait_until="load")
+    first = page.locator("article :is(.claim-card, figure img, table)")
+    kinds = [first.nth(at).evaluate("tag => tag.className || tag.tagName") for at in range(2)]
+    assert "claim-card" in kinds[0] and "table" not in kinds[1]
+    assert page.locator("article figure img").first.bounding_box()["y"] <= FIRST_FIGURE
+    rows = "[...document.querySelectorAll('article tbody tr')].filter(r => !r.closest('details'))"
+    assert page.evaluate(f"{rows}.length") <= MOST_ROWS
+    lines = """() => [...document.querySelectorAll('article .table-caption')]
+      .filter(tag => !tag.closest('details'))
+      .map(tag => [tag.innerText, tag.offsetHeight / parseFloat(getComputedStyle(tag).lineHeight)])
+      .filter(([, lines]) => lines > 2.2)"""
+    assert page.evaluate(lines) == [], "captions of more than two lines"
+    context.close()
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_wide_table_scrolls_by_keyboard_and_keeps_its_first_column(
+    browser: Any, address: str, name: str
+) -> None:
+    context = browser.new_context(viewport={"width": PHONE, "height": 900})
+    page = context.new_page()
+    page.goto(f"{address}{name}.html", wait_until="load")
+    wide = page.locator("article .table-scroll:visible").filter(has=page.locator("td, th"))
+    scrolled = 0
+    for at in range(wide.count()):
+        region = wide.nth(at)
+        if region.evaluate("tag => tag.scrollWidth <= tag.clientWidth + 30"):
+            continue
+        region.focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("tag => tag.scrollLeft > 0", arg=region.element_handle())
+        left = region.evaluate(
+            "tag => tag.querySelector('tbody tr').firstElementChild.getBoundingClientRect().left"
+            " - tag.getBoundingClientRect().left"
+        )
+        assert abs(left) < 2
+        scrolled += 1
+    assert scrolled or name != "book/robustness/gloro", "the widest tables do not fit a phone"
+    context.close()
+
+
+MOVING = {
+    "plane": ("book/robustness/gloro", "input", "ArrowRight"),
+    "digit": ("book/robustness/gloro", "input", "End"),
+    "maps": ("book/explanations/influence", "select >> nth=0", "ArrowDown"),
+    "threshold": ("book/weaknesses/membership", "input", "ArrowRight"),
+}
+"""For each moving figure its page, a control of it, and a key."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_moving_figure_is_moved_by_keyboard_from_a_file_too(
+    page: Any, site: Path, kind: str
+) -> None:
+    name, control, key = MOVING[kind]
+    page.goto((site / f"{name}.html").as_uri(), wait_until="load")
+    home = page.locator(f"#moving-{kind}")
+    told, picture = home.locator(".moving-words"), home.locator("svg")
+    before = told.inner_text(), picture.inner_html(), picture.get_attribute("aria-label")
+    assert before[2] == before[0], "the picture says in words what it shows"
+    home.locator(control).focus()
+    page.keyboard.press(key)
+    after = told.inner_text(), picture.inner_html(), picture.get_attribute("aria-label")
+    assert all(old != new for old, new in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_moving_figure_without_its_data_says_so_in_its_place(page: Any, kind: str) -> None:
+    page.set_content(Moving(kind, "title", None).html())
+    assert "The data of this figure is missing" in page.locator(".moving-body").inner_text()
+
+
+def test_without_scripts_a_page_shows_its_figures_and_says_what_is_missing(
+    browser: Any, address: str
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}book/robustness/gloro.html")
+    assert "moves where scripts run" in page.locator("#moving-plane .moving-body").inner_text()
+    assert page.locator("#fig-gloro-toy img").is_visible()
+    context.close()
+
+
+def test_no_page_loads_the_library_of_icons(site: Path) -> None:
+    heads = [path.read_text("utf-8").partition("</head>")[0] for path in site.rglob("*.html")]
+    assert not [head for head in heads if "fontawesome" in head]
+    assert "vendor/mathjax" not in (site / "book" / "cite.html").read_text("utf-8")
+    assert "vendor/mathjax" in (site / "book" / "robustness" / "gloro.html").read_text("utf-8")
 
 
 def test_the_root_leads_to_the_front_page(page: Any, address: str) -> None:

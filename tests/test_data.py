@@ -277,6 +277,50 @@ def test_cifar100_has_its_fine_labels(cifar100: Path) -> None:
     assert len(loaded.classes) == 100
 
 
+@pytest.fixture
+def class_folders(root: Path) -> Path:
+    """CIFAR-100 as pictures: two of each class to train on, one to test."""
+    for part, count in (("train", 2), ("test", 1)):
+        for kind in range(100):
+            folder = root / "cifar100" / part / f"kind_{kind:02}"
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = np.full((32, 32, 3), kind, np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root / "cifar100"
+
+
+def test_cifar100_is_read_from_class_folders(class_folders: Path) -> None:
+    loaded = data.load("cifar100")
+    assert loaded.train.y.tolist() == [k for k in range(100) for _ in range(2)]
+    assert loaded.classes[7] == "kind_07"
+    assert torch.equal((loaded.test.x[:, 0, 0, 0] * 255).round().long(), loaded.test.y)
+    first = data.fingerprint("cifar100")
+    Image.new("RGB", (32, 32)).save(class_folders / "test/kind_50/0.png")
+    assert data.fingerprint("cifar100") != first
+
+
+def test_damaged_class_folders_are_named(class_folders: Path) -> None:
+    picture = class_folders / "train/kind_03/0.png"
+    Image.new("RGB", (32, 31)).save(picture)
+    with pytest.raises(data.DataDamaged, match="kind_03.*expected 32x32 pixels, found 31x32"):
+        data.load("cifar100")
+    picture.rename(class_folders / "train/stray.png")
+    with pytest.raises(data.DataDamaged, match="stray.png: expected train/CLASS/NAME.png"):
+        data.load("cifar100")
+    (class_folders / "train/stray.png").unlink()
+    (class_folders / "test/kind_42/0.png").unlink()
+    with pytest.raises(data.DataDamaged, match="found 100 and 99; in one part alone: kind_42"):
+        data.load("cifar100")
+
+
+def test_the_published_cifar100_wins_over_class_folders(
+    class_folders: Path, cifar100: Path
+) -> None:
+    with pytest.warns(UserWarning, match="the published files are read"):
+        assert data.load("cifar100").train.y.tolist() == [99, 5, 0]
+
+
 class Evil:
     """Runs a command when it is unpickled."""
 
@@ -688,7 +732,8 @@ def test_the_page_about_data_agrees_with_the_code() -> None:
         for found, copy in about.known.items():
             assert f"* - `{name}`\n  - {copy}\n  - `{found[:16]}`" in page
     hashes = set(re.findall(r"`([0-9a-f]{16,64})`", page))
-    known = {h[:16] for n in (*data.NAMES, *extras.EXTRAS) for h in data.source(n).known}
+    copies = [sources.CIFAR100_FOLDERS, *map(data.source, (*data.NAMES, *extras.EXTRAS))]
+    known = {found[:16] for source in copies for found in source.known}
     published = {h for n in data.NAMES for h in data.source(n).md5.values()}
     assert hashes == known | published | {sources.MNIST_5K_SHA256}
 

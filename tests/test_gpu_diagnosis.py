@@ -6,7 +6,6 @@ import sys
 import pytest
 import torch
 
-from thesis_repro import robustness
 from thesis_repro.training import checkpoint, recording
 
 
@@ -69,6 +68,20 @@ def test_no_part_begins_when_the_time_is_over(gpu, monkeypatch, capsys):
     assert said.count("left out: the time is over") == len(gpu.PARTS)
 
 
+@pytest.mark.slow
+def test_each_way_to_train_has_its_time_and_one_that_fails_says_so(gpu, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("no rule\nfor this layer")
+
+    machine = gpu.Machine("cpu")
+    machine.nets = {"2C2F": machine.nets["2C2F"]}
+    monkeypatch.setattr(gpu.training, "fit_seeds", fails)
+    lines = dict(gpu.variants(machine))
+    assert list(lines) == [f"2C2F: {way}" for way in gpu.WAYS]
+    assert lines.pop("2C2F: three nets as one") == "FAILED: no rule"
+    assert all(float(said.removesuffix(" ms a step")) > 0 for said in lines.values())
+
+
 def stale_rate(monkeypatch, gpu):
     load = recording.Recording.load
     monkeypatch.setattr(
@@ -95,7 +108,7 @@ def radius_too_large(monkeypatch, gpu):
 
 
 def self_check_fails(monkeypatch, gpu):
-    monkeypatch.setattr(robustness, "selfcheck", lambda net: False, raising=False)
+    monkeypatch.setattr(gpu.selfcheck, "conventional", lambda *_, **__: False)
 
 
 @pytest.mark.slow

@@ -18,8 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro import explanations, weaknesses
-from thesis_repro.explanations import axioms, experts, faithfulness, influence, receptive
-from thesis_repro.explanations.cuts import Cut, evaluating
+from thesis_repro.explanations import (
+    axioms,
+    experts,
+    faithfulness,
+    influence,
+    receptive,
+    rivals,
+)
+from thesis_repro.explanations.modules import evaluating
+from thesis_repro.explanations.slicing import Cut
 from thesis_repro.weaknesses import bias, leakage, membership
 from thesis_repro.weaknesses.leakage import Watermark, reconstruction
 
@@ -64,8 +72,12 @@ AXIOMS = {
 }
 
 CALLS: dict[str, Callable[[nn.Sequential], object]] = {
-    "cuts.Cut": lambda body: Cut(body, "3").gradient(X, CLASS),
-    "cuts.evaluating": evaluating,
+    "rivals.gradient_times_input": lambda body: rivals.gradient_times_input(body, X, 0),
+    "rivals.relevance": lambda body: rivals.relevance(body, X, 0),
+    "rivals.occlusion": lambda body: rivals.occlusion(body, X, 0, 0.0),
+    "rivals.conductance": lambda body: rivals.conductance(body, 4, X, 0, 2),
+    "slicing.Cut": lambda body: Cut(body, "3").gradient(X, CLASS),
+    "modules.evaluating": evaluating,
     "influence.internal_influence": lambda body: influence.internal_influence(
         body, X, "3.1", CLASS, influence.line(points=2)
     ),
@@ -90,9 +102,19 @@ CALLS: dict[str, Callable[[nn.Sequential], object]] = {
     ),
 }
 
+LOOKING = ("find", "overwriting", "places", "prefix", "suffix")
+OF_A_CASE = (
+    "consistency_of_conductance",
+    "linear_agreement_of_activations",
+    "linear_agreement_of_gradient_times_input",
+    "marginality_of_occlusion",
+    "slice_invariance_of_relevance",
+)
 WITHOUT_A_PASS = {
-    "cuts.find": "looks a module up",
-    "cuts.hooked": "adds hooks and takes them out",
+    "own.CalibratedAttack": "trains shadows: tests/weaknesses/test_membership_own.py",
+    **{f"rivals.{name}": "on the net of a case, or on one of its own" for name in OF_A_CASE},
+    **{f"modules.{name}": "looks at modules" for name in LOOKING},
+    "hooks.hooked": "adds hooks and takes them out",
     "imagenet.Pretrained": "a record",
     "private.fit": "trains: tests/weaknesses/test_membership_private.py",
     "private.check": "tried on a copy, in training mode: there as well",
@@ -101,7 +123,7 @@ WITHOUT_A_PASS = {
     "quantities.as_quantity": "the same",
     "axioms.linear_agreement": "on nets of its own",
     **{f"axioms.{name}": "asks internal_influence first; needs Captum" for name in CAPTUM},
-    "cuts.along": "differentiates what it is given",
+    "slicing.jvp": "differentiates what it is given",
 }
 
 
@@ -223,5 +245,5 @@ def test_every_function_that_takes_a_net_is_tried() -> None:
         for name, function in public(package)
         if takes_a_net(function)
     }
-    assert {"cuts.Cut", "reconstruction.reconstruct", "axioms.marginality"} <= found
+    assert {"slicing.Cut", "reconstruction.reconstruct", "axioms.marginality"} <= found
     assert found - set(CALLS) - set(WITHOUT_A_PASS) == set()

@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+import warnings
+
 import hypothesis.strategies as st
 import pytest
 import torch
@@ -5,7 +10,7 @@ from hypothesis import given
 from torch import nn
 
 from thesis_repro import nets
-from thesis_repro.nets import minmax
+from thesis_repro.nets import kernels, minmax
 
 WIDTHS = {  # input shape, features after Flatten, dense units, classes
     "2c2f": ((1, 28, 28), 1568, [100, 10]),
@@ -139,6 +144,86 @@ def test_fused_kernels_give_the_same_numbers():
     assert all(torch.equal(a, b) for a, b in zip(eager, fast, strict=True))
 
 
+def test_a_gradient_of_the_gradient_goes_through_the_plain_operations(monkeypatch):
+    def opaque(*tensors):
+        return minmax._routed_halves(*tensors).detach()
+
+    monkeypatch.setattr(minmax, "_kernels", (minmax._sorted_halves, opaque))
+    x = torch.randn(2, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    (slope,) = torch.autograd.grad((nets.MinMax()(x) ** 3).sum(), x, create_graph=True)
+    (curve,) = torch.autograd.grad(slope.sum(), x)
+    torch.testing.assert_close(slope, 3 * x**2)
+    torch.testing.assert_close(curve, 6 * x)
+
+
+def test_minmax_of_several_nets_at_once():
+    x = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    weights = torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(1))
+    ours = torch.vmap(nets.MinMax(), 2)(x)
+    each = torch.stack([nets.MinMax()(part) for part in x.unbind(2)])
+    assert torch.equal(ours, each)
+    got, wanted = (torch.autograd.grad((y * weights).sum(), x)[0] for y in (ours, each))
+    assert torch.equal(got, wanted)
+
+
+INTERPRETED = """
+import torch
+from thesis_repro.nets import kernels, minmax
+
+for format in kernels.FORMATS:
+    for shape in ((3, 4, 5, 6), (2, 8), (700, 6, 3, 2), (0, 4, 2, 2)):
+        for layout in (torch.contiguous_format, torch.channels_last)[: len(shape) // 2]:
+            x, grad = (torch.randn(shape).round(decimals=1).to(format) for _ in range(2))
+            x = x.contiguous(memory_format=layout)
+            y, back = kernels.sorted_halves(x), kernels.routed(x, grad)
+            assert torch.equal(y, minmax._sorted_halves(x)), (format, shape, layout)
+            assert torch.equal(back, minmax._routed_halves(x, grad)), (format, shape, layout)
+            assert y.stride() == back.stride() == x.stride()
+"""
+
+
+@pytest.mark.slow
+def test_the_kernel_of_a_gpu_selects_what_the_plain_operations_do(root):
+    """Interpreted on a CPU; ties, both layouts, a last block that is not full."""
+    pytest.importorskip("triton")
+    env = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, "-c", INTERPRETED], env=env, check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["fp32", "bf16", "fp16"])
+def test_the_kernel_compiles_for_a_gpu_that_is_not_here(format):
+    triton = pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    signature = dict.fromkeys(("x", "cd", "out"), f"*{format}")
+    signature |= {"inner": "i32", "pairs": "i32", "block": "constexpr"}
+    source = ASTSource(kernels._kernel(), signature, {"block": kernels.BLOCK})
+    assert triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["cubin"]
+
+
+@pytest.mark.parametrize(
+    ("x", "other"),
+    [
+        (torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)),
+        (torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.bfloat16)),
+        (torch.zeros(1, 2, device="meta").expand(2**30, 2), torch.zeros(1, 2)),
+    ],
+)
+def test_what_the_kernel_does_not_take_is_one_line(x, other):
+    with pytest.raises(ValueError, match=r"^the kernel takes fewer than .*, got \d+ of torch\.f"):
+        kernels.routed(x, other)
+
+
+@pytest.mark.gpu
+def test_the_kernel_of_a_gpu_is_in_use_there():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with nets.fused(device="cuda") as active:
+            assert active
+
+
 @pytest.fixture
 def unprobed():
     """No kind of device has been probed, before the test and after it."""
@@ -184,7 +269,10 @@ def test_kernels_are_probed_where_they_run_and_refused_where_they_err(monkeypatc
     assert minmax._kernels is not candidate
     assert set(seen) == {"cpu"}
     seen.clear()
-    with nets.fused(device="cuda") as active:  # there is none
+    with (
+        pytest.warns(UserWarning, match="^MinMax stays with the kernels of torch on this GPU: "),
+        nets.fused(device="cuda") as active,  # there is none
+    ):
         assert not active
     assert "cpu" not in seen  # and none of it on the CPU
 

@@ -97,7 +97,7 @@ def test_resumed_training_equals_uninterrupted_bit_for_bit(tmp_path, stops, opti
 
 
 def test_a_killed_training_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
 
     def kill(model, record):
         if record["epoch"] == 3:
@@ -203,7 +203,7 @@ def test_a_checkpoint_of_another_layout_is_one_clear_line(tmp_path):
 def test_nothing_is_compiled_before_the_first_epoch_or_where_it_does_not_pay(
     monkeypatch, pays, compiled
 ):
-    monkeypatch.setitem(loop.COMPILING_PAYS, "cpu", pays)
+    monkeypatch.setattr(loop, "COMPILING_PAYS", pays)
     entered, epochs = [], []
 
     @contextmanager
@@ -370,42 +370,92 @@ def test_an_epoch_stopped_between_replays_goes_on_from_there(stops):
     assert torch.equal(ends[0], ends[1]) and torch.equal(ends[0], ends[2])
 
 
+@pytest.mark.parametrize(
+    ("points", "kinds"),
+    [(32, {(32, 1)}), (100, {(32, 1), (4, 1)}), (331, {(32, 8), (32, 1), (11, 1)})],
+)
+def test_each_kind_of_step_is_recorded_and_all_is_as_before(monkeypatch, points, kinds):
+    """With stand-ins for what only a GPU has: the steps run while they are recorded."""
+
+    class Graph:
+        register_generator_state = pool = lambda self, *_: None
+
+    def capturing(*_, **__):  # a GPU would not run what it records
+        steps_.next.zero_()
+        return nullcontext()
+
+    stream = type("Stream", (), {"wait_stream": lambda *_: None})
+    for name, value in (
+        ("CUDAGraph", Graph),
+        ("graph", capturing),
+        ("stream", lambda _: nullcontext()),
+        ("Stream", stream),
+        ("current_stream", stream),
+    ):
+        monkeypatch.setattr(torch.cuda, name, value)
+    made, steps_ = tabled(TrainConfig(1, 32), points=points)
+    made.recording = steps_
+    made.begin(0)
+    before = weights(made.model).clone(), made.random.get_state(), torch.get_rng_state()
+    steps_.record(made.model)
+    assert steps_.graphs.keys() == kinds
+    after = weights(made.model), made.random.get_state(), torch.get_rng_state()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(not v.any() for s in made.optimizer.state.values() for v in s.values())
+    at, taken = 0, []
+    while at < steps_.count:
+        taken.append(steps_.ahead(at))
+        at += taken[-1][1]
+    assert set(taken) == kinds and sum(size * count for size, count in taken) == points
+
+
 def stale_order(steps_):
     order, step = steps_.order.clone(), steps_.step
-    return lambda: (steps_.order.copy_(order), step())
+    return lambda n: (steps_.order.copy_(order), step(n))
 
 
 def stale_progress(steps_):
     step = steps_.step
-    return lambda: (steps_.progress.zero_(), step())
+    return lambda n: (steps_.progress.zero_(), step(n))
 
 
 def stale_rate(steps_):
     step = steps_.step
-    return lambda: (steps_.rates.fill_(1e-4), step())
+    return lambda n: (steps_.rates.fill_(1e-4), step(n))
 
 
 def the_same_batch(steps_):
     step = steps_.step
-    return lambda: (step(), steps_.next.zero_())
+    return lambda n: (step(n), steps_.next.zero_())
 
 
 def the_same_draws(steps_):
     state, step = steps_.random.get_state(), steps_.step
-    return lambda: (steps_.random.set_state(state), step())
+    return lambda n: (steps_.random.set_state(state), step(n))
 
 
 def twice(steps_):
     step = steps_.step
-    return lambda: (step(), steps_.next.sub_(1), step())
+    return lambda n: (step(n), steps_.next.sub_(1), step(n))
+
+
+def short_at_the_start(steps_):
+    step = steps_.step
+    return lambda n: (steps_.next.fill_(0) if n < 32 else None, step(n))
+
+
+def short_as_a_whole(steps_):
+    step = steps_.step
+    return lambda n: (steps_.next.sub_(int(n < 32)), step(32), steps_.next.add_(int(n < 32)))
 
 
 FAULTS = [stale_order, stale_progress, stale_rate, the_same_batch, the_same_draws, twice]
-CASES = [("adam", fault) for fault in FAULTS] + [(name, None) for name in training.OPTIMIZERS]
+CASES = [(name, None, n) for name in training.OPTIMIZERS for n in (64, 70)]
+CASES += [("adam", fault, n) for fault in FAULTS for n in (64, 70)]
+CASES += [("adam", fault, 70) for fault in (short_at_the_start, short_as_a_whole)]
 
 
-@pytest.mark.parametrize("points", [64, 70])
-@pytest.mark.parametrize(("optimizer", "fault"), CASES)
+@pytest.mark.parametrize(("optimizer", "fault", "points"), CASES)
 def test_recorded_steps_are_compared_with_two_eager_runs(optimizer, fault, points):
     made, steps_ = tabled(TrainConfig(1, 32, clip=5.0, optimizer=optimizer), points=points)
     made.plain(torch.arange(32), 0.1, 1e-3)  # the state is there, as after a recording

@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 
 from thesis_repro import __version__
-from thesis_repro.cli_store import DataSet, data_app, store_app
+from thesis_repro.cli_nets import nets_app
+from thesis_repro.cli_store import data_app, store_app
 from thesis_repro.lab import timebox
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
 book_app = typer.Typer(
     help="Build the book, or check the one that was built.", no_args_is_help=True
 )
+app.add_typer(nets_app)
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
 app.add_typer(book_app, name="book")
@@ -84,6 +86,7 @@ def doctor() -> None:
         "cluster": ("dask", "distributed"),
         "captum": ("captum",),
         "dp": ("opacus",),
+        "onnx": ("onnx", "onnxscript"),
     }.items():
         found = []
         for name in names:
@@ -213,76 +216,6 @@ def where(
     print("\n".join(map(str, lines.places(name, row))))
 
 
-@app.command()
-def model(
-    name: Annotated[str, typer.Argument(help="For instance mnist-2c2f-gloro.")],
-    device: Device = "cpu",
-) -> None:
-    """Train a model, attack every point it certifies, and commit it under results/models/."""
-    from thesis_repro.experiments import commit_models
-
-    card = commit_models.commit(name, device)
-    print(f"{name}: {card['scores']}, attacked {card['gate']}")
-
-
-@app.command()
-def certify(
-    model: Annotated[
-        str, typer.Argument(help="A committed model, or a .safetensors file with its card beside.")
-    ],
-    data: DataSet,
-    out: Annotated[Path, typer.Option(help="Where the certificate file goes.")],
-    epsilon: Annotated[float | None, typer.Option(help="L2 radius; default: the net's.")] = None,
-    points: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
-    arithmetic: Annotated[
-        str, typer.Option(help="float64 (weights widened; certifies more) or float32.")
-    ] = "float64",
-) -> None:
-    """Certify the test images of a data set and write a file that others can verify."""
-    from thesis_repro import data as sets
-    from thesis_repro.robustness import certificate, models
-    from thesis_repro.robustness import certify as certify_all
-
-    net = models.load(model)
-    x = sets.held_out(data).x[:points]
-    found = certify_all(net, x, epsilon, arithmetic=arithmetic)
-    certificate.write(out, net, found, x, epsilon=epsilon, model=model, data=data)
-    certified = f"{int(found.certified.sum()):,} of {len(x):,} points certified"
-    print(f"{out}: {certified}, for the net evaluated in {found.arithmetic}")
-
-
-@app.command()
-def verify(
-    file: Annotated[Path, typer.Argument(help="A certificate file.")],
-    model: Annotated[
-        str,
-        typer.Option(
-            help="A committed model, or a .safetensors file (with its card, or stating its layers)."
-        ),
-    ],
-    data: Annotated[str, typer.Option(help="The data set whose test images were certified.")],
-) -> None:
-    """Check a certificate file with code that shares nothing with the certifier.
-
-    The exit code is 0 if the file claims something and every claim is confirmed.
-    """
-    from thesis_repro import data as sets
-    from thesis_repro.robustness import checker, models
-
-    weights, architecture = models.to_verify(model)
-    points = len(checker.read(file)["images"])
-    images = sets.held_out(data).x[:points].numpy()
-    report = checker.check(file, weights, images, architecture=architecture)
-    for note in report.notes:
-        print(note)
-    verdicts = (checker.CONFIRMED, checker.UNCONFIRMED, checker.CONTRADICTED)
-    print(", ".join(f"{report.count(verdict):,} {verdict}" for verdict in verdicts))
-    if not report.claims:
-        print("the file claims no point to be certified")
-    confirmed = 0 < report.count(checker.CONFIRMED) == report.claims
-    raise typer.Exit(0 if confirmed and report.bound else 1)
-
-
 @book_app.command("build")
 def book_build(
     profile: Profile = "quick",
@@ -309,6 +242,15 @@ def book_check(
     from thesis_repro import publish
 
     raise typer.Exit(publish.check(jobs=jobs, say=_say))
+
+
+@book_app.command("pdf")
+def book_pdf() -> None:
+    """Print the rendered book as one PDF; needs Chromium. Prints the file's path."""
+    from thesis_repro import publish
+    from thesis_repro.publish import paper
+
+    print(paper.pdf(publish.find_root(), say=_say))
 
 
 def _say(line: str) -> None:

@@ -3,7 +3,7 @@
 from thesis_repro.experiments import commit_models
 from thesis_repro.experiments import nets as gloro_recipes
 from thesis_repro.experiments.gloro import cifar10
-from thesis_repro.robustness import recipes
+from thesis_repro.robustness import models, recipes
 
 
 def test_a_gpu_trains_for_the_epochs_of_the_paper_in_recorded_steps():
@@ -36,3 +36,14 @@ def test_a_large_net_is_attacked_in_full_on_a_gpu_and_lighter_on_a_cpu():
         attack = commit_models.gate_of(commit_models.trainings(device)[name])
         assert ((attack.steps, attack.restarts, attack.nearest) == full) is as_full
         assert min(attack.steps, attack.restarts, attack.nearest) >= 1
+
+
+def test_every_committed_model_stands_for_its_training(monkeypatch):
+    """A recipe that is changed would leave its model behind, and be trained for hours."""
+    known = commit_models.trainings()
+    for name in models.names():
+        monkeypatch.setattr(
+            models.data, "fingerprint", lambda _, n=name: models.card(n)["data_sha256"]
+        )
+        assert models.standing_for(known[name]) == name
+        assert models.fingerprints(known[name])[1:] == ((name, models.card(name)["sha256"]),)

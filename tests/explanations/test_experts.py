@@ -194,7 +194,7 @@ def test_refusals(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
     layer = Experts(net, "3", x, y)
     scores = torch.arange(float(layer.units))
     cases = (
-        (lambda: Experts(net, "3", x, y[:2]), "as many labels"),
+        (lambda: Experts(net, "3", x, y[:2]), "one label for each"),
         (lambda: Experts(net, "33", x, y), "close names"),
         (lambda: layer.influence(9), "no image of class 9"),
         (lambda: Experts(net, "3", x, y.float()), "y need to be whole numbers"),

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from thesis_repro.explanations import faithfulness, influence, receptive, subjects
 from thesis_repro.explanations.subjects import Subject
+from thesis_repro.training import named
 
 
 class Corner(nn.Module):
@@ -123,9 +124,9 @@ def test_pink_paper_lies_under_some_threes_alone() -> None:
 def test_a_subject_is_trained_once(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THESIS_REPRO_STORE", str(tmp_path))
     subject = Subject(width=8, epochs=1)
-    first = subjects.trained(subject)
+    first = named.trained(subject)
     monkeypatch.setattr(subjects.training, "fit", None)  # a second training would fail
-    again = subjects.trained(subject)
+    again = named.trained(subject)
     x = torch.rand(5, 1, 28, 28)
     assert torch.equal(first(x), again(x))
     assert not first.training

@@ -33,7 +33,7 @@ def score(config: Scored) -> Result:
 
 
 def noted(store: Store, cell: Cell, seconds: float, **about: bool) -> None:
-    estimates.note(store, cell.work, cell.key, seconds, **about)
+    estimates.record(store, cell.work, cell.key, seconds, **about)
 
 
 def of(store: Store, cell: Cell) -> float | None:

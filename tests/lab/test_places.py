@@ -66,7 +66,6 @@ def test_without_a_checkout_nothing_goes_beside_the_package(
     monkeypatch.chdir(work)
     assert places.checkout() is None
     assert places.results_root() == work / "results"
-    assert not models.committed("mnist-2c2f-gloro")
     with pytest.raises(ValueError, match=rf"no committed models in {work}.*{places.RESULTS}"):
         models.names()
     (work / "results" / "models").mkdir(parents=True)

@@ -210,9 +210,10 @@ def defined(folder: str, *names: str) -> list[tuple[str, str]]:
 
 
 GLORO, MEMBERSHIP, LEAKAGE, BIAS = "gloro", "membership", "leakage", "bias"
+TRAIN = [(f"{PACKAGE}.training.named", "train")]
 TRAININGS = {
-    GLORO: defined("robustness", "train_cell", "Training", "Recipe", "Guarantee"),
-    MEMBERSHIP: defined("weaknesses/membership", "train_cell", "Victim"),
+    GLORO: TRAIN + defined("robustness", "Training", "Recipe", "Guarantee"),
+    MEMBERSHIP: TRAIN + defined("weaknesses/membership", "Victim"),
     LEAKAGE: defined("experiments/leakage", "model", "ModelConfig", "Setup"),
     BIAS: defined("experiments/bias", "synthetic", "SyntheticConfig"),
 }

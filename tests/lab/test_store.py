@@ -22,7 +22,7 @@ from thesis_repro.lab.store import (
     Result,
     Store,
     _without_locks,
-    left,
+    leftovers,
     lockable,
     pack,
     sweep,
@@ -250,9 +250,9 @@ def test_a_kill_between_two_renames_leaves_what_is_missing_beside_it(
     child.join(30)
     assert child.exitcode == -signal.SIGKILL
     assert states(tmp_path) == ["new", "old"]
-    (part,) = left(tmp_path / NAMES[1])
+    (part,) = leftovers(tmp_path / NAMES[1])
     assert part.read_text() == "new"
-    assert left(tmp_path / NAMES[0]) == []
+    assert leftovers(tmp_path / NAMES[0]) == []
 
 
 class Killed(BaseException):

@@ -130,7 +130,7 @@ def test_no_cell_is_started_that_cannot_finish(log: Path) -> None:
 def test_a_short_cell_runs_where_a_long_one_does_not_fit(log: Path) -> None:
     for function, seconds in ((sample.square, 600.0), (sample.matrix, 0.1)):
         about = Cell(function, Config(1)).work
-        estimates.note(Store(), about, "0" * 64, seconds)
+        estimates.record(Store(), about, "0" * 64, seconds)
     cells = [Cell(f, Config(3, log=str(log))) for f in (sample.square, sample.matrix)]
     with timebox.limited(1), pytest.raises(timebox.Unfinished, match=r"1 of 2 cells .* 10\.0 min"):
         run(cells)

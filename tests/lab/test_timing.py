@@ -9,11 +9,11 @@ MEGA = 250_000  # float32 numbers in a megabyte
 
 
 def test_the_median_of_calls_is_what_they_take():
-    found = timing.each([lambda s=s: time.sleep(s) for s in (0.01, 0.02, 0.2)])
+    found = timing.once([lambda s=s: time.sleep(s) for s in (0.01, 0.02, 0.2)])
     assert 0.02 <= found.seconds < 0.1 <= found.high and found.low < 0.02 + 0.01
     assert found.repeats == 3
     with pytest.raises(ValueError, match="at least 2 calls"):
-        timing.each([lambda: None])
+        timing.once([lambda: None])
 
 
 def test_calls_are_timed_in_turn():

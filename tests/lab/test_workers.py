@@ -138,9 +138,9 @@ def test_cells_that_rest_on_the_same_part_come_apart() -> None:
     one, two = sample.Part(1), sample.Part(2)
     wanted = [sample.Whole(part, i) for i, part in enumerate((one, one, two, one, two))]
     cells = {str(i): Cell(sample.on_part, config) for i, config in enumerate(wanted)}
-    assert list(workers.apart(cells)) == ["0", "2", "1", "3", "4"]
+    assert list(workers.shared_last(cells)) == ["0", "2", "1", "3", "4"]
     plain = {str(i): Cell(sample.square, Config(i)) for i in range(3)}
-    assert list(workers.apart(plain)) == ["0", "1", "2"]
+    assert list(workers.shared_last(plain)) == ["0", "1", "2"]
 
 
 def test_what_is_prepared_is_not_computed_again(

@@ -78,6 +78,12 @@ class Builder:
         two = [nn.Conv2d(c, 2, 1), nn.ReLU(), nn.Conv2d(2, c, 1)]
         self.add(nets.Residual(*self.pick([one], two, [nn.ReLU()], [nn.Identity(), one])))
 
+    def summed(self):
+        c, out = self.shape[0], int(self.rng.integers(1, 4))
+        one = nn.Conv2d(c, out, 1, 2, bias=self.pick(True, False))
+        two = [nn.Conv2d(c, 2, 3, 2, 1), nn.ReLU(), nn.Conv2d(2, out, 1)]
+        self.add(nets.Sum(one, nn.Sequential(*two), *self.pick([], [nn.Conv2d(c, out, 3, 2, 1)])))
+
     def merged(self):
         block = nets.LinearResidual(self.shape[0], float(self.rng.uniform(0.1, 2)))
         with torch.no_grad():
@@ -96,7 +102,7 @@ class Builder:
 
 
 KINDS = ("conv", "conv", "activation", "average", "maximum", "normalisation", "scale", "residual")
-KINDS += ("merged", "rearranged", "activation")
+KINDS += ("merged", "rearranged", "activation", "summed")
 
 
 def dense(builder, rng, simple):

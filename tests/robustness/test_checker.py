@@ -118,7 +118,7 @@ def test_a_certificate_in_float64_does_not_pass_for_one_in_float32(widened):
     hashes = [certificate._hash(image)[:16] for image in x]
     reseal(file, lambda content: content.update(images=hashes))
     report = checker.check(file, weights, x.numpy())
-    assert report.count("not confirmed") >= 5
+    assert report.count("not confirmed") >= 3
 
 
 def test_formats_are_not_mixed(widened, tmp_path):

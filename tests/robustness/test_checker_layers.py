@@ -253,7 +253,7 @@ def unfounded(net, x, epsilon, file, share=1.0):
     weight = net.head.weight.detach().double()
     scale = weight.abs().max()
     apart = scale * torch.stack([((weight - row) / scale).norm(dim=1) for row in weight])
-    known = rounding.of(net.body, net.input_shape, [1.0] * len(layers), net.head)
+    known = rounding.analyse(net.body, net.input_shape, [1.0] * len(layers), net.head)
     bound = Bound(1.0, share * apart, tuple(layers), known)
     n, tiny = len(x), torch.full((len(x),), 5e-324, dtype=torch.float64)
     with torch.no_grad():

@@ -21,6 +21,7 @@ from thesis_repro.robustness import (
     attacks,
     certify,
     certifying,
+    layers,
     lipschitz,
     operators,
     outputs,
@@ -29,13 +30,12 @@ from thesis_repro.robustness import (
     rounding,
     rules,
     structure,
-    walk,
 )
 from thesis_repro.robustness.certifiers import smoothing
 from thesis_repro.robustness.faults import FAULTS, Fault
 
 TESTS = Path(__file__).resolve().parents[1]
-FROM_LOGITS, FORWARD = certifying.from_logits, certifying._forward
+FROM_LOGITS = certifying.from_logits
 
 
 def masked_by_value(logits, used, epsilon, norms=None):
@@ -157,7 +157,7 @@ PLANTS = {
     ),
     "layer above 1": (nets.MinMax, "forward", lambda self, x: 1.05 * x),
     "autocast": (certifying, "exact", as_it_is),
-    "rounding": (rounding, "of", lambda *_: None),
+    "rounding": (rounding, "analyse", lambda *_: None),
     "input scaling": (rules, "RULES", {**rules.RULES, nets.Scale: rules._one}),
     "second logit": (certifying, "from_logits", second_logit_alone),
     "NaN": (certifying, "from_logits", comparison_alone),
@@ -170,11 +170,12 @@ PLANTS = {
         lambda start, end, after=0.5: training.linear(start, end, 1.0),
     ),
     "stale bound": (structure, "described", lambda layer: []),
-    "hooks": (structure, "plain", lambda name, layer: None),
-    "broadcasting": (walk, "_fits", lambda layer, before, after: True),
+    "hooks": (structure, "check_unmodified", lambda name, layer: None),
+    "broadcasting": (layers, "_fits", lambda layer, before, after: True),
     "vanishing squares": (proof, "scale_of", torch.ones_like),
     "overflow": (rounding.Rounding, "budget", unlimited),
     "filter": (rounding.Rounding, "parts", without_error_at_x),
+    "closer look": (rounding.Rounding, "refining", property(lambda self: self.widened)),
     "two functions": (certifying, "from_logits", either),
     "eps": (rules, "batch_norm_terms", exact_eps),
     "transforms": (torch.backends.nnpack, "set_flags", lambda enabled: (True,)),

@@ -13,8 +13,8 @@ from torch.nn.utils import parametrizations
 
 from thesis_repro import nets
 from thesis_repro.robustness import banded, lipschitz, proof, symbol
+from thesis_repro.robustness.layers import convolutions
 from thesis_repro.robustness.lipschitz import UnknownLayer, upper_bound
-from thesis_repro.robustness.walk import convolutions
 
 BELOW = 1 - 1e-12
 """A dense SVD in float64 may itself be this far off."""
@@ -319,7 +319,7 @@ def test_batch_norm_in_eval_mode():
     layer.train()
     body = nn.Sequential(layer, nn.Flatten(), nn.Linear(32, 2))
     before = layer.running_mean.clone()
-    list(lipschitz.layers(body, (2, 4, 4)))
+    list(lipschitz.named_layers(body, (2, 4, 4)))
     assert layer.training
     assert torch.equal(layer.running_mean, before)  # a walk moves nothing
     layer.running_var[0] = -1.0
@@ -449,7 +449,7 @@ def test_layers_that_are_not_known_are_refused_by_name(layer, message):
 def test_a_shared_layer_counts_as_often_as_it_stands_in_the_net():
     shared = nn.Linear(4, 4)
     body = nn.Sequential(shared, shared, nn.Linear(4, 2))
-    assert [name for name, _, _ in lipschitz.layers(body, (4,))] == ["0", "1", "2"]
+    assert [name for name, _, _ in lipschitz.named_layers(body, (4,))] == ["0", "1", "2"]
 
 
 def test_a_net_that_is_more_than_its_layers_is_refused():
@@ -458,7 +458,7 @@ def test_a_net_that_is_more_than_its_layers_is_refused():
             return 2 * super().forward(x)
 
     with pytest.raises(UnknownLayer, match=r"plain nn\.Sequential, got Twice"):
-        list(lipschitz.layers(Twice(nn.Linear(2, 2)), (2,)))
+        list(lipschitz.named_layers(Twice(nn.Linear(2, 2)), (2,)))
 
 
 def test_unknown_methods_and_methods_that_do_not_fit():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from thesis_repro import nets
-from thesis_repro.robustness import GloroNet, certify, certifying
+from thesis_repro.robustness import GloroNet, certificate, certify, certifying, checker
 
 
 def cancelling():
@@ -121,6 +121,47 @@ def test_no_point_that_is_proved_for_the_other_function_is_counted():
     assert (widened.certified & disagree).any()
     assert torch.equal(widened.labels, exact(x.double()).argmax(1))
     assert torch.equal(widened.labels, whole.labels)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_closer_look_certifies_more_of_the_float32_net_and_nothing_unproved(name):
+    net, x, _ = made(name)
+    logits, norms = certifying.measure(net, x, net.epsilon)
+
+    def first(epsilon):
+        return certifying.from_logits(logits, net.bound(), epsilon, norms)
+
+    net.epsilon = max(first(net.epsilon).radius.median().item(), 1e-8)
+    coarse, found = first(net.epsilon), certify(net, x)
+    whole = certify(copy.deepcopy(net).double(), x)
+    assert found.arithmetic == "float32"
+    gained = found.certified & ~coarse.certified
+    print(f"{name}: {coarse.certified.sum()} points, then {gained.sum()} more")
+    assert not (coarse.certified & ~found.certified).any()
+    assert name == "cancelling" or gained.any()
+    # each is proved in exact arithmetic too, and has its label as computed, in any batch
+    assert (found.margin <= whole.margin + 1e-12).all()
+    with torch.no_grad():
+        for points in (x, x.flip(0)):
+            labels = torch.cat([net.body(part).argmax(1) for part in points.split(7)])
+            own = found.labels if points is x else found.labels.flip(0)
+            sure = found.certified if points is x else found.certified.flip(0)
+            assert (labels == own)[sure].all()
+
+
+def test_the_checker_confirms_what_a_closer_look_proved(tmp_path):
+    net, x, _ = made("convolutions")
+    logits, norms = certifying.measure(net, x, net.epsilon)
+    coarse = certifying.from_logits(logits, net.bound(), net.epsilon, norms)
+    net.epsilon = coarse.radius.median().item()
+    found = certify(net, x)
+    file = certificate.write(tmp_path / "c.json", net, found, x)
+    weights = certificate.write_net(tmp_path / "n.safetensors", net)
+    report = checker.check(file, weights, x.numpy())
+    first = int((coarse.radius > net.epsilon).sum())
+    print(f"{first} certified at first, then {found.certified.sum()}; {report.count('confirmed')}")
+    assert first + 5 < report.count("confirmed") <= found.certified.sum()
+    assert report.count("contradicted") == 0
 
 
 def test_what_overflows_in_float32_alone_is_decided_in_float64():

@@ -6,8 +6,10 @@ import torch
 
 from thesis_repro import data
 from thesis_repro.data import Dataset, Split
-from thesis_repro.robustness import attacks, boundary, certify, models, recipes
+from thesis_repro.lab.cells import CellError
+from thesis_repro.robustness import attacks, boundary, certify, models, recipes, relaxed
 from thesis_repro.robustness.recipes import Recipe
+from thesis_repro.training import named
 
 RECIPE = Recipe("2c2f", 0.3, 0.45, epochs=1, epochs_paper=1, batch_size=32)
 
@@ -27,6 +29,70 @@ def test_a_model_comes_back_as_it_was(saved):
     assert not again.training
     assert models.card("small")["data"] == "mnist-5k"
     assert models.names() == ("small",)
+
+
+@pytest.fixture
+def committed(monkeypatch, tmp_path):
+    """A training with its committed model, and a store in which nothing is trained."""
+    monkeypatch.setenv("THESIS_REPRO_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("THESIS_REPRO_STORE", str(tmp_path / "store"))
+    net = recipes.build(RECIPE, (1, 28, 28), 10).eval()
+    sha256 = data.fingerprint("mnist-5k")
+    about = {"data": "mnist-5k", "data_sha256": sha256, "augment": "none"}
+    models.save("small", net, RECIPE, about)
+    monkeypatch.setattr(recipes.training, "fit", None)  # a training would fail
+    return net, about
+
+
+def test_a_training_whose_model_is_committed_is_not_run(committed):
+    config = recipes.Training("mnist-5k", RECIPE)
+    x = torch.rand(3, 1, 28, 28)
+    net = models.trained(config)
+    assert torch.equal(net.body(x), committed[0].body(x))
+    assert isinstance(net, recipes.GloroNet) and not net.training
+    sha256 = models.card("small")["sha256"]
+    assert models.fingerprints(config) == (*named.fingerprints(config), ("small", sha256))
+    fast = dataclasses.replace(RECIPE, autocast=True, fused=True, graph=True)
+    assert models.standing_for(recipes.Training("mnist-5k", fast)) == "small"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recipe": dataclasses.replace(RECIPE, epochs=2)},
+        {"recipe": dataclasses.replace(RECIPE, seed=1)},
+        {"recipe": dataclasses.replace(RECIPE, device="cuda")},
+        {"recipe": dataclasses.replace(RECIPE, guarantee=relaxed.up_to(2))},
+        {"augment": "crop-flip"},
+        {"dataset": "mnist"},
+    ],
+)
+def test_any_other_training_is_run(committed, change):
+    config = dataclasses.replace(recipes.Training("mnist-5k", RECIPE), **change)
+    assert models.standing_for(config) == ""
+
+
+def test_a_model_of_other_data_or_altered_weights_does_not_stand_in(committed, monkeypatch):
+    net, about = committed
+    config = recipes.Training("mnist-5k", RECIPE)
+    weights = models.weights_file("small")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"small\.safetensors was altered"):
+        models.trained(config)
+    models.save("small", net, RECIPE, {**about, "data_sha256": "0" * 64})
+    assert models.standing_for(config) == ""
+    with pytest.raises(CellError, match="NoneType"):  # it would be trained
+        models.trained(config)
+
+
+def test_a_relaxed_model_comes_back_with_its_guarantee(monkeypatch, tmp_path):
+    monkeypatch.setenv("THESIS_REPRO_RESULTS", str(tmp_path))
+    within = relaxed.within([(0, 1), range(2, 10)])
+    recipe = dataclasses.replace(RECIPE, guarantee=within)
+    net = recipes.build(recipe, (1, 28, 28), 10).eval()
+    models.save("small", net, recipe, {})
+    assert models.load("small").guarantee == within
 
 
 def test_altered_bytes_unknown_names_and_other_architectures_are_refused(saved, tmp_path):

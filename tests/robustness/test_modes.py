@@ -21,17 +21,20 @@ from thesis_repro.robustness import (
     certifiers,
     certifying,
     estimates,
+    forward,
     layer_rounding,
+    layers,
     lipschitz,
     outputs,
-    pairs,
+    paths,
     products,
     relaxed,
     rounding,
     rules,
     set_attack,
     structure,
-    walk,
+    tightness,
+    transformations,
 )
 from thesis_repro.robustness.certifiers import bcp, dual, lines
 from thesis_repro.robustness.certifiers.smoothing import Smooth
@@ -84,6 +87,13 @@ def seeded():
 
 
 X = torch.rand(12, *SHAPE, generator=torch.Generator().manual_seed(1))
+FADING = transformations.brightness(-5, 5)
+ASSERTED = paths.Proved(
+    torch.zeros(12, dtype=torch.int64),
+    -torch.ones(12, dtype=torch.float64),
+    torch.ones(12, dtype=torch.float64),
+    paths.Balls(*[torch.zeros(0)] * 4),
+)
 Y = torch.arange(12) % 3
 
 
@@ -128,7 +138,7 @@ def hulls(n):
 
 
 def inner_inputs(n):
-    return [(name, shape) for name, _, shape in walk.layers(n, SHAPE)]
+    return [(name, shape) for name, _, shape in layers.named_layers(n, SHAPE)]
 
 
 ONE_OF = torch.tensor([[True, False, False]]).expand(12, 3)
@@ -193,6 +203,7 @@ CASES = {
         net,
         lambda n: certifying.in_batches(n, X, 5, lambda logits, norms: (logits, norms)),
     ),
+    "certifying.closer": (net, lambda n: certifying.closer(n, n.bound())),
     "certifying.ready": (net, lambda n: certifying.ready(n, X, 0.1)),
     "certifying.measure": (net, lambda n: certifying.measure(n, X, 0.1)),
     "certificate.architecture": (net, certificate.architecture),
@@ -202,13 +213,19 @@ CASES = {
     "arithmetic.evaluated": (body, inside(arithmetic.evaluated)),
     "arithmetic.exact": (body, inside(arithmetic.exact)),
     "estimates.factors": (body, lambda n: estimates.factors(n[:-1], SHAPE)),
+    "forward.part_pass": (body, lambda n: forward.part_pass(n, X)),
     "gloro.GloroNet.bound": (net, lambda n: n.bound()),
     "gloro.GloroNet.predict": (net, lambda n: n.predict(X)),
     "lipschitz.layer_bound": (body, lambda n: lipschitz.layer_bound("", n, SHAPE)),
     "lipschitz.upper_bound": (body, lambda n: lipschitz.upper_bound(n, SHAPE)),
     "lipschitz.estimate": (body, lambda n: lipschitz.estimate(n[0], SHAPE, 3)),
+    "paths.certify_path": (net, lambda n: paths.certify_path(n, X, FADING).low),
+    "paths.broken": (
+        net,
+        lambda n: paths.broken(n, X, FADING, ASSERTED, 3),
+    ),
     "outputs.ask": (body, lambda n: outputs.ask(n, X, 5)),
-    "pairs.steepest": (net, lambda n: pairs.steepest(n, X, steps=3)),
+    "tightness.steepest": (net, lambda n: tightness.steepest(n, X, steps=3)),
     "relaxed.RelaxedNet.predict": (relaxed_net, lambda n: n.predict(X)),
     "products.through": (body, lambda n: products.through(n, X).detach()),
     "relaxed.certify": (net, lambda n: relaxed.certify(n, X, k=2)),
@@ -216,20 +233,26 @@ CASES = {
         body,
         lambda n: layer_rounding.errors(n, SHAPE, 1.0, [torch.float32, torch.float64]),
     ),
-    "rounding.of": (body, lambda n: rounding.of(n, SHAPE, [1.0] * 8, n[-1]).apart),
+    "rounding.analyse": (body, lambda n: rounding.analyse(n, SHAPE, [1.0] * 8, n[-1]).distances),
     "rules.fixed": (body, lambda n: rules.fixed("", n[2], (4, 6, 6))),
-    "rules.apply": (body, lambda n: rules.apply("", n, SHAPE, "auto", 0.1)),
+    "rules.bound_of": (body, lambda n: rules.bound_of("", n, SHAPE, "auto", 0.1)),
     "set_attack.break_sets": (net, sets_broken),
     "set_attack.pgd_sets": (body, lambda n: set_attack.pgd_sets(n, X, ONE_OF, 0.5, 4, 2)),
     "structure.Snapshot.matches": (
         body,
         lambda n: structure.snapshot(n, SHAPE).matches(n, SHAPE),
     ),
-    "walk.check_shape": (body, lambda n: walk.check_shape("", n, SHAPE)),
-    "walk.layers": (body, inner_inputs),
+    "layers.check_shape": (body, lambda n: layers.check_shape("", n, SHAPE)),
+    "layers.named_layers": (body, inner_inputs),
 }
 
 IN_TRAINING = {
+    "attainable.ByDistance.certified": "distances from points: no mode changes them",
+    "attainable.ByDistance.forward": "distances from points: no mode changes them",
+    "interchange.to_onnx": "exports a copy in eval mode",
+    "batched.agrees": "compares two estimates for training; reads weights",
+    "batched.power": "an estimate for training; reads weights",
+    "gloro.EstimatedNet.iterate_at_once": "chooses how an estimate for training is made",
     "estimates.product": "an estimate for training; reads weights",
     "gloro.EstimatedNet.bottom": "of given logits, by the estimate",
     "gloro.EstimatedNet.forward": "what is trained: its answer depends on the mode by definition",
@@ -240,6 +263,7 @@ IN_TRAINING = {
     "relaxed.EstimatedRelaxedNet.bottom": "as that of EstimatedNet",
 }
 READ_WEIGHTS = {
+    "outputs.check_search",
     "lanczos.converged",
     "lanczos.linear_layers",
     "lanczos.operator_norm",
@@ -254,27 +278,30 @@ READ_WEIGHTS = {
     "certifiers.windows.fit",
     "certifiers.windows.together",
     "models.save",
+    "models.write",
+    "forward.absolute_of",
+    "rounding.classes_of",
     "rounding.dense_from",
-    "rounding.last",
-    "rounding.measured",
+    "rounding.head_rows",
+    "forward.rounds",
     "rules.batch_norm_terms",
     "rules.linear_residual",
     "rules.merged",
-    "structure.admitted",
-    "structure.check",
+    "structure.check_certifiable",
+    "structure.check_net",
     "structure.described",
-    "structure.plain",
+    "structure.check_unmodified",
     "structure.precision",
     "structure.snapshot",
     "structure.tensors",
-    "walk.adjoint_map",
-    "walk.checked",
-    "walk.convolutions",
-    "walk.linear_map",
-    "walk.padding_of",
-    "walk.plain_linear",
-    "walk.reweighted",
-    "walk.rows",
+    "layers.adjoint_map",
+    "layers.zero_padded",
+    "layers.convolutions",
+    "layers.linear_map",
+    "layers.padding_of",
+    "layers.linear_head",
+    "layers.reweighted",
+    "layers.head_weight",
 }
 """These call no module; the source is looked at."""
 

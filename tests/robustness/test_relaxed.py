@@ -14,10 +14,10 @@ from thesis_repro.robustness import (
     attacks,
     certify,
     gloro,
-    plane,
     recipes,
     relaxed,
     set_attack,
+    toy2d,
 )
 from thesis_repro.robustness.margins import Bound
 from thesis_repro.robustness.relaxed import RelaxedNet
@@ -113,7 +113,7 @@ def test_the_bottom_logit_says_what_the_margins_say(seed):
 
 
 def trained_on_two_circles(guarantee):
-    return plane.trained(0.08, 0, guarantee)
+    return toy2d.trained(0.08, 0, guarantee)
 
 
 @pytest.mark.parametrize("which", ["random", "trained", "relaxed"])
@@ -122,7 +122,7 @@ def test_gloro_is_the_case_of_one_label(which):
         net, x = dense(), images(300)
     else:
         net = trained_on_two_circles(None if which == "trained" else relaxed.up_to(2))
-        x = plane.grid(60)
+        x = toy2d.grid(60)
     plain = certify(net, x)
     singletons = [{i} for i in range(net.classes)]
     assert 0 < plain.certified.sum() < len(x)
@@ -327,14 +327,14 @@ def test_a_recipe_with_a_guarantee_builds_a_relaxed_net_and_an_old_one_does_not(
 
 
 def test_in_the_plane_only_the_triple_point_is_rejected():
-    x = plane.grid(80)
+    x = toy2d.grid(80)
     plain = relaxed.certify(trained_on_two_circles(None), x, k=1)
     found = relaxed.certify(trained_on_two_circles(relaxed.up_to(2)), x, k=2)
     areas = [(~c.certified).double().mean().item() for c in (plain, found)]
     assert 0.1 < areas[0] < 0.5
     assert 0 < areas[1] <= areas[0] / 3
     left = x[~found.certified].flatten(1)
-    center = torch.tensor(plane.CENTERS).mean(0)
+    center = torch.tensor(toy2d.CENTERS).mean(0)
     assert (left - center).norm(dim=1).max() < 0.3  # near the middle of the three classes
     wide = x[~plain.certified].flatten(1)
     assert (wide - center).norm(dim=1).max() > 0.4

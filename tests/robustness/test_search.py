@@ -22,10 +22,10 @@ from thesis_repro.robustness import (
     certify,
     certifying,
     convolution,
+    layers,
     proof,
     relaxed,
     rules,
-    walk,
 )
 from thesis_repro.robustness.certifiers import bcp, dual
 
@@ -219,7 +219,7 @@ PLANTS = {
     "input scaling": [(rules, "RULES", {**rules.RULES, nets.Scale: rules._one})],
     "second logit": [(certifying, "from_logits", second_alone)],
     "rounding": [(certifying, "from_logits", without_rounding)],
-    "broadcasting": [(walk, "_fits", lambda layer, before, after: True)],
+    "broadcasting": [(layers, "_fits", lambda layer, before, after: True)],
     "scales": UNSCALED,
 }
 """Faults that change a bound or a comparison, as wide as the search can see them."""

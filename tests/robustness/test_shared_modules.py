@@ -43,9 +43,9 @@ def glance(body):
 
 def test_the_same_layers_are_listed(pair):
     body, twin, x = pair
-    listed = glance(lipschitz.layers(twin, SHAPE))
+    listed = glance(lipschitz.named_layers(twin, SHAPE))
     assert [name for name, *_ in listed] == list(body._modules)
-    assert glance(lipschitz.layers(body, SHAPE)) == listed
+    assert glance(lipschitz.named_layers(body, SHAPE)) == listed
     known = (nn.Conv2d, nn.ReLU, nn.Flatten, nn.Linear)
     assert glance(parts(body, x, 0.1, known)) == listed
     nets = [GloroNet(net, 0.1, SHAPE).eval() for net in (body, twin)]

@@ -262,7 +262,7 @@ def test_lengths_of_rows_of_any_size(dtype):
     assert proof.lengths(torch.tensor([[math.nan, 1.0]], dtype=dtype)).isnan().all()
     apart = rounding.differences(torch.tensor([[1.0, 3e-170], [1.0, -1e-170]]).double())
     assert apart[0, 1].item() == pytest.approx(4e-170) and apart[0, 0] == 0
-    assert proof.times(1e-200, 1e-200) > 0 == proof.times(0.0, math.inf)
+    assert proof.multiply_up(1e-200, 1e-200) > 0 == proof.multiply_up(0.0, math.inf)
     assert proof.length(rows) >= 5 and proof.length(1e-320 * rows.double()) > 0
 
 

@@ -52,7 +52,7 @@ CALLS = {
     "the README's certify": lambda: certify(glorious(), X).margin,
     "a GloRo net in eval mode": lambda: glorious()(X).detach(),
     "lipschitz.upper_bound": lambda: lipschitz.upper_bound(body()[0], SHAPE),
-    "rounding.of": lambda: rounding.of(body(), SHAPE, [1.0] * 5, body()[-1]).apart,
+    "rounding.analyse": lambda: rounding.analyse(body(), SHAPE, [1.0] * 5, body()[-1]).distances,
     "bcp.prepare": lambda: bcp.prepare(body(), SHAPE).layers["0"].norm,
     "dual.margins": lambda: dual.margins(body(), X, 0.1),
     "dual.lower": lambda: dual.lower(body(), X, 0.1, torch.eye(5)),

@@ -156,7 +156,7 @@ def test_earlier_runs_correct_the_plan() -> None:
     Store().put(evidence.rows(item("full", 3), three)["full", "way"][0].key, Result({}))
     assert evidence.seconds(item("full", 3), three, Store()) == pytest.approx(400.0)  # 2 of 3 left
     shutil.rmtree(Store().root)
-    estimates.note(Store(), evidence._work(item("full", seconds=100.0), chosen), "e", 50.0)
+    estimates.record(Store(), evidence._work(item("full", seconds=100.0), chosen), "e", 50.0)
     assert evidence.seconds(item("quarter"), chosen, Store()) == pytest.approx(300.0)
     work(item("full"))
     (*_, line) = [line for line in estimates.lines(Store()) if line.function.startswith("evidence")]
@@ -213,7 +213,8 @@ def test_the_plan_that_comes_along_names_tables_and_rows_that_there_are(
     monkeypatch.setattr(data, "fingerprint", lambda name: "0" * 64)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     items = evidence.read()
-    assert [line.table for line in items[:3]] == ["certifiers-cost", "gloro-vra", "gloro-vra"]
+    first = ["certifiers-cost", "certifiers-scaling", "gloro-vra", "gloro-vra"]
+    assert [line.table for line in items[:4]] == first
     for line in items:
         chosen = evidence.size(line, "cuda")
         found = evidence.rows(line, chosen)

@@ -21,7 +21,7 @@ from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.places import STORE
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.store import Store
-from thesis_repro.robustness import certify, recipes
+from thesis_repro.robustness import certify, models, recipes
 from thesis_repro.tables.running import record_all
 from thesis_repro.tables.spec import Column, Table, TableSpec
 
@@ -220,7 +220,7 @@ def certified(config: Config) -> Result:
         batch_size=256,
         power_steps=1,
     )
-    net, _ = recipes.trained(recipes.Training("mnist-5k", recipe))
+    net = models.trained(recipes.Training("mnist-5k", recipe))
     test = data.load("mnist-5k").test
     certificate = certify(net, test.x[:200])
     good = (certificate.labels == test.y[:200]) & certificate.certified
@@ -248,6 +248,6 @@ def test_ten_kills_of_real_trainings_change_no_byte(
 ) -> None:
     here = SimpleNamespace(TABLE=TRAINED)
     monkeypatch.setitem(sys.modules, "sample_experiments.sample.trained", here)
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(training.loop, "CHECKPOINT_SECONDS", 0.0)
     assert torch.get_num_threads() == 1
     kill_and_go_on(tmp_path, 10, "sample-trained")

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import math
+import re
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from thesis_repro.publish.sources import pages
 from thesis_repro.tables import overview, published, records
 from thesis_repro.tables.published import COLUMNS, QUOTED
 from thesis_repro.tables.spec import NOT_RUN, SIDES
+from thesis_repro.tables.verdict import VERDICTS
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = published.lines()
@@ -61,6 +63,8 @@ SAID = (
     "guaranteed to be locally robust",
     "only a single forward pass",
     "training takes less time and memory",
+    "takes less time than that of rs",
+    "a global bound loses nothing",
     "more scalable than any other deterministic method",
     "faster than every other certifier",
     "the product of the layers' constants",
@@ -155,8 +159,12 @@ def test_every_condition_of_a_recorded_run_is_a_claim_and_the_reverse() -> None:
         ran = frame.data[frame.data["status"] != NOT_RUN]
         shown = {condition.says for condition in spec.conditions(ran)}
         assert shown <= claimed, name
-        for says in claimed - shown:  # of data that was not at hand
-            assert says.startswith(("CIFAR-100", "Tiny-ImageNet")), (name, says)
+        quick = records.read(spec, "quick") if "quick" in records.runs(spec) else None
+        rows = set() if quick is None else set(quick.data[spec.keys[-1].name])
+        for says in claimed - shown:  # of data that was not at hand, or rows that came later
+            later = rows - set(ran[spec.keys[-1].name])
+            known = says.startswith(("CIFAR-100", "Tiny-ImageNet"))
+            assert known or later, (name, says)
 
 
 def test_the_evidence_page_counts_what_the_chapters_show(claims: pd.DataFrame) -> None:
@@ -164,8 +172,10 @@ def test_the_evidence_page_counts_what_the_chapters_show(claims: pd.DataFrame) -
     for name in tables.names():
         spec, page = tables.get(name).spec, tables.compare(name).data
         shown = [line for line in page.splitlines() if line.startswith("| ")]
-        words = [line.rstrip(" |").rpartition("| ")[2] for line in shown]
-        found = [word for word in words if word not in ("verdict", ":---", "---:")]
+        words = [line.strip("| ").split(" | ")[1] for line in shown]
+        found = [word for word in words if word in VERDICTS]
+        for absent in re.findall(r"^Claims not run: (\d+)", page, re.MULTILINE):
+            found += [NOT_RUN] * int(absent)
         assert len(found) == len(spec.claims), name
         if found:
             text = (ROOT / "book" / f"{spec.chapter}.md").read_text("utf-8")

@@ -214,7 +214,7 @@ def test_what_begins_no_tag_stays_as_it_is(text: str) -> None:
 
 
 def test_markup_of_our_own_pages_stays_markup() -> None:
-    text = render.myst((["a"], [["{doc}`b </c>`"]]), "t", "c", 1, markup=True)
+    text = render.myst((["a"], [["{doc}`b </c>`"]]), "t", "c", markup=True)
     assert "{doc}`b </c>`" in text
 
 

@@ -2,8 +2,9 @@
 
 import math
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, binom
 
@@ -13,6 +14,10 @@ from thesis_repro.tables.statistics import (
     gather,
     holm,
     mcnemar,
+    mcnemar_range,
+    over_targets_and_points,
+    paired,
+    ratio_of_medians,
     student_t,
     summarise_number,
     summarise_rate,
@@ -108,3 +113,71 @@ def test_holm_agrees_with_statsmodels() -> None:
     assert holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]))
     assert holm([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([]) == []
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 9).flatmap(lambda n: st.tuples(*[st.integers(0, n)] * 2, st.just(n))))
+def test_the_range_of_mcnemar_is_that_of_all_pairings(wins: tuple[int, int, int]) -> None:
+    first, second, n = wins
+    ours = [True] * first + [False] * (n - first)
+    found = []
+    for shift in range(n):  # of wins that overlap as much, all pairings have one p-value
+        theirs = [(i - shift) % n < second for i in range(n)]
+        found.append(mcnemar(ours, theirs))
+    low, high = mcnemar_range(first, second, n)
+    assert (low, high) == pytest.approx((min(found), max(found)))
+
+
+def test_the_range_of_mcnemar_can_decide_and_can_fail_to() -> None:
+    assert mcnemar_range(42, 21, 42)[1] < 1e-5  # all won: the pairing is known
+    low, high = mcnemar_range(27, 21, 42)
+    assert low == pytest.approx(2 * 0.5**6) and high > 0.4
+    with pytest.raises(ValueError, match="between 0 and n"):
+        mcnemar_range(5, 1, 4)
+
+
+def test_a_paired_difference_takes_out_what_pairs_share() -> None:
+    rng = np.random.default_rng(0)
+    shared = rng.normal(0, 10, 21)
+    ours, theirs = shared + 1 + rng.normal(0, 0.5, 21), shared
+    found, p = paired(ours.tolist(), theirs.tolist(), "nets")
+    assert 0.5 < found.low < found.value < found.high < 1.5 and p < 0.01
+    assert found.how == "bootstrap over 21 pairs of nets"
+    assert paired(theirs.tolist(), ours.tolist(), "nets")[1] > 0.99
+    half = paired([1.0] * 5, [0.5] * 5, "nets")
+    assert (half[0].low, half[0].high) == (0.5, 0.5)
+    assert half[1] == pytest.approx(1 / 2**5)  # of all signs, one has as large a mean
+    with pytest.raises(ValueError, match="at least 3 pairs"):
+        paired([1.0, 2.0], [0.0, 0.0], "nets")
+
+
+def test_a_ratio_of_times_has_an_interval_that_covers_it() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(40):
+        first, second = rng.lognormal(np.log(6), 0.1, 15), rng.lognormal(np.log(2), 0.1, 15)
+        found = ratio_of_medians(first.tolist(), second.tolist())
+        hits += found.low <= 3 <= found.high
+    assert hits >= 34  # of 40, at 95%
+    assert found.value == pytest.approx(np.median(first) / np.median(second))
+    for wrong in ([1.0], [0.0, 1.0]):
+        with pytest.raises(ValueError, match="two calls or more"):
+            ratio_of_medians(wrong, [1.0, 2.0])
+
+
+def test_points_that_are_hard_for_every_target_widen_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    shared = np.tile(rng.random(200) < 0.5, (20, 1))
+    apart = rng.random((20, 200)) < 0.5
+    wide, narrow = over_targets_and_points(shared), over_targets_and_points(apart)
+    # of one factor alone: 200 points, each 20 times the same
+    assert wide.high - wide.low == pytest.approx(2 * 1.96 * 100 * 0.5 / 200**0.5, rel=0.1)
+    assert narrow.high - narrow.low < 0.7 * (wide.high - wide.low)
+    assert wide.how == "bootstrap over 20 targets and their 200 points"
+    of = np.zeros((20, 200), bool)
+    of[:, :50] = True
+    assert over_targets_and_points(shared & of, of).value == pytest.approx(
+        100 * shared[0, :50].mean()
+    )
+    with pytest.raises(ValueError, match=r"\(targets, points\)"):
+        over_targets_and_points(shared[0])

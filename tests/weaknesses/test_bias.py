@@ -215,7 +215,7 @@ def test_influence_is_one_finite_number_per_feature(bad):
 
 
 def test_counts_begin_with_none_and_end_with_all():
-    assert counts(4, 32).tolist() == [0, 1, 2, 3, 4]
+    assert counts(4, 32).tolist() == counts(4, None).tolist() == [0, 1, 2, 3, 4]
     spaced = counts(1000, 16)
     assert spaced[0] == 0 and spaced[-1] == 1000 and len(spaced) <= 16
     with pytest.raises(ValueError, match="at least 2"):
@@ -243,6 +243,37 @@ def test_the_search_finds_what_trying_every_pair_finds():
     found = bias.search_experts(influence, y, scores)
     assert quality(*found)[0] <= allowed and quality(*found)[1] == best
     assert best < quality(up, down)[1]  # there was something to find
+    assert bias.search_linear_experts(influence, y, weighed) == found
+    shifted = bias.search_experts(influence, y, lambda masks: scores(masks) + 0.7, grid=4)
+    assert bias.search_linear_experts(influence, y, weighed, 0.7, grid=4) == shifted
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 8), st.integers(2, 25))
+def test_prefix_sums_choose_what_masks_choose(seed, features, n):
+    """Of scores that a bias and a loss tell apart; integers, so that sums are exact."""
+    rng = np.random.default_rng(seed)
+    influence = rng.permutation(np.arange(features) + 1) * rng.choice([-1, 0, 1], features)
+    parts = rng.integers(-4, 5, (n, features)) * (influence != 0)
+    y = rng.integers(0, 2, n)
+    slow = bias.search_experts(influence, y, lambda masks: masks.astype(float) @ parts.T + 0.5)
+    assert bias.search_linear_experts(influence, y, parts, 0.5) == slow
+
+
+def test_contributions_of_another_shape_are_named():
+    with pytest.raises(ValueError, match=r"contributions need shape \(2, 3\).*got \(3, 2\)"):
+        bias.search_linear_experts([1.0, -1.0, 2.0], [0, 1], np.ones((3, 2)))
+    with pytest.raises(ValueError, match="labels need shape"):
+        bias.search_linear_experts([1.0, -1.0], [0, 2], np.ones((2, 2)))
+
+
+def test_chance_is_what_an_unbiased_rule_shows():
+    rng = np.random.default_rng(0)
+    signs = rng.choice([-1, 0, 1], (20_000, 383), p=[0.05, 0.9, 0.05])
+    assert np.abs(signs.mean(1)).mean() == pytest.approx(bias.chance(0.1, 383), rel=0.02)
+    for error, n in ((-0.1, 10), (1.1, 10), (0.1, 0), (float("nan"), 10)):
+        with pytest.raises(ValueError, match="chance needs 0 <= error <= 1 and n >= 1"):
+            bias.chance(error, n)
 
 
 # estimators
@@ -406,6 +437,30 @@ def test_masks_do_not_accumulate_and_the_whole_layer_is_the_net():
     logits = net(x).detach()
     np.testing.assert_allclose(layer.scores(), logits[:, 1] - logits[:, 0], rtol=1e-5, atol=1e-6)
     assert np.ptp(stacked[0]) < 1e-6  # nothing of the image is left
+
+
+def test_experts_of_a_layer_are_the_best_of_all_pairs_linear_or_not():
+    net, x = two_layers(seed=3), images(60)
+    y = (torch.rand(60, generator=torch.Generator().manual_seed(5)) > 0.4).numpy().astype(int)
+    for name in ("2", "4"):
+        layer, influence = bias.HiddenLayer(net, name, x), bias.unit_influence(net, x, name)
+        scores = layer.scores()
+        layer_y = (scores > np.median(scores) + 0.02).astype(int) ^ (y & (np.arange(60) % 9 == 0))
+        assert layer.experts(influence, layer_y) == bias.search_experts(
+            influence, layer_y, layer.all_scores
+        )
+
+
+def test_prefix_sums_are_used_where_one_linear_layer_follows(monkeypatch):
+    net, x = two_layers(), images()
+    y = np.arange(40) % 2
+    layer, influence = bias.HiddenLayer(net, "4", x), bias.unit_influence(net, x, "4")
+    monkeypatch.setattr(layer, "all_scores", None)  # no mask is tried
+    layer.experts(influence, y)
+    deeper = bias.HiddenLayer(net, "2", x)
+    monkeypatch.setattr(deeper, "all_scores", None)
+    with pytest.raises(TypeError):
+        deeper.experts(bias.unit_influence(net, x, "2"), y)
 
 
 def test_bad_nets_layers_and_masks_are_named():

@@ -12,7 +12,7 @@ from torch import nn
 from thesis_repro import nets
 from thesis_repro.explanations.influence import Cut, class_score, internal_influence, point
 from thesis_repro.weaknesses import membership
-from thesis_repro.weaknesses.membership import calibration, gaussian, victims, yardsticks
+from thesis_repro.weaknesses.membership import calibration, gaussian, lira_rmia, victims
 
 HALF = np.arange(20) % 2 == 0
 
@@ -426,7 +426,7 @@ def test_general_wb_learns_a_product_and_refuses_bad_evidence():
         membership.GeneralWB().fit(np.full((4, 2), np.nan), [True, False, True, False])
 
 
-# yardsticks, each a second time as a loop
+# LiRA and RMIA, each a second time as a loop
 
 
 def stored(k=6, n=40, seed=0):
@@ -534,7 +534,7 @@ def test_the_scaled_confidence_is_exact_where_probabilities_are_not():
     assert found[1] == pytest.approx(math.log(p[1] / (1 - p[1])), abs=1e-12)
 
 
-def test_the_yardsticks_refuse_what_they_cannot_compare():
+def test_lira_and_rmia_refuse_what_they_cannot_compare():
     target, references, contains = stored()
     everywhere = contains.copy()
     everywhere[:, 7] = True
@@ -552,7 +552,7 @@ def test_the_yardsticks_refuse_what_they_cannot_compare():
         membership.rmia(target, references, contains, [], np.zeros((6, 0)))
     with pytest.raises(ValueError, match=r"a needs to lie in \[0, 1\]"):
         membership.rmia(target, references, contains, [0.1], np.ones((6, 1)), a=2)
-    assert yardsticks.FEW == 64
+    assert lira_rmia.FEW == 64
 
 
 # calibration

@@ -6,8 +6,7 @@ from torch import nn
 
 from thesis_repro import nets
 from thesis_repro.data import Split
-from thesis_repro.weaknesses.membership import private, victims
-from thesis_repro.weaknesses.membership.victims import Victim
+from thesis_repro.weaknesses.membership import private
 
 
 def points(n=60):
@@ -19,7 +18,8 @@ def points(n=60):
 
 
 def net():
-    return victims.build(Victim("mnist-5k", "mlp", 1, 1, 0.1, width=8), (1, 4, 4), 2)
+    generator = torch.Generator().manual_seed(0)
+    return nets.cnn([], [8], "relu", (1, 4, 4), 2, generator, start=nets.uniform)
 
 
 @pytest.mark.skipif(not private.available(), reason="Opacus is not installed")

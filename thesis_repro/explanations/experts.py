@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.explanations.cuts import Cut, along, evaluating, find, hooked
+from thesis_repro.data.images import labels as as_labels
+from thesis_repro.data.images import tensor
+from thesis_repro.explanations.hooks import hooked
 from thesis_repro.explanations.influence import (
     Distribution,
     Quantity,
@@ -24,8 +26,9 @@ from thesis_repro.explanations.influence import (
     per_unit,
     point,
 )
+from thesis_repro.explanations.modules import evaluating, find
+from thesis_repro.explanations.slicing import Cut, jvp
 from thesis_repro.lab.checks import finite
-from thesis_repro.lab.checks import labels as check_labels
 
 RANKINGS = ("influence", "activation", "gradient at the input", "random")
 NEAR = 0.05
@@ -98,10 +101,9 @@ class Experts:
     """
 
     def __init__(self, model: nn.Module, slice: str, x: Tensor, y: Tensor) -> None:
-        if len(x) != len(y) or not len(x):
-            raise ValueError(f"need as many labels as images, got {len(y)} and {len(x)}")
+        x = tensor("x", x, model)
+        y = as_labels("y", y, x)
         finite("x", x)
-        check_labels("y", y)
         self.model, self.slice, self.x, self.y = model, slice, x, y
         self.cut = Cut(model, slice)
         self.z = self.cut.activations(x)
@@ -113,29 +115,27 @@ class Experts:
         return self.z.shape[1]
 
     def detect(self, c: int, keep: Tensor | None = None) -> Detector:
-        """Detect class c with the units of `keep` alone, (units,) bool; None keeps all.
-
-        Raises
-        ------
-        ValueError
-            If `keep` has another length than the layer has units.
-        """
+        """Detect class c with the units of `keep` alone; raises as :meth:`logits`."""
         labels = self.labels(keep)
         called, truth = labels == c, self.y == c
         found, positives = int((called & truth).sum()), int(truth.sum())
         return Detector(found, positives, int(called.sum()) - found, len(truth) - positives)
 
     def labels(self, keep: Tensor | None = None) -> Tensor:
-        """Predicted labels (n,) with the units of `keep` alone.
+        """Predicted labels (n,) with the units of `keep` alone; raises as :meth:`logits`."""
+        return self.logits(keep).argmax(1)
+
+    def logits(self, keep: Tensor | None = None) -> Tensor:
+        """Logits (n, classes) with the units of `keep` alone, (units,) bool; None keeps all.
 
         Raises
         ------
         ValueError
-            As for :meth:`detect`, or if a logit is not finite.
+            If `keep` has another length than the layer has units, or a logit is not finite.
         """
         logits = self.cut.output(self.z if keep is None else masked(self.z, keep), self.x)
         finite("the model's logits", logits)
-        return logits.argmax(1)
+        return logits
 
     def influence(
         self,
@@ -145,7 +145,7 @@ class Experts:
         over: str = "max",
     ) -> Tensor:
         """Mean influence of each unit on class c over the images of that class, (units,)."""
-        x = self._of(c)
+        x = self.of_class(c)
         found = internal_influence(
             self.model, x, self.slice, quantity or class_score(c), distribution or point()
         )
@@ -153,7 +153,7 @@ class Experts:
 
     def activation(self, c: int, over: str = "max") -> Tensor:
         """Mean activation of each unit over the images of class c, (units,)."""
-        self._of(c)
+        self.of_class(c)
         return per_unit(self.z[self.y == c], over).mean(0)
 
     def input_gradient(self, c: int, over: str = "max") -> Tensor:
@@ -162,12 +162,12 @@ class Experts:
         The mean over images of the class of the directional derivative of the unit along the
         gradient of the class's logit with respect to the input.
         """
-        x = self._of(c)
+        x = self.of_class(c)
         saliency = internal_influence(self.model, x, "", class_score(c), point())
         step = saliency / saliency.flatten(1).norm(dim=1).clamp(min=1e-12).view(
             -1, *[1] * (x.ndim - 1)
         )
-        return per_unit(along(self._layer, x, step), over).mean(0)
+        return per_unit(jvp(self._layer, x, step), over).mean(0)
 
     def ranking(self, name: str, c: int, generator: torch.Generator | None = None) -> Tensor:
         """Scores (units,) by one of RANKINGS; "random" draws from the generator.
@@ -210,7 +210,7 @@ class Experts:
             If the budget is below 1 or above the number of units, there is no image of class c,
             a score is not finite, step < 1 or near is outside [0, 1].
         """
-        self._of(c)
+        self.of_class(c)
         finite("scores", scores)
         if step < 1 or not 0 <= near <= 1:
             raise ValueError(f"need step >= 1 and near in [0, 1], got {step} and near={near}")
@@ -236,7 +236,8 @@ class Experts:
             self.model(x)
         return seen[0]
 
-    def _of(self, c: int) -> Tensor:
+    def of_class(self, c: int) -> Tensor:
+        """The images of class c; ValueError where there is none."""
         x = self.x[self.y == c]
         if not len(x):
             raise ValueError(f"there is no image of class {c}: nothing to rank its units by")

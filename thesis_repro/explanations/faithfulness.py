@@ -11,9 +11,10 @@ Petsiuk, Das and Saenko 2018 (deletion and insertion).
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.explanations.cuts import evaluating
+from thesis_repro.data.images import fitting, tensor
 from thesis_repro.explanations.distributions import line, point
 from thesis_repro.explanations.influence import class_score, internal_influence
+from thesis_repro.explanations.modules import evaluating
 from thesis_repro.explanations.receptive import receptive, top_units
 from thesis_repro.lab.checks import finite
 
@@ -48,7 +49,7 @@ def attribution(
         On an unknown method, no images, images that are not finite, or as for
         ``internal_influence``.
     """
-    _images(x)
+    x = _images(model, x)
     if method == "random":
         return torch.rand(x[:, 0].shape, generator=generator).to(x)
     if method not in METHODS:
@@ -95,7 +96,7 @@ def curves(
         On fewer than one step, no images, a worth of another shape, a model in training mode, or
         images, worth or logits that are not finite.
     """
-    _images(x)
+    x, worth = _images(model, x), tensor("worth", worth, model)
     if steps < 1 or worth.shape != x[:, 0].shape:
         raise ValueError(
             f"need steps >= 1 and a worth shaped {tuple(x[:, 0].shape)}, got {steps} and "
@@ -128,14 +129,16 @@ def area(curve: Tensor) -> Tensor:
     return torch.trapezoid(curve, dx=1 / (curve.shape[1] - 1), dim=1)
 
 
-def _images(x: Tensor) -> None:
+def _images(model: nn.Module, x: Tensor) -> Tensor:
+    x = tensor("x", x, model)
     if x.ndim != 4 or not len(x):
         raise ValueError(f"x needs shape (n, channels, h, w) with n >= 1, got {tuple(x.shape)}")
     finite("x", x)
+    return x
 
 
 def _logits(model: nn.Module, x: Tensor, batch_size: int) -> Tensor:
-    with torch.no_grad():
+    with fitting(x), torch.no_grad():
         logits = torch.cat([model(part) for part in x.split(batch_size)])
     finite("the model's logits", logits)
     return logits

@@ -53,7 +53,7 @@ def squeezenet() -> Pretrained:
     return _ready(squeezenet1_1(), data.weights("squeezenet1_1"), "features.9")
 
 
-def vgg16(path: Path | None = None) -> Pretrained:
+def vgg16(path: Path | str | None = None) -> Pretrained:
     """VGG16 with torchvision's weights, the net of the paper; its slice is conv4_1 after ReLU.
 
     The paper used weights with another preprocessing (blue first, means taken off, no scaling).
@@ -72,7 +72,7 @@ def vgg16(path: Path | None = None) -> Pretrained:
     """
     from torchvision.models import vgg16 as build
 
-    path = path or _place_vgg16()
+    path = Path(path or _place_vgg16())
     with torch.device("meta"):  # half a gigabyte that need not be drawn at random first
         net = build(init_weights=False)
     return _ready(net, _read(path), "features.18", path)

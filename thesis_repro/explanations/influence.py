@@ -16,7 +16,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.explanations.cuts import Cut, Slice
+from thesis_repro.data.images import tensor
 from thesis_repro.explanations.distributions import (
     Distribution,
     Empirical,
@@ -36,6 +36,7 @@ from thesis_repro.explanations.quantities import (
     max_class,
     unit,
 )
+from thesis_repro.explanations.slicing import Cut, Slice
 from thesis_repro.lab.checks import finite
 
 __all__ = [
@@ -75,21 +76,15 @@ def internal_influence(
 
     Parameters
     ----------
-    model : nn.Module
-        In eval mode, without in-place activations. It comes back as it was.
-    x : (n, ...) float
-        The instances to explain.
-    slice : str or (h, g)
-        Dotted name of the module whose output gets the credit; "" for the input; or two
-        callables with model(x) = g(h(x)).
+    model : nn.Module, in eval mode, without in-place activations; it comes back as it was
+    x : (n, ...) float tensor or array, the instances to explain; moved to the model's device
+    slice : dotted name of the module whose output gets the credit, "" for the input, or two
+        callables (h, g) with model(x) = g(h(x))
     quantity : Quantity or callable (n, classes) -> (n,)
-    distribution : Distribution
-        Around each x, or one for all (``empirical``).
-    multiply : bool
-        Multiply by the activations less the line's baseline (less zero in other cases), which
-        turns influence into an attribution. Off by default.
-    batch_size : int
-        Largest number of rows in one pass. Memory does not grow with the number of points.
+    distribution : around each x, or one for all (``empirical``)
+    multiply : multiply by the activations less the line's baseline (less zero in other cases),
+        which turns influence into an attribution
+    batch_size : most rows in one pass; memory does not grow with the number of points
 
     Returns
     -------
@@ -114,45 +109,58 @@ def internal_influence(
 
     Examples
     --------
-    >>> import torch
-    >>> net = torch.nn.Linear(3, 2).eval()
-    >>> x = torch.ones(1, 3)
-    >>> found = internal_influence(net, x, "", class_score(0), point())
-    >>> torch.equal(found[0], net.weight[0])
+    >>> net, x = torch.nn.Linear(3, 2).eval(), torch.ones(1, 3)
+    >>> torch.equal(internal_influence(net, x, "", class_score(0), point())[0], net.weight[0])
     True
     """
     if batch_size < 1:
         raise ValueError(f"batch_size needs to be >= 1, got {batch_size}")
+    x = _instances(model, x)
+    cut, wanted = Cut(model, slice), as_quantity(quantity)
+    found = _mean_gradient(cut, x, wanted, distribution, batch_size).to(x.dtype)
+    if multiply:
+        found = found * _moved(cut, x, distribution, batch_size)
+    finite(f"the influence of slice {slice!r} on {wanted.name}", found)
+    return found
+
+
+def _instances(model: nn.Module, x: Tensor) -> Tensor:
+    """What is to be explained, on the model's device."""
+    x = tensor("x", x, model)
     if not len(x):
         raise ValueError("x has no rows: there is nothing to explain")
     finite("x", x)
-    cut = Cut(model, slice)
-    wanted = as_quantity(quantity)
+    return x
+
+
+def _mean_gradient(
+    cut: Cut, x: Tensor, quantity: Quantity, distribution: Distribution, batch_size: int
+) -> Tensor:
+    """The mean over the distribution around each x, or over one that they share."""
     if isinstance(distribution, Empirical):
         shape = cut.activations(x[:1]).shape[1:]
-        mean: Tensor = _over_batches(cut, distribution, wanted, batch_size)
+        mean: Tensor = _over_batches(cut, distribution, quantity, batch_size)
         if mean.shape != shape:
             raise ValueError(f"the distribution's units {mean.shape} are not those of x, {shape}")
         found = mean.expand(len(x), *shape).clone()
     else:
-        found = _around(cut, x, wanted, distribution, batch_size)
-    finite(f"the gradient of {wanted.name} at slice {slice!r}", found)
+        found = _around(cut, x, quantity, distribution, batch_size)
+    finite(f"the gradient of {quantity.name} at slice {cut.name!r}", found)
     if not found.any():
         warnings.warn(
-            f"the influence of slice {slice!r} on {wanted.name} is zero everywhere",
+            f"the influence of slice {cut.name!r} on {quantity.name} is zero everywhere",
             ZeroInfluence,
-            stacklevel=2,
+            stacklevel=3,
         )
-    found = found.to(x.dtype)
-    if multiply:
-        z = cut.activations(x, batch_size)
-        shared = isinstance(distribution, Line) and (distribution.space == "slice" or slice == "")
-        if shared:
-            assert isinstance(distribution, Line)
-            z = z - distribution.start(z)
-        found = found * z
-    finite(f"the influence of slice {slice!r} on {wanted.name}", found)
     return found
+
+
+def _moved(cut: Cut, x: Tensor, distribution: Distribution, batch_size: int) -> Tensor:
+    """The activations, less the start of a line that runs in them."""
+    z = cut.activations(x, batch_size)
+    if isinstance(distribution, Line) and (distribution.space == "slice" or cut.name == ""):
+        return z - distribution.start(z)
+    return z
 
 
 def _around(

@@ -11,9 +11,9 @@ Leino et al. 2018, figures; the blur and the threshold follow the authors' visua
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.explanations.cuts import find
 from thesis_repro.explanations.distributions import Distribution, line, point
 from thesis_repro.explanations.influence import internal_influence, per_unit, unit
+from thesis_repro.explanations.modules import find
 from thesis_repro.explanations.quantities import Quantity, Score
 from thesis_repro.lab.checks import finite
 
@@ -56,10 +56,10 @@ def receptive(
     find(model, slice)
     parts = [unit(slice, int(index), over) for index in units]
 
-    def together(z: Tensor) -> Tensor:
+    def total(z: Tensor) -> Tensor:
         return torch.stack([part(z) for part in parts]).sum(0)
 
-    quantity = Quantity(together, slice, f"{len(parts)} units of {slice}")
+    quantity = Quantity(total, slice, f"{len(parts)} units of {slice}")
     return internal_influence(model, x, "", quantity, line(0.0, points, "input"), multiply=True)
 
 

@@ -1,14 +1,14 @@
 """The small nets that the chapters explain: how each came to be, as data, trained once."""
 
 from dataclasses import dataclass
-from typing import cast
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from thesis_repro import data, training
+from thesis_repro import data, nets, training
 from thesis_repro.data import Split
-from thesis_repro.lab.cells import Cell, Result, compute
+from thesis_repro.training.named import History
 
 KINDS = ("digits", "coloured", "faces")
 PINK = (1.0, 0.55, 0.8)
@@ -40,44 +40,33 @@ class Subject:
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind {self.kind!r}; choose one of {', '.join(KINDS)}")
 
+    def build(self) -> nn.Sequential:
+        """The untrained net: two convolutions, one hidden dense layer, ReLU, orthogonal start.
+
+        For faces, the layers of the thesis's demonstration (5x5 convolutions with max-pooling).
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        if self.kind == "faces":
+            about = ([self.width], "relu", (3, 64, 64), 5, generator)
+            net = nets.cnn([(20, 5, 1), (50, 5, 1)], *about, padding=2, pool=2)
+        else:
+            channels, classes = (3, 5) if self.kind == "coloured" else (1, 10)
+            about = ([self.width], "relu", (channels, 28, 28), classes, generator)
+            net = nets.cnn([(16, 4, 2), (32, 4, 2)], *about)
+        return net.to(self.device)
+
+    def train(self, checkpoint: Path) -> tuple[nn.Sequential, History]:
+        """Train by cross-entropy with Adam."""
+        net, faces = self.build(), self.kind == "faces"
+        how = training.TrainConfig(self.epochs, 64 if faces else 128, self.seed)
+        rate = training.cosine(1e-3 if faces else 2e-3)
+        about = (training.classification, training_set(self), how, rate)
+        return net, training.fit(net, *about, checkpoint=checkpoint)
+
 
 DIGITS = Subject()
 COLOURED = Subject("coloured", width=100, epochs=12)
 FACES = Subject("faces", "lfw", width=500, epochs=20)
-
-
-def build(subject: Subject) -> nn.Sequential:
-    """The untrained net: two convolutions, one hidden dense layer, ReLU, orthogonal start.
-
-    For faces, the layers of the thesis's demonstration (5x5 convolutions with max-pooling).
-    """
-    if subject.kind == "faces":
-        body = [
-            nn.Conv2d(3, 20, 5, padding=2),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(20, 50, 5, padding=2),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-        ]
-        features, classes = 50 * 16 * 16, 5
-    else:
-        coloured = subject.kind == "coloured"
-        body = [
-            nn.Conv2d(3 if coloured else 1, 16, 4, 2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(16, 32, 4, 2, padding=1),
-            nn.ReLU(),
-        ]
-        features, classes = 32 * 7 * 7, 5 if coloured else 10
-    head = [nn.Linear(features, subject.width), nn.ReLU(), nn.Linear(subject.width, classes)]
-    net = nn.Sequential(*body, nn.Flatten(), *head)
-    generator = torch.Generator().manual_seed(subject.seed)
-    for layer in net:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.orthogonal_(layer.weight, generator=generator)
-            nn.init.zeros_(cast(Tensor, layer.bias))
-    return net.to(subject.device)
 
 
 def training_set(subject: Subject) -> Split:
@@ -91,29 +80,6 @@ def training_set(subject: Subject) -> Split:
             kept[pink_photos()] = False
         return Split(everyone.x[kept], everyone.y[kept])
     return data.load(subject.dataset).train
-
-
-def train_cell(subject: Subject) -> Result:
-    """Cell: train by cross-entropy with Adam; arrays are the weights."""
-    net = build(subject)
-    history = training.fit(
-        net,
-        training.classification,
-        training_set(subject),
-        training.TrainConfig(subject.epochs, 64 if subject.kind == "faces" else 128, subject.seed),
-        training.cosine(1e-3 if subject.kind == "faces" else 2e-3),
-    )
-    weights = {name: value.cpu().numpy() for name, value in net.state_dict().items()}
-    return Result({"history": history}, weights)
-
-
-def trained(subject: Subject) -> nn.Sequential:
-    """The trained net, from the store or trained now; eval mode, on the subject's device."""
-    name = subject.dataset
-    result = compute(Cell(train_cell, subject, ((name, data.fingerprint(name)),)))
-    net = build(subject)
-    net.load_state_dict({k: torch.from_numpy(v) for k, v in result.arrays.items()})
-    return net.eval()
 
 
 def paint(x: Tensor, background: Tensor) -> Tensor:

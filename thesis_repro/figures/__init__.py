@@ -8,6 +8,23 @@ import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
 
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "GREEN",
+    "ORANGE",
+    "PALETTE",
+    "PINK",
+    "RED",
+    "REJECTED",
+    "SKY",
+    "YELLOW",
+    "evidence",
+    "moving",
+    "not_run",
+    "recorded",
+]
+
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 SKY, RED, YELLOW, BLACK = "#56B4E9", "#D55E00", "#F0E442", "#000000"
 PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK)

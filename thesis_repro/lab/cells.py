@@ -186,14 +186,14 @@ def _call(cell: Cell, running: _Running) -> Result:
     """Compute a cell on a fixed number of threads; errors name the cell."""
     token = _running.set(running)
     memory.keep_freed()
-    resumed = estimates.kept(running.store, running.key)
+    resumed = estimates.resumable(running.store, running.key)
     began = time.perf_counter()
     try:
         with threads.limit(), timebox.interruptible():
             result = cell.function(cell.config)
     except timebox.Stop:
         spent = time.perf_counter() - began
-        estimates.note(running.store, cell.work, running.key, spent, finished=False)
+        estimates.record(running.store, cell.work, running.key, spent, finished=False)
         raise
     except CellError:
         raise
@@ -207,5 +207,5 @@ def _call(cell: Cell, running: _Running) -> Result:
     if not isinstance(result, Result):
         raise CellError(f"{cell} returned {type(result).__name__}, needs a Result")
     seconds = time.perf_counter() - began + sum(running.reused)
-    estimates.note(running.store, cell.work, running.key, seconds, resumed=resumed)
+    estimates.record(running.store, cell.work, running.key, seconds, resumed=resumed)
     return dataclasses.replace(result, seconds=seconds)

@@ -31,7 +31,7 @@ def compute_all(
         no worker has the GPU that a cell needs.
     """
     try:
-        from distributed import Client, as_completed
+        from distributed import as_completed
     except ImportError:
         raise CellError(
             "--scheduler needs dask and distributed: pip install 'thesis-repro[cluster]'"
@@ -40,26 +40,11 @@ def compute_all(
     yield from [None] * (len(cells) - len(missing))
     if not missing:
         return
-    try:
-        _knock(scheduler)  # a Client that fails to connect leaves a thread behind
-        client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise CellError(
-            f"no Dask scheduler answers at {scheduler} within {CONNECT_SECONDS} s "
-            f"({type(error).__name__}: {error}); start one with: dask scheduler"
-        ) from None
-    with client:
+    with _client(scheduler) as client:
         _same_versions(client)
         if any(cell.device == "cuda" for cell in missing.values()):
             _some_gpu(client, scheduler)
-        token = uuid.uuid4().hex if fresh else None
-        waiting = {}
-        for key, cell in missing.items():
-            resources = {"GPU": 1} if cell.device == "cuda" else {}
-            future = client.submit(
-                _work, cell, key, token, key=f"cell-{key}", pure=False, resources=resources
-            )
-            waiting[future] = key
+        waiting = _submitted(client, missing, fresh)
         for future in as_completed(list(waiting), loop=client.loop):
             key = waiting.pop(future)  # lets the worker forget it
             try:
@@ -77,9 +62,32 @@ def compute_all(
                 with store.lock(key):
                     if store.get(key) is None:  # a worker may share the store
                         store.put(key, unpack(outcome))
-                yield None
-            else:
-                yield CellError(*outcome)
+            yield None if isinstance(outcome, bytes) else CellError(*outcome)
+
+
+def _client(scheduler: str) -> Any:
+    from distributed import Client
+
+    try:
+        _knock(scheduler)  # a Client that fails to connect leaves a thread behind
+        return Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise CellError(
+            f"no Dask scheduler answers at {scheduler} within {CONNECT_SECONDS} s "
+            f"({type(error).__name__}: {error}); start one with: dask scheduler"
+        ) from None
+
+
+def _submitted(client: Any, missing: dict[str, Cell], fresh: bool) -> dict[Any, str]:
+    """Hand in cells; returns the key of each future."""
+    token = uuid.uuid4().hex if fresh else None
+
+    def submit(key: str, cell: Cell) -> Any:
+        resources = {"GPU": 1} if cell.device == "cuda" else {}
+        about = (_work, cell, key, token)
+        return client.submit(*about, key=f"cell-{key}", pure=False, resources=resources)
+
+    return {submit(key, cell): key for key, cell in missing.items()}
 
 
 def _knock(scheduler: str) -> None:

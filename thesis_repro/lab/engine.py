@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 from thesis_repro.lab import cluster, threads, timebox, workers
 from thesis_repro.lab.cells import Cell, CellError, compute
@@ -52,52 +53,79 @@ def run(
     """
     from tqdm import tqdm
 
-    if scheduler is not None and threads.threads() > 1:
-        raise ValueError(
-            f"a cluster gives a cell one thread: unset {threads.VARIABLE}, or leave out the "
-            f"scheduler"
-        )
-
-    if scheduler is not None and timebox.remaining() < math.inf:
-        raise ValueError("a cluster's workers know no limit of time: leave out the minutes")
+    if scheduler is not None:
+        _check_cluster()
     store = store or Store()
     keys = [cell.key for cell in cells]
     unique = dict(zip(keys, cells, strict=True))
     if fresh:  # all of them now, so that a killed run goes on without the option
         for key in unique:
             store.drop(key)
-    outcomes: Iterator[Outcome]
-    if scheduler is not None:
-        outcomes = cluster.compute_all(unique, scheduler, store, fresh)
-    elif jobs > 1 and not fresh and all(cell.device == "cpu" for cell in cells):
-        outcomes = workers.compute_all(unique, jobs, store)
-    else:
-        outcomes = _in_process(unique, store, fresh)
-    failures: list[CellError] = []
-    left: list[Left] = []
+    outcomes = _outcomes(unique, scheduler, jobs, fresh, store)
     quiet = {} if progress else {"disable": True}  # without it tqdm honours TQDM_DISABLE
     with threads.limit(), tqdm(total=len(unique), unit="cell", delay=BAR_SECONDS, **quiet) as bar:
-        try:
-            with timebox.interruptible() if scheduler else nullcontext():
-                for outcome in outcomes:
-                    if isinstance(outcome, Left):
-                        left.append(outcome)
-                        continue
-                    if outcome is not None:
-                        failures.append(outcome)
-                    bar.update()
-        except timebox.Stop:  # while it waited for a cluster
-            left = [Left() for key in unique if not store.path(key).exists()]
-    if failures:
-        kept = len(unique) - len(failures) - len(left)
-        rest = f" ({len(failures) - 1} more failed)" if len(failures) > 1 else ""
-        raise CellError(f"{failures[0]}{rest}; {kept} finished cells are kept") from failures[0]
-    if left:
-        raise timebox.Unfinished(_stopped(left, len(unique) - len(left)))
+        failures, left = _watched(outcomes, bar, scheduler is not None)
+    if left is None:
+        left = [Left() for key in unique if not store.path(key).exists()]
+    _raise(failures, left, len(unique))
     results = {key: store.get(key) for key in unique}
     if any(result is None for result in results.values()):  # damaged between writing and reading
         return run(cells, scheduler=scheduler, jobs=jobs, store=store, progress=progress)
     return [result for key in keys if (result := results[key]) is not None]
+
+
+def _check_cluster() -> None:
+    if threads.threads() > 1:
+        raise ValueError(
+            f"a cluster gives a cell one thread: unset {threads.VARIABLE}, or leave out the "
+            f"scheduler"
+        )
+    if timebox.remaining() < math.inf:
+        raise ValueError("a cluster's workers know no limit of time: leave out the minutes")
+
+
+def _outcomes(
+    cells: dict[str, Cell], scheduler: str | None, jobs: int, fresh: bool, store: Store
+) -> Iterator[Outcome]:
+    """Of each cell, as it is done."""
+    if scheduler is not None:
+        return cluster.compute_all(cells, scheduler, store, fresh)
+    if jobs > 1 and not fresh and all(cell.device == "cpu" for cell in cells.values()):
+        return workers.compute_all(cells, jobs, store)
+    return _in_process(cells, store, fresh)
+
+
+def _watched(
+    outcomes: Iterator[Outcome], bar: Any, waits: bool
+) -> tuple[list[CellError], list[Left] | None]:
+    """The failures and the cells that were left, as outcomes come in.
+
+    None for those left where the run was stopped while it waited for a cluster.
+    """
+    failures: list[CellError] = []
+    left: list[Left] = []
+    try:
+        with timebox.interruptible() if waits else nullcontext():
+            for outcome in outcomes:
+                if isinstance(outcome, Left):
+                    left.append(outcome)
+                    continue
+                if outcome is not None:
+                    failures.append(outcome)
+                bar.update()
+    except timebox.Stop:
+        return failures, None
+    return failures, left
+
+
+def _raise(failures: Sequence[CellError], left: Sequence[Left], total: int) -> None:
+    """Raise for the first cell that failed, else where cells were left."""
+    finished = total - len(failures) - len(left)
+    if failures:
+        rest = f" ({len(failures) - 1} more failed)" if len(failures) > 1 else ""
+        raise CellError(f"{failures[0]}{rest}; {finished} finished cells are kept") from failures[0]
+    if left:
+        raise timebox.Unfinished(_stopped(left, finished))
 
 
 def _in_process(cells: dict[str, Cell], store: Store, fresh: bool) -> Iterator[Outcome]:

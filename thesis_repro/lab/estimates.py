@@ -45,16 +45,16 @@ class Line:
         """Whether what it computed is still there to be used."""
         if self.finished:
             return store.path(self.key).exists()
-        return kept(store, self.key)
+        return resumable(store, self.key)
 
 
-def kept(store: Store, key: str) -> bool:
+def resumable(store: Store, key: str) -> bool:
     """Whether a cell that did not end left something to go on from."""
     folder = store.root / "work" / key
     return folder.is_dir() and any(folder.iterdir())
 
 
-def note(
+def record(
     store: Store,
     cell: tuple[str, str, Any],
     key: str,

@@ -49,3 +49,24 @@ def checkout() -> Path | None:
 def results_root() -> Path:
     """$THESIS_REPRO_RESULTS, else results/ of the checkout, else of the working directory."""
     return named(RESULTS) or (checkout() or Path.cwd()) / "results"
+
+
+def shipped() -> Path | None:
+    """The recorded results that an installed package brings; None in a checkout."""
+    there = _ABOVE / "thesis_repro" / "recorded"
+    return there if checkout() is None and there.is_dir() else None
+
+
+def recorded(name: str | Path) -> Path:
+    """Where something recorded is read: under `results_root`, else as the package brings it.
+
+    Where $THESIS_REPRO_RESULTS names a folder, what is not there is not recorded.
+
+    Parameters
+    ----------
+    name : path of a file or folder, relative to the folder of results
+    """
+    own, brought = results_root() / name, shipped()
+    if brought is None or named(RESULTS) is not None or own.exists():
+        return own
+    return brought / name if (brought / name).exists() else own

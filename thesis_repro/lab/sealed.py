@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from thesis_repro.lab.store import left, write_atomic, write_together
+from thesis_repro.lab.store import leftovers, write_atomic, write_together
 
 
 class Altered(ValueError):
@@ -59,7 +59,7 @@ def read_pair(path: Path) -> tuple[dict[str, Any], bytes]:
     """
     card = path.with_suffix(".json")
     wrong: Altered | None = None
-    for candidate in (card, *left(card), card):  # again: a writer may have renamed in between
+    for candidate in (card, *leftovers(card), card):  # again: a writer may have renamed in between
         try:
             about = read(candidate)
             return about, check_bytes(path, about.get("sha256", ""))

@@ -51,7 +51,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
     """Write files that belong together: no name is changed before the content of all is on disk.
 
     Renaming needs no space: a disk that fills up leaves all of them as they were. A kill between
-    two renames leaves the part of the second beside it, whole (:func:`left`).
+    two renames leaves the part of the second beside it, whole (:func:`leftovers`).
 
     Raises
     ------
@@ -97,14 +97,14 @@ def _named_when_full(path: Path, data: bytes) -> Iterator[None]:
         ) from error
 
 
-def left(path: Path) -> list[Path]:
+def leftovers(path: Path) -> list[Path]:
     """Parts of this file that killed writers left; any of them may be cut off."""
     return sorted(path.parent.glob(f".{path.name}.*.part"))
 
 
 def sweep(path: Path) -> None:
     """Remove what writers of this file left when they were killed; nobody may be writing it."""
-    for part in left(path):
+    for part in leftovers(path):
         part.unlink(missing_ok=True)
 
 
@@ -177,8 +177,8 @@ class Store:
     The content is a safetensors file; the values are JSON in its header. Never pickle.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
-        self.root = default_root() if root is None else root
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = default_root() if root is None else Path(root)
 
     def path(self, key: str) -> Path:
         """Where the entry of this key lies, present or not."""

@@ -11,12 +11,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call: median and quartiles over the repeats."""
+    """Seconds of one call: median and quartiles over the repeats, and each of them."""
 
     seconds: float
     low: float
     high: float
     repeats: int
+    calls: tuple[float, ...] = ()
 
 
 def _synchronize() -> None:
@@ -53,7 +54,7 @@ def interleaved(
     return [_summary(mine) for mine in seconds]
 
 
-def each(calls: Sequence[Callable[[], object]]) -> Timing:
+def once(calls: Sequence[Callable[[], object]]) -> Timing:
     """Time each call once, in order: for equal pieces of one work that is too slow to repeat.
 
     The caller warms up.
@@ -79,7 +80,7 @@ def clocked(call: Callable[[], object], clock: Callable[[], float] = time.perf_c
 
 def _summary(seconds: Sequence[float]) -> Timing:
     low, _, high = quantiles(seconds, n=4)
-    return Timing(median(seconds), low, high, len(seconds))
+    return Timing(median(seconds), low, high, len(seconds), tuple(seconds))
 
 
 @dataclass

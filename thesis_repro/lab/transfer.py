@@ -61,7 +61,7 @@ def size(text: str) -> int:
     return int(found[1]) * UNITS[found[2]]
 
 
-def export(store: Store, path: Path, split: int | None = None) -> tuple[list[Path], Moved]:
+def export(store: Store, path: Path | str, split: int | None = None) -> tuple[list[Path], Moved]:
     """Write the store to a file, or to parts `path.001`, … of `split` bytes.
 
     Other processes may use the store meanwhile. A damaged cell is left out, with a warning.
@@ -75,6 +75,7 @@ def export(store: Store, path: Path, split: int | None = None) -> tuple[list[Pat
     ValueError
         If the store holds nothing, or there is such a file already.
     """
+    path = Path(path)
     if there := next((p for p in (path, *_parts(path)) if p.exists()), None):
         raise ValueError(f"{there} is there already: name another file, or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +131,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
-def take(store: Store, path: Path) -> Moved:
+def take(store: Store, path: Path | str) -> Moved:
     """Take over what a file holds, or the parts of it; what the store has stays as it is.
 
     Raises
@@ -139,6 +140,7 @@ def take(store: Store, path: Path) -> Moved:
         If there is no such file, it is cut off, lacks a part, was altered, or is of another
         version's store: nothing is taken over then.
     """
+    path = Path(path)
     files = [path] if path.is_file() else _parts(path)
     if not files:
         raise ValueError(f"there is no file {path}, and no {path.name}.001")

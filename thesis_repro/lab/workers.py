@@ -61,7 +61,7 @@ def compute_all(cells: dict[str, Cell], jobs: int, store: Store) -> Iterator[Out
     """Compute the cells that the store lacks, `jobs` at a time; yields once per finished cell.
 
     A cell that two others use is computed by the first that asks, and the other waits for it; so
-    cells that seem to rest on the same ones come apart (:func:`apart`).
+    cells that seem to rest on the same ones come last (:func:`shared_last`).
 
     Raises
     ------
@@ -71,7 +71,7 @@ def compute_all(cells: dict[str, Cell], jobs: int, store: Store) -> Iterator[Out
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    missing = apart({key: cell for key, cell in cells.items() if store.get(key) is None})
+    missing = shared_last({key: cell for key, cell in cells.items() if store.get(key) is None})
     yield from [None] * (len(cells) - len(missing))
     limit = timebox.current()
     if len(missing) < 2:  # not worth a process
@@ -89,7 +89,7 @@ def compute_all(cells: dict[str, Cell], jobs: int, store: Store) -> Iterator[Out
         ) from None
 
 
-def apart(cells: dict[str, Cell]) -> dict[str, Cell]:
+def shared_last(cells: dict[str, Cell]) -> dict[str, Cell]:
     """The same cells, those last whose configuration shares a part with one that goes before.
 
     A part is a dataclass inside the configuration: how the net of a cell was trained, say. Two

@@ -6,14 +6,14 @@ net.
 """
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.nets.blocks import LinearResidual, Residual, Scale, UnitLinear
+from thesis_repro.nets.blocks import LinearResidual, Residual, Scale, Sum, UnitLinear
 from thesis_repro.nets.minmax import MinMax, fused
+from thesis_repro.nets.stacks import ACTIVATIONS, activation_layer, cnn, orthogonal, uniform, zeros
 
 __all__ = [
     "ACTIVATIONS",
@@ -22,8 +22,10 @@ __all__ = [
     "MinMax",
     "Residual",
     "Scale",
+    "Sum",
     "UnitLinear",
     "build",
+    "cnn",
     "cnn_2c2f",
     "cnn_4c3f",
     "cnn_6c2f",
@@ -31,45 +33,10 @@ __all__ = [
     "fused",
     "labels",
     "liresnet",
+    "orthogonal",
+    "uniform",
+    "zeros",
 ]
-
-ACTIVATIONS = ("minmax", "relu")
-
-
-def _activation(name: str) -> nn.Module:
-    if name not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {name!r}; choose one of {', '.join(ACTIVATIONS)}")
-    return MinMax() if name == "minmax" else nn.ReLU()
-
-
-def _cnn(
-    convolutions: Sequence[tuple[int, int, int]],
-    dense: Sequence[int],
-    in_shape: tuple[int, int, int],
-    classes: int,
-    activation: str,
-    generator: torch.Generator | None,
-) -> nn.Sequential:
-    """Stack (channels, kernel, stride) convolutions, then dense layers; orthogonal start."""
-    channels, height, width = in_shape
-    layers: list[nn.Module] = []
-    for out_channels, kernel, stride in convolutions:
-        layers += [
-            nn.Conv2d(channels, out_channels, kernel, stride, padding=1),
-            _activation(activation),
-        ]
-        channels = out_channels
-        height = (height + 2 - kernel) // stride + 1
-        width = (width + 2 - kernel) // stride + 1
-    if min(height, width) < 1:
-        raise ValueError(f"input shape {in_shape} is too small for this net")
-    layers.append(nn.Flatten())
-    features = channels * height * width
-    for units in dense:
-        layers += [nn.Linear(features, units), _activation(activation)]
-        features = units
-    layers.append(nn.Linear(features, classes))
-    return _started(layers, generator)
 
 
 def cnn_2c2f(
@@ -83,7 +50,7 @@ def cnn_2c2f(
 
     Source: Leino, Wang and Fredrikson 2021, appendix; the layer widths of the authors' code.
     """
-    return _cnn([(16, 4, 2), (32, 4, 2)], [100], in_shape, classes, activation, generator)
+    return cnn([(16, 4, 2), (32, 4, 2)], [100], activation, in_shape, classes, generator)
 
 
 def cnn_4c3f(
@@ -98,7 +65,7 @@ def cnn_4c3f(
     For MNIST at radius 1.58. Source: as :func:`cnn_2c2f`.
     """
     convolutions = [(32, 3, 1), (32, 4, 2), (64, 3, 1), (64, 4, 2)]
-    return _cnn(convolutions, [512, 512], in_shape, classes, activation, generator)
+    return cnn(convolutions, [512, 512], activation, in_shape, classes, generator)
 
 
 def cnn_6c2f(
@@ -113,7 +80,7 @@ def cnn_6c2f(
     For CIFAR-10 at radius 36/255. Source: as :func:`cnn_2c2f`.
     """
     convolutions = [(32, 3, 1), (32, 3, 1), (32, 4, 2), (64, 3, 1), (64, 3, 1), (64, 4, 2)]
-    return _cnn(convolutions, [512], in_shape, classes, activation, generator)
+    return cnn(convolutions, [512], activation, in_shape, classes, generator)
 
 
 def cnn_8c2f(
@@ -137,7 +104,7 @@ def cnn_8c2f(
         (256, 3, 1),
         (256, 4, 2),
     ]
-    return _cnn(convolutions, [256], in_shape, classes, activation, generator)
+    return cnn(convolutions, [256], activation, in_shape, classes, generator)
 
 
 def liresnet(
@@ -170,44 +137,39 @@ def liresnet(
     layers: list[nn.Module] = [
         Scale(1.0, -0.5),
         nn.Conv2d(channels, width, 5, 2, padding=2),
-        _activation(activation),
+        activation_layer(activation),
     ]
     for _ in range(depth):
-        layers += [LinearResidual(width, depth**-0.5, generator=generator), _activation(activation)]
-    layers += [nn.Conv2d(width, width, 4, 4), _activation(activation), nn.Flatten()]
-    layers += [nn.Linear(width * after[0] * after[1], dense), _activation(activation)]
+        layers += [
+            LinearResidual(width, depth**-0.5, generator=generator),
+            activation_layer(activation),
+        ]
+    layers += [nn.Conv2d(width, width, 4, 4), activation_layer(activation), nn.Flatten()]
+    layers += [nn.Linear(width * after[0] * after[1], dense), activation_layer(activation)]
     layers.append(UnitLinear(dense, classes))
-    return _started(layers, generator)
-
-
-def _started(layers: Sequence[nn.Module], generator: torch.Generator | None) -> nn.Sequential:
-    """The layers in a row, with orthogonal weights and biases of zero."""
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.orthogonal_(layer.weight, generator=generator)
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias)
+    orthogonal(layers, generator)
     return nn.Sequential(*layers)
 
 
 ARCHITECTURES = {"2c2f": cnn_2c2f, "4c3f": cnn_4c3f, "6c2f": cnn_6c2f, "8c2f": cnn_8c2f}
-
-
 LIRESNET = re.compile(r"liresnet-l(\d+)w(\d+)")
+DENSE = re.compile(r"dense((?:-\d+)+)")
 
 
 def build(name: str, activation: str = "minmax", **options: Any) -> nn.Sequential:
     """Build an architecture by its short name; options as in the function of that net.
 
-    Names are the keys of `ARCHITECTURES`, and liresnet-l6w64 for :func:`liresnet` of depth 6 and
-    width 64.
+    Names are the keys of `ARCHITECTURES`, liresnet-l6w64 for :func:`liresnet` of depth 6 and width
+    64, and dense-32-16 for hidden dense layers of 32 and 16 units.
     """
     if found := LIRESNET.fullmatch(name):
         return liresnet(int(found[1]), int(found[2]), activation, **options)
+    if found := DENSE.fullmatch(name):
+        return cnn([], [int(units) for units in found[1].split("-")[1:]], activation, **options)
     if name not in ARCHITECTURES:
         raise ValueError(
             f"unknown net {name!r}; choose one of {', '.join(ARCHITECTURES)}, liresnet-l6w64 "
-            f"(depth 6, width 64)"
+            f"(depth 6, width 64), dense-32-16 (hidden layers of 32 and 16 units)"
         )
     return ARCHITECTURES[name](activation, **options)
 

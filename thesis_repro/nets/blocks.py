@@ -51,6 +51,46 @@ class Residual(nn.Module):
         return cast(Tensor, x + y)
 
 
+class Sum(nn.Module):
+    """The sum of what branches make of one input: a residual block whose shortcut is a map too.
+
+    Parameters
+    ----------
+    branches : at least two, each one module or an nn.Sequential; an empty one passes its input on
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two, or their outputs differ in shape.
+
+    Examples
+    --------
+    >>> block = Sum(nn.Conv2d(1, 2, 1), nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU()))
+    >>> block(torch.zeros(1, 1, 3, 3)).shape
+    torch.Size([1, 2, 3, 3])
+    """
+
+    def __init__(self, *branches: nn.Module) -> None:
+        super().__init__()
+        if len(branches) < 2:
+            raise ValueError(f"a sum needs at least two branches, got {len(branches)}")
+        self.branches = nn.ModuleList(
+            branch if isinstance(branch, nn.Sequential) else nn.Sequential(branch)
+            for branch in branches
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *others = (branch(x) for branch in self.branches)
+        for other in others:
+            if other.shape != first.shape:
+                raise ValueError(
+                    f"the branches of a sum need to give one shape, got {tuple(first.shape)} and "
+                    f"{tuple(other.shape)}"
+                )
+            first = first + other
+        return cast(Tensor, first)
+
+
 class LinearResidual(nn.Module):
     """The block of LiResNet, x + scale * gain * conv(x) + bias, as one convolution.
 

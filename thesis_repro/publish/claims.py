@@ -135,4 +135,4 @@ def judging() -> str:
 def _table(name: str, caption: str, headings: list[str], rows: list[list[str]]) -> str:
     from thesis_repro.tables.render import myst
 
-    return myst((headings, rows), name, caption, len(headings), markup=True)
+    return myst((headings, rows), name, caption, markup=True)

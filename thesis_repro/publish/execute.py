@@ -25,6 +25,7 @@ from thesis_repro.publish.sources import Run, chapters
 from thesis_repro.publish.surroundings import environment, kernels, list_fonts, pool
 
 CELL_SECONDS = 3600  # no cell of a quick chapter comes near; paper runs are made by the CLI
+START_SECONDS = 600  # of a kernel, on a machine with other work
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 DRAWS = re.compile(r"^figures\.\w+\(", re.MULTILINE)  # a call whose result is what is shown
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -147,7 +148,7 @@ def _one(root: Path, docname: str, path: Path, run: Run) -> float:
             cwd=str(root),
             progress_bar=False,
             log_output=False,
-            start_timeout=60,
+            start_timeout=START_SECONDS,
             execution_timeout=CELL_SECONDS,
             autosave_cell_every=0,
         )
@@ -231,6 +232,7 @@ def validate(root: Path, *, jobs: int = 2) -> int:
     command = [
         *(sys.executable, "-m", "pytest", "-q", "--nbval-lax", "--nbval-current-env"),
         *("--nbval-cell-timeout", str(CELL_SECONDS)),
+        *("--nbval-kernel-startup-timeout", str(START_SECONDS)),
         *("--nbval-sanitize-with", str(root / "tests" / "nbval_sanitize.cfg")),
         *("-n", str(jobs), "--dist", "loadfile", "-p", "no:cacheprovider", "-m", ""),
         str(root / "_build" / "source" / "book"),

@@ -41,6 +41,7 @@ def key(root: Path, docname: str, run: Run) -> str:
         "text": _sha(text.encode()),
         "run": run.parameters(),
         "code": {name: _sha(part.encode()) for name, part in code.items()},
+        "scripts": _scripts(root, code),
         "data": _data(run),
         "results": _results(root, docname, text, code),
         "python": list(sys.version_info[:2]),
@@ -81,6 +82,16 @@ def reached(root: Path, text: str) -> Reached:
     return found
 
 
+def _scripts(root: Path, code: dict[str, str]) -> dict[str, str]:
+    """Hash the scripts of moving figures, where the chapter has one."""
+    if f"{PACKAGE}.figures.moving" not in code:
+        return {}
+    return {
+        path.name: _sha(path.read_bytes())
+        for path in sorted((root / PACKAGE / "figures" / "moving").glob("*.js"))
+    }
+
+
 def _data(run: Run) -> dict[str, str]:
     """Hash the data sets a run may read: what ships for quick, all that are here for the rest."""
     from thesis_repro import data
@@ -92,7 +103,8 @@ def _data(run: Run) -> dict[str, str]:
 def _results(root: Path, docname: str, text: str, code: dict[str, str]) -> dict[str, str]:
     """Hash the recorded tables, figures and models of the chapter's stem, or named in its code.
 
-    Of the published values, the lines of those tables.
+    Of the published values, the lines of those tables; of the headlines, the chapter's. Code that
+    looks for a committed model to stand for a training may find any of them.
     """
     named = "\n".join([text, *code.values()])
     stem, results = docname.rpartition("/")[2], root / "results"
@@ -103,13 +115,19 @@ def _results(root: Path, docname: str, text: str, code: dict[str, str]) -> dict[
     hashes = {}
     for path in sorted(results.glob("*/*")):
         folder = path.parent.name
-        if shown(path.stem if folder in ("figures", "models") else folder):
+        any_model = folder == "models" and f"{PACKAGE}.robustness.models" in code
+        if any_model or shown(path.stem if folder in ("figures", "models") else folder):
             hashes[path.relative_to(root).as_posix()] = _sha(path.read_bytes())
     published = results / "published.csv"
     if published.is_file():
         lines = published.read_text("utf-8").splitlines()
         mine = [line for line in lines if shown(line.partition(",")[0])]
         hashes["results/published.csv"] = _sha("\n".join(mine).encode())
+    headlines = results / "headlines.csv"
+    if headlines.is_file():
+        chapter = docname.removeprefix("book/") + ","
+        own = [one for one in headlines.read_text("utf-8").splitlines() if one.startswith(chapter)]
+        hashes["results/headlines.csv"] = _sha("\n".join(own).encode())
     return hashes
 
 

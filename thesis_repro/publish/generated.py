@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from thesis_repro.publish import claims
+from thesis_repro.publish import claims, export, front, statement
 from thesis_repro.publish.claims import FOLDER
 from thesis_repro.publish.execute import Executed
 from thesis_repro.publish.sources import chapters, title
@@ -20,10 +20,18 @@ NONE_YET = "No table is recorded yet.\n"
 
 def pieces(root: Path, executed: Sequence[Executed]) -> dict[str, str]:
     """Return the generated files, by name in the staged tree."""
+    alts = {chapter: alt for chapter, (_, alt) in front.pictures(executed).items()}
+    titles = {
+        ran.docname.removeprefix("book/"): title((root / f"{ran.docname}.md").read_text("utf-8"))
+        for ran in executed
+    }
     return {
-        f"{FOLDER}/status.md": status(root, executed),
+        f"{FOLDER}/front.md": front.front(titles, alts),
+        f"{FOLDER}/take.md": export.links(),
+        f"{FOLDER}/status.md": status(root, executed) + "\n" + not_run(),
         **claims.evidence(root),
         f"{FOLDER}/judging.md": claims.judging(),
+        f"{FOLDER}/reproducibility.md": statement.reproducibility(),
         f"{FOLDER}/models.md": committed(),
         f"{FOLDER}/cite.md": cite(root),
         f"{FOLDER}/errata.md": errata(),
@@ -51,6 +59,44 @@ def status(root: Path, executed: Sequence[Executed]) -> str:
     ]
     headings = ["chapter", "profile", "device", "seed", "seconds", "executed", "result"]
     return _table("tab-status", "The chapters of this build.", headings, rows)
+
+
+def not_run() -> str:
+    """Return what the tables plan and no recorded run of the paper's size has: rows, and claims."""
+    from thesis_repro import tables
+    from thesis_repro.tables import overview, records
+    from thesis_repro.tables.escape import markdown
+    from thesis_repro.tables.spec import NOT_RUN
+
+    rows = []
+    for name in tables.names():
+        spec = tables.get(name).spec
+        frame = records.paper(spec)
+        data = None if frame is None else frame.data[frame.data["status"] == NOT_RUN]
+        keys = [column.name for column in spec.keys]
+        absent = [] if data is None else data[keys].to_numpy(str).tolist()
+        rows += [[f"`{name}`", markdown(" / ".join(row))] for row in absent]
+        rows += [[f"`{name}`", "every row"]] * (frame is None)
+    claimed = [
+        [f"`{row['table'] or row['chapter']}`", markdown(row["says"]), markdown(row["note"]) or "–"]
+        for row in overview.evidence().to_dict("records")
+        if row["verdict"] == NOT_RUN
+    ]
+    parts = [
+        _table(
+            "tab-status-rows",
+            "Rows that are planned and were not run at the paper's size.",
+            ["table", "row"],
+            rows,
+        ),
+        _table(
+            "tab-status-claims",
+            "Claims that no run has judged yet.",
+            ["table, or chapter", "claim", "note"],
+            claimed,
+        ),
+    ]
+    return "\n".join(part for part, lines in zip(parts, (rows, claimed), strict=True) if lines)
 
 
 def committed() -> str:
@@ -180,5 +226,4 @@ def _link(root: Path, docname: str) -> str:
 def _table(name: str, caption: str, headings: list[str], rows: list[list[str]]) -> str:
     from thesis_repro.tables.render import myst
 
-    numeric_from = len(headings)  # texts and mixed cells: all to the left
-    return myst((headings, rows), name, caption, numeric_from, markup=True)
+    return myst((headings, rows), name, caption, markup=True)

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from thesis_repro.lab.store import write_atomic
 from thesis_repro.publish.execute import Executed, store
+from thesis_repro.publish.polish import polish
+from thesis_repro.publish.sources import pages
 from thesis_repro.publish.surroundings import environment
 
 
@@ -87,6 +89,7 @@ def render(root: Path, key: str, *, say: Callable[[str], None] = print) -> Path:
     write_atomic(log, done.stdout.encode())
     if done.returncode:
         raise RenderFailed("\n".join(_faults(done.stdout)) + f"\n(the whole log: {log})")
+    polish(work / "_build" / "html", pages(root))
     _put(work / "_build" / "html", html, key)
     shutil.rmtree(work)
     say(f"  pages: rendered in {time.monotonic() - start:.1f} s")

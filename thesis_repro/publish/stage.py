@@ -10,14 +10,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from thesis_repro import __version__
-from thesis_repro.publish import generated
+from thesis_repro.publish import export, front, generated
 from thesis_repro.publish.execute import Executed
 
-LEFT_OUT = (".ipynb_checkpoints", "__pycache__", "_generated", "_tables", "_figures")
+LEFT_OUT = (".ipynb_checkpoints", "__pycache__", "_generated", "_tables", "_figures", "_take")
 
 
 def stage(root: Path, executed: Iterable[Executed]) -> Path:
@@ -48,8 +49,15 @@ def stage(root: Path, executed: Iterable[Executed]) -> Path:
             wanted[f"{docname}.ipynb"] = ran[docname].read_bytes()
         else:
             wanted[name] = path.read_bytes()
+    for path in sorted((root / "examples").glob("*.py")):
+        wanted[f"examples/{path.name}"] = path.read_bytes()
     for path in sorted((root / "results" / "figures").glob("*.*")):
         wanted[f"book/_figures/{path.name}"] = path.read_bytes()
+    macros = _read(root)["sphinx"]["config"]["mathjax3_config"]["tex"]["macros"]
+    wanted[f"{export.FOLDER}/{export.NOTEBOOKS}"] = export.notebooks(executed, macros)
+    wanted[f"{export.FOLDER}/{export.SOURCE}"] = export.source(root)
+    for chapter, (content, _) in front.pictures(executed).items():
+        wanted[front.place(chapter)] = content
     for name, text in generated.pieces(root, executed).items():
         wanted[name] = text.encode()
     _put(target, wanted)
@@ -57,10 +65,21 @@ def stage(root: Path, executed: Iterable[Executed]) -> Path:
 
 
 def _config(root: Path) -> bytes:
-    """Return the configuration with the version filled in."""
-    config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
+    """Return the configuration with the version filled in, and buttons where there is an address.
+
+    One address, that of the repository, makes the buttons that lead there and that run a chapter.
+    """
+    config = _read(root)
     config["parse"]["myst_substitutions"]["release"] = __version__
+    if config["repository"]["url"]:
+        config["html"] |= {"use_repository_button": True, "use_issues_button": True}
+        config["launch_buttons"]["binderhub_url"] = "https://mybinder.org"
     return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True)).encode()
+
+
+def _read(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
+    return found
 
 
 def _texts(folder: Path) -> Iterator[Path]:

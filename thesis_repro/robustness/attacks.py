@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from thesis_repro.data.images import images, labels
 from thesis_repro.robustness import batches, proof
 from thesis_repro.robustness.arithmetic import evaluated
 from thesis_repro.robustness.gloro import GloroNet, certify
-from thesis_repro.robustness.outputs import Model, ask, check_labels, check_search, classified
+from thesis_repro.robustness.outputs import Model, ask, check_search, classified
 from thesis_repro.training import Loss, Schedule
 
 Judge = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -51,34 +52,29 @@ def pgd_l2(
     epsilon : radius > 0, one for all or (n,)
     steps, restarts : >= 1
     generator : for the random starts; seed 0 without it
-    targets : (n,) int64, optional
-        Raise the logit of this class instead of the best wrong one.
-    batch_size : points whose random starts are drawn together; the model is asked about as many
-        at a time as `batches.size` says
+    targets : (n,) int64, classes whose logit to raise instead of the best wrong one
+    batch_size : points whose random starts are drawn together
 
     Returns
     -------
     (n, c, h, w)
-        For each point the first iterate that the model does not label y, or at which a logit is
-        not finite, else the iterate with the smallest margin; within epsilon of x and in [0, 1].
+        For each point the first iterate that the model does not label y, else the one with the
+        smallest margin; within epsilon of x and in [0, 1].
 
     Raises
     ------
     ValueError
-        On labels out of range, steps or restarts below 1, epsilon <= 0 or infinite, or pixels
-        outside [0, 1].
+        On labels out of range, steps or restarts below 1, epsilon <= 0 or infinite, or images
+        that are not as `data.images` needs them.
 
     References
     ----------
     Madry et al. 2018, section 2.1.
     """
-    radius = check_search(x, epsilon, steps, restarts)
-    if len(x) != len(y) or not len(x):
-        raise ValueError(f"need as many labels as images, at least 1: got {len(y)} and {len(x)}")
+    x, radius, classes = check_search(model, x, epsilon, steps, restarts)
     generator = generator or torch.Generator(x.device).manual_seed(0)
-    classes = ask(model, x[:1]).shape[1]
-    for labels in (y,) if targets is None else (y, targets):
-        check_labels(labels, classes)
+    y = labels("y", y, x, classes)
+    targets = None if targets is None else labels("targets", targets, x, classes)
 
     def judge(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         own = y[rows]
@@ -99,10 +95,7 @@ def descend(
     generator: torch.Generator,
     batch_size: int = 500,
 ) -> Tensor:
-    """Projected gradient descent on the margin of any judge; otherwise as :func:`pgd_l2`.
-
-    x (n, c, h, w), radius (n,) to (n, c, h, w).
-    """
+    """Projected gradient descent on the margin of any judge, radius (n,); as :func:`pgd_l2`."""
     found = []
     with evaluated(model):
         for rows in torch.arange(len(x), device=x.device).split(batch_size):
@@ -131,16 +124,15 @@ def closest(
     ----------
     model, x, y, generator : as for :func:`pgd_l2`
     start : (n,) first radius of each point, > 0, for instance the certified one
-    growth : factor from one radius to the next
-    rounds, steps : radii to try, steps of PGD in each
+    growth, rounds, steps : factor from one radius to the next; how many; steps of PGD in each
 
     Returns
     -------
-    found : (n, c, h, w)
-        A point that the model does not label y where one was found, else x.
-    distance : (n,)
-        Its L2 distance from x; infinite where none was found.
+    found : (n, c, h, w), a point that the model does not label y where one was found, else x
+    distance : (n,), its L2 distance from x; infinite where none was found
     """
+    x = images(x, tuple(getattr(x, "shape", ()))[1:], model)
+    y = labels("y", y, x)
     found, distance = x.clone(), torch.full((len(x),), torch.inf, device=x.device)
     radius = start.to(x)
     for _ in range(rounds):
@@ -171,15 +163,15 @@ def _attack(
         alive = lowest > 0
         if not alive.any():
             break
-        delta = torch.zeros_like(x)
-        if restart:
-            delta = _random_in_ball(x, radius, generator)
-        rows = alive.nonzero()[:, 0]
+        # the first restart begins at x, the others anywhere in the ball
+        delta = _random_in_ball(x, radius, generator) if restart else torch.zeros_like(x)
+        rows = alive.nonzero()[:, 0]  # of the points that have not fallen yet
         point = (x[rows] + delta[rows]).clamp(0, 1)
         for step in range(steps + 1):
             margin, fallen, grad = _margins(model, point, rows, judge, together)
             with torch.no_grad():
                 value = torch.where(fallen, -torch.inf, margin.float().clamp_min(1e-30))
+                # keep the best iterate; a fallen point counts as minus infinity, and is done
                 better = value < lowest[rows]
                 best[rows[better]] = point[better]
                 lowest[rows[better]] = value[better]
@@ -187,6 +179,7 @@ def _attack(
                 rows, point, grad = rows[keep], point[keep], grad[keep]
                 if not len(rows) or step == steps:
                     break
+                # a step down the gradient, back into the ball, back into the pixels' range
                 length = 2.5 * radius[rows] / steps
                 point = point - _scale(grad, length)
                 point = (x[rows] + _project(point - x[rows], radius[rows])).clamp(0, 1)
@@ -260,31 +253,25 @@ def break_certificates(
     dict
         attacked (int), broken (int), smallest_margin (float; infinite without certified points).
     """
+    x = images(x, net.input_shape, net.body)
     certificate = certify(net, x)
     order = certificate.margin.argsort()
     order = order[certificate.certified[order]][:smallest]
     if not len(order):
         return {"attacked": 0, "broken": 0, "smallest_margin": float("inf")}
-    chosen, labels = x[order], certificate.labels[order]
+    chosen, top = x[order], certificate.labels[order]
     broken = torch.zeros(len(order), dtype=torch.bool, device=x.device)
     aims: list[Tensor | None] = [None]
     if nearest:
         logits = ask(net.body, chosen).double()
-        gaps = (logits.gather(1, labels[:, None]) - logits) / net.bound().k_ij.to(x.device)[labels]
-        ranked = gaps.scatter(1, labels[:, None], torch.inf).argsort(1)
+        gaps = (logits.gather(1, top[:, None]) - logits) / net.bound().k_ij.to(x.device)[top]
+        ranked = gaps.scatter(1, top[:, None], torch.inf).argsort(1)
         aims += list(ranked[:, : min(nearest, logits.shape[1] - 1)].unbind(1))
     for targets in aims:
-        attacked = pgd_l2(
-            net.body,
-            chosen,
-            labels,
-            net.epsilon,
-            steps,
-            restarts if targets is None else 1,
-            generator,
-            targets=targets,
-        )
-        broken |= classified(ask(net.body, attacked)) != labels
+        count = restarts if targets is None else 1
+        about = (chosen, top, net.epsilon, steps, count, generator)
+        attacked = pgd_l2(net.body, *about, targets=targets)
+        broken |= classified(ask(net.body, attacked)) != top
     return {
         "attacked": len(order),
         "broken": int(broken.sum()),

@@ -80,7 +80,7 @@ def norm(conv: Convolution) -> float:
             continue
         if np.isfinite(factor[0]).all():
             total = square * (1 + n * proof.shift(n) + proof.UNIT) + forming
-            return proof.up(math.sqrt(proof.up(total)))
+            return proof.round_up(math.sqrt(proof.round_up(total)))
     raise ArithmeticError("no bound could be proved")
 
 
@@ -89,7 +89,7 @@ def _absolute(conv: Convolution) -> float:
     size = conv.weight.abs()
     rows = float(size.sum((1, 2, 3)).max())
     columns = float(size.sum((0, 2, 3)).max())
-    return proof.up(rows * columns, 2 * size.numel())
+    return proof.round_up(rows * columns, 2 * size.numel())
 
 
 def _axis(conv: Convolution, axis: int, inputs: bool) -> Couplings:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from thesis_repro.robustness.arithmetic import evaluated
 
-BYTES = 100 * 2**17
-"""Of the widest activation of a batch: 100 images of CIFAR-10 in 6C2F."""
+BYTES = 2**22
+"""Of the widest activation of a batch: 32 images of CIFAR-10 in 6C2F."""
 MOST = 1000
 """Points in a batch at most; on a GPU, and of models that are no nn.Sequential, always so many."""
 FEW = 20
@@ -22,13 +22,12 @@ JUDGED = 16
 """Numbers in float64 per point and class that a certificate is made from."""
 
 
-def size(model: Callable[[Tensor], Any], x: Tensor, certified: bool = False) -> int:
+def size(model: Callable[[Tensor], Any], x: Tensor) -> int:
     """How many of the points x (n, ...) to give to a model at a time, at least 1.
 
     Parameters
     ----------
     model : whose layers are asked about the first point
-    certified : whether certificates are made of the outputs, which takes room per class
     """
     if len(x) <= FEW or x.device.type != "cpu" or not isinstance(model, nn.Sequential):
         return MOST
@@ -37,6 +36,9 @@ def size(model: Callable[[Tensor], Any], x: Tensor, certified: bool = False) -> 
         for layer in model:
             point = layer(point)
             widest = max(widest, point.nbytes)
-    if certified:
-        widest = max(widest, 8 * JUDGED * point.numel())
     return min(MOST, max(1, BYTES // widest))
+
+
+def judged(classes: int) -> int:
+    """Of how many points to make certificates at a time, which takes room per class: at least 1."""
+    return min(MOST, max(1, BYTES // (8 * JUDGED * classes)))

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from thesis_repro.lab import sealed
 from thesis_repro.lab.store import write_atomic
-from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale, UnitLinear
-from thesis_repro.robustness import rules, structure, walk
+from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale, Sum, UnitLinear
+from thesis_repro.robustness import layers, rules, structure
 from thesis_repro.robustness.arithmetic import FORMATS, UNITS
 from thesis_repro.robustness.gloro import Certificate, GloroNet
 
@@ -46,6 +46,7 @@ GEOMETRY: dict[type[nn.Module], tuple[str, ...]] = {
     Scale: (),
     nn.Sequential: (),
     Residual: (),
+    Sum: (),
 }
 """What decides the map of a layer beside its weights, by its exact type."""
 
@@ -80,23 +81,8 @@ def write(
         the net cannot have, if its bound is not finite, or if a layer cannot be described in a
         file.
     """
-    if len(x) != len(certificate.labels):
-        raise ValueError(f"got {len(x)} images and a certificate of {len(certificate.labels)}")
     about, bounds = architecture(net), certificate.bound.layers
-    function, own = FORMATS.get(certificate.arithmetic), structure.precision(net.body)
-    if function is None or UNITS[function] > UNITS[own]:
-        raise ValueError(
-            f"the certificate is about arithmetic in {certificate.arithmetic} format; the net's "
-            f"weights are {str(own).removeprefix('torch.')}"
-        )
-    names = [entry["name"] for entry in about["layers"][:-1]]
-    if names != [part.name for part in bounds]:
-        raise ValueError(
-            f"the certificate bounds layers {', '.join(part.name for part in bounds)}; the net "
-            f"has {', '.join(names)} before its last"
-        )
-    if not (math.isfinite(certificate.bound.k_sub) and certificate.bound.k_ij.isfinite().all()):
-        raise ValueError("the bound of the net is not finite: there is no certificate to write")
+    function = _function(net, certificate, x, [entry["name"] for entry in about["layers"][:-1]])
     for entry, part in zip(about["layers"], bounds, strict=False):
         entry |= {"bound": part.value, "method": part.method}
     content = {
@@ -120,6 +106,29 @@ def write(
     return Path(path)
 
 
+def _function(
+    net: GloroNet, certificate: Certificate, x: Tensor, names: Sequence[str]
+) -> torch.dtype:
+    """The format of the function that is certified; refuses what does not belong together."""
+    if len(x) != len(certificate.labels):
+        raise ValueError(f"got {len(x)} images and a certificate of {len(certificate.labels)}")
+    function, own = FORMATS.get(certificate.arithmetic), structure.precision(net.body)
+    if function is None or UNITS[function] > UNITS[own]:
+        raise ValueError(
+            f"the certificate is about arithmetic in {certificate.arithmetic} format; the net's "
+            f"weights are {str(own).removeprefix('torch.')}"
+        )
+    bounded = [part.name for part in certificate.bound.layers]
+    if names != bounded:
+        raise ValueError(
+            f"the certificate bounds layers {', '.join(bounded)}; the net has {', '.join(names)} "
+            f"before its last"
+        )
+    if not (math.isfinite(certificate.bound.k_sub) and certificate.bound.k_ij.isfinite().all()):
+        raise ValueError("the bound of the net is not finite: there is no certificate to write")
+    return function
+
+
 def architecture(net: GloroNet) -> dict[str, Any]:
     """The input shape and the layers of a net, each in its place, as JSON can hold them.
 
@@ -131,8 +140,8 @@ def architecture(net: GloroNet) -> dict[str, Any]:
     return {"input_shape": list(net.input_shape), "layers": _described(net.body, "")}
 
 
-def _described(body: nn.Sequential, prefix: str) -> list[dict[str, Any]]:
-    """As `walk.layers`, a module that stands in the net twice comes twice."""
+def _described(body: nn.Sequential | nn.ModuleList, prefix: str) -> list[dict[str, Any]]:
+    """As `layers.named_layers`, a module that stands in the net twice comes twice."""
     found = []
     for name, layer in body._modules.items():
         if layer is None or type(layer) not in GEOMETRY:
@@ -144,6 +153,8 @@ def _described(body: nn.Sequential, prefix: str) -> list[dict[str, Any]]:
             entry["layers"] = _described(layer, f"{prefix}{name}.")
         elif isinstance(layer, Residual):
             entry["layers"] = _described(layer.branch, f"{prefix}{name}.branch.")
+        elif isinstance(layer, Sum):
+            entry["layers"] = _described(layer.branches, f"{prefix}{name}.branches.")
         found.append(entry)
     return found
 
@@ -151,7 +162,7 @@ def _described(body: nn.Sequential, prefix: str) -> list[dict[str, Any]]:
 def _geometry(layer: nn.Module) -> dict[str, Any]:
     about = {key: getattr(layer, key) for key in GEOMETRY[type(layer)]}
     if isinstance(layer, nn.Conv2d):
-        about["padding"] = walk.padding_of(walk.checked(layer))
+        about["padding"] = layers.padding_of(layers.zero_padded(layer))
     return {k: list(rules.pair(v)) if k in PAIRS else v for k, v in about.items()}
 
 

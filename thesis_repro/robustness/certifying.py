@@ -4,31 +4,32 @@ Defined in the chapter robustness/gloro. Radii are L2, in units of pixels in [0,
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.data.images import check_images as check_images
+from thesis_repro.data.images import images
 from thesis_repro.lab import threads
 from thesis_repro.robustness import (
     batches,
+    forward,
     lipschitz,
-    products,
     proof,
     rounding,
-    selfcheck,
     structure,
 )
 from thesis_repro.robustness.arithmetic import FORMATS, UNITS, exact
 from thesis_repro.robustness.margins import (
     Bound,
     Certificate,
+    concatenated,
     filtered,
     from_logits,
-    joined,
-    put,
+    replaced,
 )
 
 Made = TypeVar("Made")
@@ -79,21 +80,21 @@ def bound(
         If a layer is unknown, a weight is not finite, or the weights are neither float32 nor
         float64.
     """
-    structure.admitted(body)
-    parts = list(lipschitz.layers(body, input_shape))
-    head = lipschitz.plain_linear(*parts[-1][:2])
+    structure.check_certifiable(body)
+    parts = list(lipschitz.named_layers(body, input_shape))
+    head = lipschitz.linear_head(*parts[-1][:2])
     bounds = tuple(lipschitz.layer_bound(*part, method, seconds) for part in parts[:-1])
     k_sub = 1.0
     for part in bounds:
-        k_sub = proof.times(k_sub, part.value)
-    weight, roundings = rounding.last(head)
+        k_sub = proof.multiply_up(k_sub, part.value)
+    weight, roundings = rounding.head_rows(head)
     apart = rounding.differences(weight) * (1 + proof.gamma(weight.shape[1] + 5))
     apart = apart + 3 * proof.gamma(roundings) * (1 - torch.eye(len(weight)))
     k_ij = k_sub * apart * (1 + 2 * proof.UNIT)
     if k_sub > 0:  # what would underflow
         k_ij = torch.where(apart > 0, k_ij.clamp_min(proof.TINY), k_ij)
     values = [part.value for part in bounds]
-    return Bound(k_sub, k_ij, bounds, rounding.of(body, input_shape, values, head))
+    return Bound(k_sub, k_ij, bounds, rounding.analyse(body, input_shape, values, head))
 
 
 def certify(
@@ -104,23 +105,22 @@ def certify(
     used: Bound | None = None,
     arithmetic: str | None = None,
 ) -> Certificate:
-    """Certify each point by one forward pass.
+    """Certify each point, by one forward pass for most.
 
-    Where weights in float32 are to be evaluated in float64, a pass that is in float32 up to the
-    first dense layer serves as a filter: what it proves of the float64 net needs no other pass, and
-    labels and verdicts are those of a float64 pass over all points. Radius and margin of a point
-    that the filter decides are less than there by the rounding of the filter at x.
+    In float32 a second pass looks closer at points that the bound certifies and the rounding
+    budget does not (:func:`in_batches`). Radius and margin of the others are those of the first.
+    Where float32 weights are to be evaluated in float64, a filter goes first (`margins.filtered`).
 
     Parameters
     ----------
     net : Certifiable, a GloroNet for one
-    x : (n, *input_shape), pixels in [0, 1]
+    x : (n, *input_shape), tensor or array, pixels in [0, 1]; moved to the net's device
     epsilon : radius > 0, the net's own by default
-    batch_size : points at a time; by default as `batches.size` says. No certificate depends on
-        it; radii may in their last digits, by the order in which convolutions add up
+    batch_size : points at a time, by default as `batches.size` says; radii may depend on it in
+        their last digits
     used : another bound than the net's own, to see what it would say; it is not checked
-    arithmetic : "float32" or "float64", the format of the function that is certified; that of the
-        net's weights by default
+    arithmetic : "float32" or "float64", in which the function is evaluated that is certified; by
+        default that of its weights
 
     Returns
     -------
@@ -135,46 +135,60 @@ def certify(
 
     References
     ----------
-    Leino, Wang and Fredrikson 2021, section 3: the point is certified when the bottom logit is
-    below the top logit, which is to say min over i of (y_j - y_i) / K_ij > epsilon.
+    Leino, Wang and Fredrikson 2021, section 3: certified is min over i of (y_j - y_i) / K_ij >
+    epsilon, that is, the bottom logit is below the top logit.
     """
     radius = net.epsilon if epsilon is None else epsilon
     own = structure.precision(net.body)
     formats = [name for name, dtype in FORMATS.items() if UNITS[dtype] <= UNITS[own]]
-    if arithmetic is not None and arithmetic not in formats:
-        raise ValueError(
-            f"weights in {_name(own)} can be evaluated in {' or '.join(formats)}, got "
-            f"{arithmetic!r}"
-        )
-    x = ready(net, x, radius)
-    known = net.bound() if used is None else used
+    if arithmetic not in (None, *formats):
+        wrong = f"weights in {_name(own)} can be evaluated in {' or '.join(formats)}"
+        raise ValueError(f"{wrong}, got {arithmetic!r}")
+    x, known = ready(net, x, radius), net.bound() if used is None else used
     if arithmetic is not None and FORMATS[arithmetic] != own:
         return _certify_widened(net, x, radius, batch_size, known)
 
-    def judge(logits: Tensor, norms: Tensor) -> Certificate:
-        return from_logits(logits, known, radius, norms)
+    def judge(used: Bound) -> Callable[[Tensor, Tensor], Certificate]:
+        return lambda logits, norms: from_logits(logits, used, radius, norms)
 
-    return joined(in_batches(net, x, batch_size, judge))
+    found = concatenated(in_batches(net, x, batch_size, judge(known)))
+    left = ~found.certified & (found.margin + found.budget > 0)
+    if left.any() and (refined := closer(net, known)):
+        again = in_batches(net, x[left], batch_size, judge(refined), closer=True)
+        found = replaced(found, left, concatenated(again))
+    return found
+
+
+def closer(net: Certifiable, used: Bound) -> Bound | None:
+    """The bound for a closer look; None where none is needed: in float64, or without rounding."""
+    if used.rounding is None or structure.precision(net.body) != torch.float32:
+        return None
+    return replace(used, rounding=used.rounding.refining)
 
 
 def _certify_widened(
     net: Certifiable, x: Tensor, epsilon: float, batch_size: int | None, used: Bound
 ) -> Certificate:
-    """Certificates of a float32 net's weights in float64: the filter, then what it leaves open."""
+    """Certificates of a float32 net's weights in float64: the filter, then what it leaves open.
+
+    The filter is a pass in float32 up to the first dense layer. What it proves of the float64 net
+    needs no other pass; labels and verdicts are those of a float64 pass over all points. Radius and
+    margin of a point that the filter decides are less by the rounding of the filter at x.
+    """
     known = used.rounding
     with exact(net.body), torch.no_grad():
         wide = copy.deepcopy(net.body).double()
-        many = batches.size(net.body, x, True) if batch_size is None else batch_size
+        many = batches.size(net.body, x) if batch_size is None else batch_size
         few = many if x.is_cuda else min(many, IN_CACHE)
         if known is None:
-            return from_logits(_passes([wide], x.double(), few)[0], used, epsilon)
+            return from_logits(forward.passes([wide], x.double(), few)[0], used, epsilon)
         dense = rounding.dense_from(net.body)
-        logits, norms = _passes([net.body[:dense], wide[dense:]], x, many)
+        logits, norms = forward.passes([net.body[:dense], wide[dense:]], x, many)
         narrow, used = (replace(used, rounding=r) for r in (known.filtering, known.widened))
         found, left = filtered(logits, narrow, epsilon, norms)
         if left.any():
-            logits, norms = _passes([wide], x[left].double(), few)
-            found = put(found, left, from_logits(logits, used, epsilon, norms))
+            logits, norms = forward.passes([wide], x[left].double(), few)
+            found = replaced(found, left, from_logits(logits, used, epsilon, norms))
     return replace(found, bound=used)
 
 
@@ -209,18 +223,29 @@ def in_batches(
     x: Tensor,
     batch_size: int | None,
     judge: Callable[[Tensor, Tensor], Made],
+    closer: bool = False,
 ) -> list[Made]:
-    """What `judge` makes of logits and norms as :func:`measure` gives them, batch by batch.
+    """What `judge` makes of logits and norms as :func:`measure` gives them, some points at a time.
 
-    x is what :func:`ready` returned. Memory grows with a batch times classes, and what is made.
+    x is what :func:`ready` returned. Passes take as many points as are fast, a judge as many as
+    have room: its many small operations cost the same for one point as for hundreds.
+
+    closer : measure partial sums too (norms as `Rounding.budget` takes them), and go on in float64
+        from the first dense layer, so that less is lost at x; for the bound of :func:`closer`
     """
+    parts = [net.body]
+    if closer:
+        dense = rounding.dense_from(net.body)
+        parts = [net.body[:dense], copy.deepcopy(net.body[dense:]).double()]
     with exact(net.body), torch.no_grad():
-        together = batches.size(net.body, x, True) if batch_size is None else batch_size
-        return [judge(*_pass([net.body], part)) for part in x.split(together)]
+        most = batches.judged(rounding.classes_of(net.body))
+        size = min(batches.size(net.body, x), most) if batch_size is None else batch_size
+        groups = x.split(max(size, most))
+        return [judge(*forward.passes(parts, some, size, closer)) for some in groups]
 
 
 def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
-    """The images in the net's format, after a look at all that is given.
+    """The images in the net's format and on its device, after a look at all that is given.
 
     Raises
     ------
@@ -229,40 +254,9 @@ def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
     """
     if not epsilon > 0:
         raise ValueError(f"epsilon needs to be positive, got {epsilon}")
-    check_images(x, net.input_shape)
-    structure.check(net.body)
-    return _widened(x, structure.precision(net.body))
-
-
-def _passes(parts: Sequence[nn.Sequential], x: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
-    """As :func:`measure`, through parts of a net, of which the later may be in a wider format."""
-    found = [_pass(parts, some) for some in x.split(batch_size)]
-    logits, norms = (torch.cat(each) for each in zip(*found, strict=True))
-    return logits, norms
-
-
-def _pass(parts: Sequence[nn.Sequential], x: Tensor) -> tuple[Tensor, Tensor]:
-    found = []
-    for part in parts:
-        x, known = _forward(part, x)
-        found.append(known)
-        x = x.to(torch.float64)
-    if x.ndim != 2:
-        raise ValueError(
-            f"a net needs to give (n, classes), got shape {tuple(x.shape)}: put nn.Flatten() "
-            f"before the last layer"
-        )
-    return x, torch.cat(found, 1)
-
-
-def _forward(body: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs (n, ...), and the norms (n, layers) of the inputs of the layers that round."""
-    norms = [x.new_zeros(len(x), 0, dtype=torch.float64)]
-    for layer in body:
-        known = rounding.measured(layer)
-        norms.append((rounding.norms(x) if known else norms[0].new_zeros(len(x)))[:, None])
-        x = products.through(layer, x, selfcheck.convolve)
-    return x, torch.cat(norms, 1)
+    structure.check_net(net.body)
+    own = structure.precision(net.body)
+    return _widened(images(x, net.input_shape, net.body), own)
 
 
 def _widened(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -274,17 +268,3 @@ def _widened(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def check_images(x: Tensor, input_shape: tuple[int, ...]) -> None:
-    """Refuse what is no tensor, inputs of a wrong shape, and pixels outside [0, 1]."""
-    if not isinstance(x, Tensor):
-        raise ValueError(f"images need to be a torch tensor, got {type(x).__name__}")
-    if tuple(x.shape[1:]) != tuple(input_shape) or not len(x):
-        raise ValueError(
-            f"images need shape (n, {', '.join(map(str, input_shape))}) with n >= 1, got "
-            f"{tuple(x.shape)}"
-        )
-    low, high = (end.item() for end in x.aminmax())
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"pixels need to lie in [0, 1], got values from {low:.3g} to {high:.3g}")

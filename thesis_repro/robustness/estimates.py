@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.nets import LinearResidual, Residual
+from thesis_repro.nets import LinearResidual, Residual, Sum
 from thesis_repro.robustness import lipschitz, rules
-from thesis_repro.robustness.walk import Shape, convolutions, layers
+from thesis_repro.robustness.layers import Shape, convolutions, named_layers
 
 Sigma = Callable[[str, nn.Module, Shape], Tensor]
 """Estimates the norm of a linear layer, from its name, itself and the shape of its input."""
@@ -25,7 +25,8 @@ class Factor:
 
     name : the layer in the net, e.g. "3" or "3.branch.0"
     shape : of its input
-    kind : "power" (iterate), "batch norm", "sum" (1 + product of `inner`), "fixed" (`value`)
+    kind : "power" (iterate), "batch norm", "sum" (1 + product of `inner`), "branches" (sum of
+        `inner`), "branch" (product of `inner`), "fixed" (`value`)
     """
 
     name: str
@@ -44,7 +45,7 @@ def factors(body: nn.Sequential, input_shape: Shape, prefix: str = "") -> tuple[
         If no Lipschitz constant is known for a layer; the message names it.
     """
     found: list[Factor] = []
-    for name, layer, shape in layers(body, input_shape) if len(body) else ():
+    for name, layer, shape in named_layers(body, input_shape) if len(body) else ():
         found += _of(f"{prefix}{name}", layer, shape)
     return tuple(found)
 
@@ -63,10 +64,21 @@ def _of(name: str, layer: nn.Module, shape: Shape) -> tuple[Factor, ...]:
         case Residual():
             inner = factors(layer.branch, shape, f"{name}.branch.")
             return (Factor(name, shape, "sum", inner=inner),)
+        case Sum():
+            inner = tuple(
+                _branch(branch, shape, f"{name}.branches.{i}")
+                for i, branch in enumerate(layer.branches)
+            )
+            return (Factor(name, shape, "branches", inner=inner),)
         case nn.BatchNorm1d() | nn.BatchNorm2d():
             return (Factor(name, shape, "batch norm"),)
     value = rules.fixed(name, layer, shape)  # refuses what it does not know
     return (Factor(name, shape, "fixed", value),) if value != 1.0 else ()
+
+
+def _branch(branch: nn.Module, shape: Shape, name: str) -> Factor:
+    assert isinstance(branch, nn.Sequential)
+    return Factor(name, shape, "branch", inner=factors(branch, shape, f"{name}."))
 
 
 def iterated(parts: tuple[Factor, ...]) -> list[Factor]:
@@ -86,6 +98,10 @@ def product(body: nn.Module, parts: tuple[Factor, ...], sigma: Sigma) -> Tensor:
             total = total * sigma(part.name, layer, part.shape)
         elif part.kind == "sum":
             total = total * (1 + product(body, part.inner, sigma))
+        elif part.kind == "branch":
+            total = total * product(body, part.inner, sigma)
+        elif part.kind == "branches":
+            total = total * torch.stack([product(body, (b,), sigma) for b in part.inner]).sum()
         elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             total = total * _batch_norm(layer)
         else:

@@ -193,6 +193,12 @@ FAULTS = (
         ("cancelling",),
     ),
     Fault(
+        "closer look",
+        "A second pass, in part in float64, is judged as if the whole ball were in float64.",
+        "general",
+        f"{MARGINS}::test_no_point_that_is_proved_for_the_other_function_is_counted",
+    ),
+    Fault(
         "two functions",
         "Points proved for the net in float32 and points proved for it in float64 are added up.",
         "general",

@@ -3,9 +3,10 @@
 Defined in the chapter robustness/relaxed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,27 @@ def up_to(k: int) -> Guarantee:
     return Guarantee(tuple(range(1, k + 1)) or (k,))
 
 
-def within(sets: Iterable[Iterable[int]]) -> Guarantee:
+def within(
+    sets: Iterable[Iterable[int]] | Iterable[Iterable[str]], classes: Sequence[str] = ()
+) -> Guarantee:
     """Affinity robustness: top-k robustness for some k with its set inside one of `sets`.
+
+    Parameters
+    ----------
+    sets : each of class indices, or of names of classes
+    classes : the names, of a `Dataset` for one; where the sets are of names
 
     Raises
     ------
     ValueError
-        If there is no set, or a label is no whole number.
+        If there is no set, a label is no whole number, or a name is none of the classes.
+
+    Examples
+    --------
+    >>> within([("cat", "dog"), ("car",)], classes=("car", "cat", "dog")).affinity
+    ((1, 2), (0,))
     """
-    affinity = tuple(tuple(chosen) for chosen in sets)
+    affinity = tuple(tuple(_index(label, classes) for label in chosen) for chosen in sets)
     if not affinity:
         raise ValueError("affinity needs at least one set of labels, got none")
     labels: list[object] = [label for chosen in affinity for label in chosen]
@@ -71,3 +84,12 @@ def within(sets: Iterable[Iterable[int]]) -> Guarantee:
     affinity = tuple(tuple(sorted(map(int, chosen))) for chosen in affinity)
     largest = max(map(len, affinity))
     return Guarantee(tuple(range(1, largest + 1)), affinity)
+
+
+def _index(label: Any, classes: Sequence[str]) -> Any:
+    """The index of a class that is named; anything else as it is."""
+    if not isinstance(label, str) or not classes:
+        return label
+    if label not in classes:
+        raise ValueError(f"no class is called {label!r}; there are {', '.join(classes)}")
+    return list(classes).index(label)

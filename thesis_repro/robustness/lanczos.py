@@ -40,8 +40,8 @@ def operator_norm(layer: nn.Module, shape: tuple[int, ...]) -> float:
 
 def linear_layers(net: GloroNet) -> list[tuple[nn.Module, tuple[int, ...]]]:
     """Layers with weights before the last, each with the shape of its input."""
-    walk = list(lipschitz.layers(net.body, net.input_shape))[:-1]
-    return [(layer, shape) for _, layer, shape in walk if hasattr(layer, "weight")]
+    chain = list(lipschitz.named_layers(net.body, net.input_shape))[:-1]
+    return [(layer, shape) for _, layer, shape in chain if hasattr(layer, "weight")]
 
 
 def converged(net: GloroNet) -> float:

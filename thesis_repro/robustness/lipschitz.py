@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from thesis_repro.lab import threads
 from thesis_repro.robustness import operators, rules
-from thesis_repro.robustness.structure import UnknownLayer
-from thesis_repro.robustness.walk import (
+from thesis_repro.robustness.layers import (
     Shape,
     adjoint_map,
-    layers,
+    linear_head,
     linear_map,
-    plain_linear,
+    named_layers,
 )
+from thesis_repro.robustness.structure import UnknownLayer
 
 __all__ = [
     "LayerBound",
@@ -29,9 +29,9 @@ __all__ = [
     "adjoint_map",
     "estimate",
     "layer_bound",
-    "layers",
+    "linear_head",
     "linear_map",
-    "plain_linear",
+    "named_layers",
     "upper_bound",
 ]
 
@@ -128,6 +128,7 @@ def upper_bound(
     nn.AvgPool2d: a Kronecker product of two small matrices, whose norms multiply.
     nn.BatchNorm1d, nn.BatchNorm2d: the largest |gamma| / sqrt(variance + eps).
     Scale: the largest factor. Residual: of x + W x the norm of I + W, else 1 + the branch.
+    Sum: the sum of the branches.
     LinearResidual: the norm of its merged kernel.
     nn.Sequential: the product. MinMax, nn.ReLU, nn.Flatten, nn.Identity, nn.PixelUnshuffle: 1.
     """
@@ -146,5 +147,5 @@ def layer_bound(
     if method not in operators.METHODS:
         choices = ", ".join(operators.METHODS)
         raise ValueError(f"unknown method {method!r}; choose one of {choices}")
-    value, how = rules.apply(name, layer, input_shape, method, seconds)
+    value, how = rules.bound_of(name, layer, input_shape, method, seconds)
     return LayerBound(name, type(layer).__name__, value, how)

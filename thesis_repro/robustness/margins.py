@@ -80,7 +80,7 @@ class Certificate:
 
 
 @dataclass(frozen=True)
-class Lead:
+class Pairwise:
     """How safely one class is ahead of each other class, at n points; all (n, classes) float64.
 
     Parameters
@@ -99,9 +99,9 @@ class Lead:
     budget: Tensor
 
 
-def lead(
+def pairwise(
     logits: Tensor, member: Tensor, used: Bound, epsilon: float, norms: Tensor | None = None
-) -> Lead:
+) -> Pairwise:
     """Compare class `member` (n,) with every class, from what :func:`measure` returns.
 
     Logits need to be finite. Whatever this computes in float64 is rounded to the safe side by a
@@ -121,7 +121,7 @@ def lead(
     margin = gaps - epsilon * constants - fixed
     margin = margin - SAFE * (gaps.abs() + epsilon * constants + fixed)
     margin = margin.masked_fill(room < epsilon, -torch.inf)
-    return Lead(
+    return Pairwise(
         radius.masked_fill(own, torch.inf).nan_to_num(0.0, torch.inf, 0.0),
         margin.nan_to_num(-torch.inf, torch.inf, -torch.inf).masked_fill(own, torch.inf),
         fixed + epsilon * (constants - k_ij),
@@ -131,11 +131,11 @@ def lead(
 def from_logits(
     logits: Tensor, used: Bound, epsilon: float, norms: Tensor | None = None
 ) -> Certificate:
-    """Certificates from logits (n, classes) float64 and the norms (n, layers) of `measure`."""
+    """Certificates from logits (n, classes) float64 and norms as `Rounding.budget` takes them."""
     finite = logits.isfinite().all(1)
     logits = torch.where(finite[:, None], logits, 0.0)
     top = logits.argmax(1)
-    ahead = lead(logits, top, used, epsilon, norms)
+    ahead = pairwise(logits, top, used, epsilon, norms)
     margin, rival = ahead.margin.min(1)
     return Certificate(
         labels=torch.where(finite, top, REJECT),
@@ -183,14 +183,14 @@ def filtered(
     return replace(found, certified=certified), left
 
 
-def joined(parts: Sequence[Certificate]) -> Certificate:
+def concatenated(parts: Sequence[Certificate]) -> Certificate:
     """One certificate of all points, from those of batches under the same bound."""
     names = [field.name for field in fields(Certificate) if field.name != "bound"]
     whole = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
     return Certificate(**whole, bound=parts[0].bound)
 
 
-def put(found: Certificate, where: Tensor, other: Certificate) -> Certificate:
+def replaced(found: Certificate, where: Tensor, other: Certificate) -> Certificate:
     """The certificate with other verdicts at the points of the mask `where` (n,)."""
     names = ("labels", "radius", "certified", "margin", "budget")
     values = {name: getattr(found, name).clone() for name in names}

@@ -9,13 +9,19 @@ from typing import Any
 
 from safetensors.torch import load as unpack
 
+from thesis_repro import data
 from thesis_repro.lab import places, sealed
+from thesis_repro.lab.cells import compute
 from thesis_repro.lab.store import write_atomic
-from thesis_repro.robustness import certificate, recipes
+from thesis_repro.robustness import certificate, recipes, stated
 from thesis_repro.robustness.gloro import GloroNet
-from thesis_repro.robustness.recipes import Recipe
+from thesis_repro.robustness.recipes import Recipe, Training
+from thesis_repro.robustness.relaxed import Guarantee
+from thesis_repro.training import named
 
 LARGEST = 10_000_000
+STATED = "as the file states"
+"""The net of a recipe that went on from a net of somebody's own."""
 
 
 def root() -> Path:
@@ -32,17 +38,71 @@ def names() -> tuple[str, ...]:
         Outside a checkout, where none are, unless some were saved here or THESIS_REPRO_RESULTS
         names another folder.
     """
-    if not (root().is_dir() or places.named(places.RESULTS) or places.checkout()):
+    kept = root().is_dir() or places.named(places.RESULTS) or places.checkout()
+    if not kept and places.shipped() is None:
         raise ValueError(
             f"no committed models in {root()}: they are in a checkout of the project, not in the "
             f"installed package; name its folder results/ in {places.RESULTS}"
         )
-    return tuple(sorted(path.stem for path in root().glob("*.json")))
+    return _names()
 
 
-def committed(name: str) -> bool:
-    """Say whether there is a committed model of this name; False outside a checkout."""
-    return (root() / f"{name}.json").is_file()
+def _names() -> tuple[str, ...]:
+    folders = {root()}
+    if (brought := places.shipped()) is not None and places.named(places.RESULTS) is None:
+        folders.add(brought / "models")
+    return tuple(sorted({path.stem for folder in folders for path in folder.glob("*.json")}))
+
+
+def standing_for(config: Training) -> str:
+    """The name of the committed model that this training gave; empty where none is.
+
+    Recipe, data and augmentation have to agree, but for what a machine decides: bfloat16, fused
+    and recorded steps. None outside a checkout.
+
+    Raises
+    ------
+    ValueError
+        On an altered card.
+    """
+    for name in _names():
+        about = card(name)
+        if (about.get("data"), about.get("augment")) != (config.dataset, config.augment):
+            continue
+        same = _anywhere(_recipe(about)) == _anywhere(config.recipe)
+        if same and about["data_sha256"] == data.fingerprint(config.dataset):
+            return name
+    return ""
+
+
+def trained(config: Training) -> GloroNet:
+    """The net of a training: the committed one, else from the store, else trained now.
+
+    It comes in eval mode, on the recipe's device. Where a cell calls this, its key needs
+    :func:`fingerprints`.
+
+    Raises
+    ------
+    ValueError
+        On an altered model.
+    """
+    if name := standing_for(config):
+        return load(name).to(config.device)
+    weights = compute(named.cell(config)).arrays
+    return named.loaded(recipes.proving(config), weights)
+
+
+def fingerprints(config: Training) -> tuple[tuple[str, str], ...]:
+    """What :func:`trained` reads: the data set, and the committed model where one stands for it."""
+    found = named.fingerprints(config)
+    if name := standing_for(config):
+        found += ((name, card(name)["sha256"]),)
+    return found
+
+
+def _anywhere(recipe: Recipe) -> Recipe:
+    """A recipe without what the machine decides."""
+    return dataclasses.replace(recipe, autocast=False, fused=False, graph=False)
 
 
 def save(name: str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> Path:
@@ -53,10 +113,15 @@ def save(name: str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> P
     ValueError
         If the file would exceed 10 MB.
     """
-    path = root() / f"{name}.safetensors"
-    content = certificate.packed(net)
-    if len(content) > LARGEST:
-        raise ValueError(f"{name} has {len(content):,} bytes; a committed model has at most 10 MB")
+    size = len(certificate.packed(net))
+    if size > LARGEST:
+        raise ValueError(f"{name} has {size:,} bytes; a committed model has at most 10 MB")
+    return write(root() / f"{name}.safetensors", net, recipe, card)
+
+
+def write(path: Path | str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> Path:
+    """Write a model's weights anywhere, with its card beside; :func:`load` takes the path."""
+    path, content = Path(path), certificate.packed(net)
     write_atomic(path, content)
     about = {
         **card,
@@ -79,12 +144,14 @@ def weights_file(name: str | Path) -> Path:
     """
     if str(name).endswith(".safetensors"):
         path = Path(name).expanduser()
-        if not path.with_suffix(".json").is_file():
+        if not path.is_file():
+            raise ValueError(f"{name}: there is no such file")
+        if card_of(path) is None:
             raise ValueError(f"{name} needs its card {path.with_suffix('.json').name} beside")
         return path
     if name not in names():
         raise ValueError(f"no model is called {name!r}; there are {', '.join(names()) or 'none'}")
-    return root() / f"{name}.safetensors"
+    return places.recorded(Path("models") / f"{name}.safetensors")
 
 
 def card(name: str | Path) -> dict[str, Any]:
@@ -98,17 +165,28 @@ def card(name: str | Path) -> dict[str, Any]:
     return sealed.read(weights_file(name).with_suffix(".json"))
 
 
-def load(name: str | Path) -> GloroNet:
-    """Load a model in eval mode, on the CPU; its hash is checked. Names as in `weights_file`.
+def load(name: str | Path, epsilon: float | None = None) -> GloroNet:
+    """Load a model in eval mode, on the CPU; its hash is checked against its card.
+
+    Parameters
+    ----------
+    name : as in `weights_file`; or the path of a safetensors file without a card that states its
+        layers, as `certificate.write_net` writes it
+    epsilon : radius > 0 of a net without a card; that of the card otherwise
 
     Raises
     ------
     ValueError
-        On an unknown name, altered bytes, or weights of another architecture.
+        On an unknown name, altered bytes, or weights of another architecture; without a card, also
+        if there is no radius.
     """
+    if _alone(name):
+        if epsilon is None:
+            raise ValueError(f"{name} has no card beside, which would say its radius: give epsilon")
+        return stated.load(name, epsilon)
     about = card(name)
     content = sealed.check_bytes(weights_file(name), about["sha256"])
-    net = _built(about)
+    net = _built(about, weights_file(name))
     try:
         net.load_state_dict(unpack(content))
     except RuntimeError as error:
@@ -129,7 +207,7 @@ def architecture(name: str | Path) -> dict[str, Any]:
     """
     about = card(name)
     sealed.check_bytes(weights_file(name), about["sha256"])
-    return certificate.architecture(_built(about))
+    return certificate.architecture(_built(about, weights_file(name)))
 
 
 def to_verify(name: str | Path) -> tuple[Path, dict[str, Any] | None]:
@@ -142,14 +220,48 @@ def to_verify(name: str | Path) -> tuple[Path, dict[str, Any] | None]:
     ValueError
         As :func:`architecture`.
     """
-    path = Path(name).expanduser()
-    if path.suffix == ".safetensors" and not path.with_suffix(".json").is_file():
-        return path, None
+    if _alone(name):
+        return Path(name).expanduser(), None
     return weights_file(name), architecture(name)
 
 
-def _built(about: Mapping[str, Any]) -> GloroNet:
+def _alone(name: str | Path) -> bool:
+    """Whether this is the path of weights without a card."""
+    path = Path(name).expanduser()
+    return path.suffix == ".safetensors" and path.is_file() and card_of(path) is None
+
+
+def card_of(weights: Path | str) -> Path | None:
+    """The card beside weights; None where there is none, or a certificate of the same name."""
+    path = Path(weights).expanduser().with_suffix(".json")
+    if not path.is_file():
+        return None
+    try:
+        said = json.loads(path.read_bytes())
+    except ValueError:
+        return path  # a damaged card is named where it is read
+    return None if isinstance(said, dict) and said.get("format") == certificate.FORMAT else path
+
+
+def _built(about: Mapping[str, Any], weights: Path) -> GloroNet:
     """The net of a card before its weights are loaded."""
-    fields = about["recipe"] | {"device": "cpu", "trades": tuple(about["recipe"]["trades"])}
+    recipe = dataclasses.replace(_recipe(about), device="cpu")
+    if recipe.net == STATED:
+        return stated.load(weights, recipe.epsilon)
     channels, height, width = about["input_shape"]
-    return recipes.build(Recipe(**fields), (channels, height, width), about["classes"])
+    return recipes.build(recipe, (channels, height, width), about["classes"])
+
+
+def _recipe(about: Mapping[str, Any]) -> Recipe:
+    """The recipe of a card, which JSON has made of lists and mappings."""
+    fields = _tuples(about["recipe"])
+    if fields.get("guarantee"):
+        fields["guarantee"] = Guarantee(**fields["guarantee"])
+    return Recipe(**fields)
+
+
+def _tuples(value: Any) -> Any:
+    """JSON with tuples in place of its lists."""
+    if isinstance(value, Mapping):
+        return {name: _tuples(part) for name, part in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from thesis_repro.data.images import fitting, images
 from thesis_repro.robustness import batches
 from thesis_repro.robustness.arithmetic import evaluated
-from thesis_repro.robustness.certifying import check_images
 from thesis_repro.robustness.margins import REJECT
 
 Model = Callable[[Tensor], Tensor]
@@ -19,8 +19,8 @@ def ask(model: Model, x: Tensor, batch_size: int | None = None) -> Tensor:
 
     batch_size : points at a time; by default as `batches.size` says
     """
-    together = batches.size(model, x) if batch_size is None else batch_size
-    with evaluated(model), torch.no_grad():
+    with fitting(x), evaluated(model), torch.no_grad():
+        together = batches.size(model, x) if batch_size is None else batch_size
         return torch.cat([model(part) for part in x.split(together)])
 
 
@@ -29,30 +29,22 @@ def classified(logits: Tensor) -> Tensor:
     return torch.where(logits.isfinite().all(1), logits.argmax(1), REJECT)
 
 
-def check_labels(y: Tensor, classes: int) -> None:
-    """Refuse labels that a model of so many classes does not give."""
-    if y.dtype != torch.int64 or y.min() < 0 or y.max() >= classes:
-        raise ValueError(
-            f"labels need to be int64 in [0, {classes}), got {y.dtype} from {y.min().item()} to "
-            f"{y.max().item()}"
-        )
-
-
-def check_search(x: Tensor, epsilon: float | Tensor, steps: int, restarts: int) -> Tensor:
-    """What every search needs to be given; returns the radius of each point (n,).
+def check_search(
+    model: Model, x: Tensor, epsilon: float | Tensor, steps: int, restarts: int
+) -> tuple[Tensor, Tensor, int]:
+    """What every search needs: the images on the model's device, a radius of each, the classes.
 
     Raises
     ------
     ValueError
-        If steps or restarts are below 1, a radius is not positive and finite, or pixels are
-        outside [0, 1].
+        If steps or restarts are below 1, a radius is not positive and finite, or the images are
+        not as `data.images` needs them.
     """
     if steps < 1 or restarts < 1:
         raise ValueError(f"steps={steps} and restarts={restarts}: both need to be at least 1")
+    x = images(x, tuple(getattr(x, "shape", ()))[1:], model)
     radius = torch.as_tensor(epsilon, dtype=x.dtype, device=x.device).expand(len(x))
     if not ((radius > 0) & radius.isfinite()).all():
         wrong = radius[~((radius > 0) & radius.isfinite())][0].item()
         raise ValueError(f"epsilon needs to be positive and finite, got {wrong:.3g}")
-    if len(x):
-        check_images(x, tuple(x.shape[1:]))
-    return radius
+    return x, radius, ask(model, x[:1]).shape[1]

@@ -11,9 +11,9 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from thesis_repro.nets import LinearResidual, Residual
+from thesis_repro.nets import LinearResidual, Residual, Sum
 from thesis_repro.robustness.arithmetic import evaluated
-from thesis_repro.robustness.walk import padding_of
+from thesis_repro.robustness.layers import padding_of
 
 Pair = tuple[int, int]
 Convolving = Callable[..., Tensor]
@@ -106,4 +106,7 @@ def _through(layer: nn.Module, x: Tensor, convolving: Convolving) -> Tensor:
         return x
     if type(layer) is Residual:
         return x + _through(layer.branch, x, convolving)
+    if type(layer) is Sum:
+        first, *others = (_through(branch, x, convolving) for branch in layer.branches)
+        return sum(others, first)
     return cast(Tensor, layer(x))

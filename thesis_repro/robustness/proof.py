@@ -32,16 +32,16 @@ def gamma(n: float, unit: float = UNIT) -> float:
     return n * unit / (1 - n * unit) * (1 + 4 * UNIT) if n * unit < 1 else math.inf
 
 
-def up(value: float, operations: int = 8) -> float:
+def round_up(value: float, operations: int = 8) -> float:
     """At least the exact value of a sum, product or root of non-negative terms."""
     return value * (1 + 2 * (operations + 1) * UNIT)
 
 
-def times(first: float, second: float) -> float:
+def multiply_up(first: float, second: float) -> float:
     """At least the product of two numbers >= 0, also where it underflows."""
     if first == 0 or second == 0:
         return 0.0
-    return up(max(first * second, TINY))
+    return round_up(max(first * second, TINY))
 
 
 def scale_of(largest: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def lengths(rows: Tensor) -> Tensor:
 def length(values: Tensor) -> float:
     """At least the L2 norm of all numbers of a tensor, in float64."""
     flat = values.detach().to("cpu", torch.float64).flatten()
-    return times(float(lengths(flat)), 1 + gamma(flat.numel() + 4))
+    return multiply_up(float(lengths(flat)), 1 + gamma(flat.numel() + 4))
 
 
 def normalised(weight: Tensor) -> tuple[Tensor, int]:
@@ -141,7 +141,7 @@ def stack_norm(stack: Tensor, error: float = 0.0, suggestion: float | None = Non
         stack = stack.transpose(1, 2)
     n, width = stack.shape[1:]
     gram = stack @ stack.transpose(1, 2)
-    frobenius = up(float(gram.diagonal(dim1=1, dim2=2).sum(1).max()), width * n)
+    frobenius = round_up(float(gram.diagonal(dim1=1, dim2=2).sum(1).max()), width * n)
     if suggestion is None:
         suggestion = _suggest(gram)
     forming = gamma(width) * frobenius + TINY
@@ -150,7 +150,9 @@ def stack_norm(stack: Tensor, error: float = 0.0, suggestion: float | None = Non
         shifted.diagonal(dim1=1, dim2=2).add_(square)
         factor, info = torch.linalg.cholesky_ex(shifted)
         if not info.any() and bool(factor.isfinite().all()):
-            return up(math.sqrt(up(square * (1 + n * shift(n) + UNIT) + forming)) + error)
+            return round_up(
+                math.sqrt(round_up(square * (1 + n * shift(n) + UNIT) + forming)) + error
+            )
     raise ArithmeticError("no bound below the Frobenius norm could be proved")
 
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro import data, nets, training
-from thesis_repro.data import Dataset
-from thesis_repro.lab.cells import Cell, Result, compute, current_workdir
+from thesis_repro.data import Dataset, Split
 from thesis_repro.robustness import attacks, gloro
 from thesis_repro.robustness.gloro import EstimatedNet, GloroNet
 from thesis_repro.robustness.relaxed import EstimatedRelaxedNet, Guarantee, RelaxedNet
 from thesis_repro.training import Loss, Schedule, TrainConfig
+from thesis_repro.training.named import History
 
 METHODS = ("gloro", "standard", "adversarial")
 OBJECTIVES = ("trades", "cross-entropy", "emma")
@@ -137,37 +137,40 @@ def train(
     dataset: Dataset,
     *,
     on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
-) -> tuple[GloroNet, list[dict[str, float]]]:
+) -> tuple[GloroNet, History]:
     """Train by recipe on dataset.train; returns the net in eval mode and the history.
 
     A standard or adversarially trained body comes back inside a GloroNet too, so that it can be
     certified (with little success) like any other.
     """
-    net = build(recipe, _shape(dataset), len(dataset.classes))
-    return net, fit(net, recipe, dataset, on_epoch=on_epoch)
+    net = build(recipe, *_outline(dataset))
+    return net, fit(net, recipe, dataset.train, on_epoch=on_epoch)
 
 
-def _shape(dataset: Dataset) -> Shape:
+def _outline(dataset: Dataset) -> tuple[Shape, int]:
+    """The shape of one image, and how many classes there are."""
     _, channels, height, width = dataset.train.x.shape
-    return channels, height, width
+    return (channels, height, width), len(dataset.classes)
 
 
 def fit(
     net: EstimatedNet,
     recipe: Recipe,
-    dataset: Dataset,
+    split: Split,
     *,
     augment: training.Augment | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
-) -> list[dict[str, float]]:
-    """Train a net of this recipe in place, on dataset.train; returns the history."""
+) -> History:
+    """Train a net of this recipe in place; returns the history."""
     if recipe.noise:
         augment = training.with_noise(augment, recipe.noise)
+    if recipe.device != "cpu":
+        net.iterate_at_once()
     return training.fit(
         net,
         _loss(recipe),
-        dataset.train,
+        split,
         TrainConfig(
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
@@ -236,28 +239,20 @@ class Training:
         """The device, for the cell's key."""
         return self.recipe.device
 
+    def build(self) -> EstimatedNet:
+        """The net before training. It proves nothing: no proof is part of a training's key."""
+        return self._for(data.load(self.dataset))
 
-def train_cell(config: Training) -> Result:
-    """Cell: train by recipe; arrays are the weights, values the history."""
-    recipe, dataset = config.recipe, data.load(config.dataset)
-    about = (recipe, _shape(dataset), len(dataset.classes))
-    net: EstimatedNet = _build(*about, EstimatedNet, EstimatedRelaxedNet)
-    history = fit(
-        net,
-        recipe,
-        dataset,
-        augment=training.AUGMENTATIONS[config.augment],
-        checkpoint=current_workdir() / "checkpoint.safetensors",
-    )
-    weights = {name: value.cpu().numpy() for name, value in net.state_dict().items()}
-    return Result({"history": history}, weights)
+    def train(self, checkpoint: Path) -> tuple[EstimatedNet, History]:
+        """Train by recipe."""
+        found = data.load(self.dataset)
+        net, augment = self._for(found), training.AUGMENTATIONS[self.augment]
+        return net, fit(net, self.recipe, found.train, augment=augment, checkpoint=checkpoint)
+
+    def _for(self, found: Dataset) -> EstimatedNet:
+        return _build(self.recipe, *_outline(found), EstimatedNet, EstimatedRelaxedNet)
 
 
-def trained(config: Training) -> tuple[GloroNet, list[dict[str, float]]]:
-    """The net of a training, from the store or trained now; eval mode, on the recipe's device."""
-    cell = Cell(train_cell, config, ((config.dataset, data.fingerprint(config.dataset)),))
-    result = compute(cell)
-    found = data.load(config.dataset)
-    net = build(config.recipe, _shape(found), len(found.classes))
-    net.load_state_dict({k: torch.from_numpy(v) for k, v in result.arrays.items()})
-    return net.eval(), result.values["history"]
+def proving(config: Training) -> GloroNet:
+    """The net of a training as one that proves, before it is trained."""
+    return build(config.recipe, *_outline(data.load(config.dataset)))

@@ -4,16 +4,24 @@ Defined in the chapter robustness/relaxed. Sets are sets of class indices, never
 so a tie at the edge of a set is never a guarantee.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.robustness.certifying import in_batches, ready
+from thesis_repro.robustness.certifying import closer, in_batches, ready
 from thesis_repro.robustness.gloro import EstimatedNet, GloroNet
 from thesis_repro.robustness.guarantees import Guarantee, top, up_to, within
-from thesis_repro.robustness.margins import REJECT, Bound, lead
+from thesis_repro.robustness.label_sets import (
+    SetCertificate,
+    allowed,
+    from_logits,
+    outside,
+    ranked,
+    top_sets,
+)
+from thesis_repro.robustness.margins import REJECT, Bound
 
 __all__ = [
     "EstimatedRelaxedNet",
@@ -28,75 +36,6 @@ __all__ = [
     "up_to",
     "within",
 ]
-
-
-@dataclass(frozen=True)
-class SetCertificate:
-    """What is guaranteed of n points; K is the largest size that the guarantee allows.
-
-    Parameters
-    ----------
-    order : (n, K) int64
-        The K classes of the largest logits, best first, ties by index: the first k are F^k.
-    margin : (n, K) float64
-        Column k - 1: how far the weakest label in F^k stays ahead of the strongest outside,
-        anywhere in the ball; positive when F^k is guaranteed, minus infinity where it may not be.
-    radii : (n, K) float64
-        No point closer than this has another F^k; 0 where that may not be guaranteed.
-    classes : int
-    bound : Bound
-        The Lipschitz bound that was used.
-    """
-
-    order: Tensor
-    margin: Tensor
-    radii: Tensor
-    classes: int
-    bound: Bound
-
-    @property
-    def guaranteed(self) -> Tensor:
-        """(n, K) bool: which F^k stay the same throughout the ball."""
-        return self.margin > 0
-
-    @property
-    def certified(self) -> Tensor:
-        """(n,) bool: some F^k is guaranteed; the others are rejected."""
-        return self.guaranteed.any(1)
-
-    @property
-    def radius(self) -> Tensor:
-        """(n,) float64: the largest radius at which some F^k is guaranteed."""
-        return self.radii.amax(1)
-
-    @property
-    def strictest(self) -> Tensor:
-        """(n,) int64: the smallest guaranteed k; 0 where rejected."""
-        return torch.where(self.certified, self.guaranteed.int().argmax(1) + 1, 0)
-
-    @property
-    def loosest(self) -> Tensor:
-        """(n,) int64: the largest guaranteed k; 0 where rejected."""
-        last = self.guaranteed.flip(1).int().argmax(1)
-        return torch.where(self.certified, self.guaranteed.shape[1] - last, 0)
-
-    def sets(self, k: Tensor | None = None) -> Tensor:
-        """(n, classes) bool: F^k with k (n,) of each point, by default the strictest; k = 0: none.
-
-        Raises
-        ------
-        ValueError
-            If k is not in [0, K].
-        """
-        k = self.strictest if k is None else k
-        largest = self.order.shape[1]
-        if k.min() < 0 or k.max() > largest:
-            raise ValueError(
-                f"k needs to lie in [0, {largest}], got {k.min().item()} to {k.max().item()}"
-            )
-        chosen = torch.arange(largest, device=k.device)[None] < k[:, None]
-        mask = torch.zeros(len(k), self.classes, dtype=torch.bool, device=k.device)
-        return mask.scatter(1, self.order, chosen)
 
 
 class EstimatedRelaxedNet(EstimatedNet):
@@ -170,12 +109,12 @@ def bottom_logit(logits: Tensor, k_ij: Tensor, epsilon: float, guarantee: Guaran
 
     logits (batch, classes), k_ij (classes, classes) to (batch,).
     """
-    order = _ranked(logits)[:, : guarantee.sizes[-1]]
+    order = ranked(logits)[:, : guarantee.sizes[-1]]
     weakest = torch.full_like(order, torch.inf, dtype=logits.dtype)
     for rank, member in enumerate(order.unbind(1)):
         ahead = logits.gather(1, member[:, None]) - logits - epsilon * k_ij[member]
-        weakest = torch.minimum(weakest, _outside(ahead, order, rank))
-    best = weakest.masked_fill(~_allowed(order, guarantee, logits.shape[1]), -torch.inf).amax(1)
+        weakest = torch.minimum(weakest, outside(ahead, order, rank))
+    best = weakest.masked_fill(~allowed(order, guarantee, logits.shape[1]), -torch.inf).amax(1)
     return logits.amax(1) - best
 
 
@@ -223,59 +162,22 @@ def certify(
     x = ready(net, x, radius)
     known = net.bound() if used is None else used
 
-    def judge(logits: Tensor, norms: Tensor) -> SetCertificate:
-        return from_logits(logits, asked, known, radius, norms)
+    def judge(used: Bound) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
+        def judged(logits: Tensor, norms: Tensor) -> tuple[Tensor, ...]:
+            found = from_logits(logits, asked, used, radius, norms)
+            most = from_logits(logits, asked, replace(used, rounding=None), radius)
+            return found.order, found.margin, found.radii, most.guaranteed
 
-    found = in_batches(net, x, batch_size, judge)
-    order, margin, radii = (
-        torch.cat(values)
-        for values in zip(*((part.order, part.margin, part.radii) for part in found), strict=True)
-    )
+        return judged
+
+    made = in_batches(net, x, batch_size, judge(known))
+    order, margin, radii, most = (torch.cat(values) for values in zip(*made, strict=True))
+    left = (most & ~(margin > 0)).any(1)
+    if left.any() and (refined := closer(net, known)):
+        made = in_batches(net, x[left], batch_size, judge(refined), closer=True)
+        again = [torch.cat(values) for values in zip(*made, strict=True)]
+        order[left], margin[left], radii[left] = again[:3]
     return SetCertificate(order, margin, radii, net.classes, known)
-
-
-def from_logits(
-    logits: Tensor, guarantee: Guarantee, used: Bound, epsilon: float, norms: Tensor | None = None
-) -> SetCertificate:
-    """Certificates from what `certifying.measure` returns; memory grows as n * classes."""
-    finite = logits.isfinite().all(1, keepdim=True)
-    logits = torch.where(finite, logits, 0.0)
-    order = _ranked(logits)[:, : guarantee.sizes[-1]]
-    margin = torch.full_like(order, torch.inf, dtype=torch.float64)
-    radii = margin
-    for rank, member in enumerate(order.unbind(1)):
-        ahead = lead(logits, member, used, epsilon, norms)
-        margin = torch.minimum(margin, _outside(ahead.margin, order, rank))
-        radii = torch.minimum(radii, _outside(ahead.radius, order, rank))
-    allowed = finite & _allowed(order, guarantee, logits.shape[1])
-    return SetCertificate(
-        order,
-        margin.masked_fill(~allowed, -torch.inf),
-        radii.clamp_min(0.0).masked_fill(~allowed, 0.0),
-        logits.shape[1],
-        used,
-    )
-
-
-def top_sets(logits: Tensor, k: int) -> Tensor:
-    """F^k of each point: (n, classes) to (n, classes) bool.
-
-    Raises
-    ------
-    ValueError
-        If k is not in [1, classes), or the k-th and the next logit of a point are equal, so that
-        its F^k does not exist.
-    """
-    top(k).check(logits.shape[1])
-    values, order = logits.sort(dim=1, descending=True, stable=True)
-    tied = values[:, k - 1] <= values[:, k]
-    if tied.any():
-        row = int(tied.int().argmax())
-        raise ValueError(
-            f"point {row} has no top-{k} set: the logits of classes {order[row, k - 1].item()} and "
-            f"{order[row, k].item()} are equal"
-        )
-    return torch.zeros_like(logits, dtype=torch.bool).scatter(1, order[:, :k], True)
 
 
 def _asked(
@@ -296,34 +198,3 @@ def _asked(
             f"give one of k, exactly, affinity and guarantee, got {len(given)} of them"
         )
     return given[0]
-
-
-def _ranked(logits: Tensor) -> Tensor:
-    """Classes by falling logit; equal logits by index, as arg-max takes them."""
-    return logits.sort(dim=1, descending=True, stable=True).indices
-
-
-def _outside(ahead: Tensor, order: Tensor, rank: int) -> Tensor:
-    """The smallest lead of the class of this rank over all outside F^k, for k = 1..K.
-
-    ahead (n, classes), order (n, K) to (n, K); infinite for k <= rank, where F^k lacks the class.
-    A class is outside F^k if it is not in `order` at all, or has a rank of k or more.
-    """
-    never_in = ahead.scatter(1, order, torch.inf).amin(1, keepdim=True)
-    later = torch.cat([ahead.gather(1, order[:, 1:]), never_in], 1)
-    running = later.flip(1).cummin(1).values.flip(1)
-    return torch.cat([torch.full_like(running[:, :rank], torch.inf), running[:, rank:]], 1)
-
-
-def _allowed(order: Tensor, guarantee: Guarantee, classes: int) -> Tensor:
-    """Whether F^k may be guaranteed, for k = 1..K: (n, K) bool."""
-    sizes = torch.zeros(order.shape[1], dtype=torch.bool, device=order.device)
-    sizes[[size - 1 for size in guarantee.sizes]] = True
-    if not guarantee.affinity:
-        return sizes.expand(order.shape)
-    found = torch.zeros_like(order, dtype=torch.bool)
-    for chosen in guarantee.affinity:
-        member = torch.zeros(classes, dtype=torch.bool, device=order.device)
-        member[list(chosen)] = True
-        found |= member[order].long().cumprod(1).bool()
-    return found & sizes

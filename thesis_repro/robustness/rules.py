@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale
+from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale, Sum
 from thesis_repro.robustness import operators, proof
 from thesis_repro.robustness.convolution import Convolution
-from thesis_repro.robustness.structure import UnknownLayer, plain
-from thesis_repro.robustness.walk import Shape, check_shape, convolutions, layers
+from thesis_repro.robustness.layers import Shape, check_shape, convolutions, named_layers
+from thesis_repro.robustness.structure import UnknownLayer, check_unmodified
 
 SELECTING = (MinMax, nn.ReLU, nn.Identity, nn.PixelUnshuffle, nn.Flatten, nn.Dropout)
 """Layers that select, permute or drop values: 1-Lipschitz, and without rounding; nn.Dropout is
@@ -23,7 +23,7 @@ the identity in eval mode."""
 SMALLEST_GAIN = 2.0**-60
 
 
-def apply(name: str, layer: nn.Module, shape: Shape, method: str, seconds: float) -> "Rule":
+def bound_of(name: str, layer: nn.Module, shape: Shape, method: str, seconds: float) -> "Rule":
     """The bound of a layer, and how it was got.
 
     Raises
@@ -54,7 +54,7 @@ def _apply(
         raise UnknownLayer(
             f"layer {name!r} ({kind}): no Lipschitz constant is known for this layer"
         )
-    plain(name, layer)
+    check_unmodified(name, layer)
     try:
         found = rule(layer, shape, method, seconds)
         check_shape(name, layer, shape)
@@ -92,7 +92,9 @@ def _max_pool(layer: nn.MaxPool2d, shape: Shape, method: str, seconds: float) ->
     for k, s, d in zip(kernel, stride, dilation, strict=True):
         # a pixel is read at the offsets j d that agree modulo s: every s / gcd(s, d)-th j
         windows *= -(-k // (s // math.gcd(s, d)))
-    return (1.0 if windows == 1 else proof.up(math.sqrt(windows))), f"{windows} windows per pixel"
+    return (
+        1.0 if windows == 1 else proof.round_up(math.sqrt(windows))
+    ), f"{windows} windows per pixel"
 
 
 def _avg_pool(layer: nn.AvgPool2d, shape: Shape, method: str, seconds: float) -> Rule:
@@ -110,7 +112,7 @@ def _avg_pool(layer: nn.AvgPool2d, shape: Shape, method: str, seconds: float) ->
                 bool(layer.divisor_override),
             )
         )
-    return proof.up(value / abs(layer.divisor_override or 1)), "averages"
+    return proof.round_up(value / abs(layer.divisor_override or 1)), "averages"
 
 
 def averages(
@@ -138,7 +140,7 @@ def pair(value: Any) -> tuple[int, int]:
 
 def _batch_norm(layer: nn.BatchNorm2d, shape: Shape, method: str, seconds: float) -> Rule:
     factor, _ = batch_norm_terms(layer)
-    return proof.up(float(factor.abs().max())), "largest factor"
+    return proof.round_up(float(factor.abs().max())), "largest factor"
 
 
 def batch_norm_terms(layer: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -169,13 +171,12 @@ def _scale(layer: Scale, shape: Shape, method: str, seconds: float) -> Rule:
 
 
 def _residual(layer: Residual, shape: Shape, method: str, seconds: float) -> Rule:
-    plain("branch", layer.branch)
-    if any(getattr(part, "inplace", False) for part in layer.branch.modules()):
-        raise UnknownLayer("a residual branch with an in-place layer changes what is added to it")
+    check_unmodified("branch", layer.branch)
+    _not_in_place(layer)
     kernel = merged(layer.branch, shape)
     if kernel is None:
         value, _ = _sequence(layer.branch, shape, method, seconds)
-        return proof.up(1 + value), "1 + branch"
+        return proof.round_up(1 + value), "1 + branch"
     if isinstance(kernel, Tensor):
         value, how = proof.matrix_norm(kernel), "dense"
         largest = float(kernel.abs().max())
@@ -183,7 +184,22 @@ def _residual(layer: Residual, shape: Shape, method: str, seconds: float) -> Rul
         value, how = operators.norm(kernel, method, seconds)
         largest = float(kernel.weight.abs().max())
     # each diagonal entry of I + W was rounded once
-    return proof.up(value + proof.UNIT * largest), f"merged kernel, {how}"
+    return proof.round_up(value + proof.UNIT * largest), f"merged kernel, {how}"
+
+
+def _sum(layer: Sum, shape: Shape, method: str, seconds: float) -> Rule:
+    _not_in_place(layer)
+    value = 0.0
+    for branch in layer.branches:
+        assert isinstance(branch, nn.Sequential)
+        check_unmodified("branch", branch)
+        value = proof.round_up(value + _sequence(branch, shape, method, seconds)[0])
+    return value, "sum of branches"
+
+
+def _not_in_place(layer: nn.Module) -> None:
+    if any(getattr(part, "inplace", False) for part in layer.modules()):
+        raise UnknownLayer("a branch with an in-place layer changes what the others are given")
 
 
 def merged(branch: nn.Sequential, shape: Shape) -> Tensor | Convolution | None:
@@ -191,7 +207,7 @@ def merged(branch: nn.Sequential, shape: Shape) -> Tensor | Convolution | None:
     if len(branch) != 1:
         return None
     layer = branch[0]
-    plain("branch", layer)
+    check_unmodified("branch", layer)
     if type(layer) is nn.Linear:
         weight = layer.weight.detach().to("cpu", torch.float64)
         return weight + torch.eye(len(weight), dtype=torch.float64)
@@ -213,7 +229,7 @@ def _linear_residual(layer: LinearResidual, shape: Shape, method: str, seconds: 
     # I + s g W was rounded three times; the norm is at most the sum over the taps of Frobenius's
     taps = sizes.weight.flatten(2).permute(2, 0, 1).flatten(1)
     lost = proof.gamma(3) * float(proof.lengths(taps).sum())
-    return proof.up(value + lost, sizes.weight.numel()), f"merged kernel, {how}"
+    return proof.round_up(value + lost, sizes.weight.numel()), f"merged kernel, {how}"
 
 
 def linear_residual(layer: LinearResidual, shape: Shape) -> tuple[Convolution, Convolution]:
@@ -238,8 +254,8 @@ def linear_residual(layer: LinearResidual, shape: Shape) -> tuple[Convolution, C
 
 def _sequence(layer: nn.Sequential, shape: Shape, method: str, seconds: float) -> Rule:
     value = 1.0
-    for part in layers(layer, shape) if len(layer) else ():
-        value = proof.times(value, apply(*part, method, seconds)[0])
+    for part in named_layers(layer, shape) if len(layer) else ():
+        value = proof.multiply_up(value, bound_of(*part, method, seconds)[0])
     return value, "product"
 
 
@@ -260,6 +276,7 @@ RULES: Rules = {
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
     Residual: _residual,
+    Sum: _sum,
     LinearResidual: _linear_residual,
     nn.Sequential: _sequence,
 }

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thesis_repro.data.images import images
 from thesis_repro.robustness import attacks
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.outputs import Model, ask, check_search
@@ -45,7 +46,8 @@ def pgd_sets(
         On a mask of another shape, an empty or full set, steps or restarts below 1, epsilon <= 0
         or infinite, or pixels outside [0, 1].
     """
-    radius = check_search(x, epsilon, steps, restarts)
+    x, radius, _ = check_search(model, x, epsilon, steps, restarts)
+    inside = inside.to(x.device)
     sizes = inside.sum(1)
     if len(inside) != len(x) or not len(x) or not ((sizes > 0) & (sizes < inside.shape[1])).all():
         raise ValueError(
@@ -100,6 +102,7 @@ def break_sets(
     dict
         attacked (int), broken (int), smallest_margin (float; infinite where nothing is guaranteed).
     """
+    x = images(x, net.input_shape, net.body)
     rows, columns = certificate.guaranteed.nonzero(as_tuple=True)
     margins = certificate.margin[rows, columns]
     order = margins.argsort(stable=True)[:smallest]

@@ -25,7 +25,7 @@ class UnknownLayer(ValueError):
     """A layer whose Lipschitz constant is not known; the message names it."""
 
 
-def plain(name: str, layer: nn.Module) -> None:
+def check_unmodified(name: str, layer: nn.Module) -> None:
     """Refuse what makes a layer compute something else than its type says.
 
     Raises
@@ -50,10 +50,10 @@ def plain(name: str, layer: nn.Module) -> None:
             )
 
 
-def check(body: nn.Module) -> None:
-    """As :func:`plain`, for a net and all modules in it."""
+def check_net(body: nn.Module) -> None:
+    """As :func:`check_unmodified`, for a net and all modules in it."""
     for name, layer in body.named_modules():
-        plain(name, layer)
+        check_unmodified(name, layer)
 
 
 def described(layer: nn.Module, name: str = "") -> list[tuple[Any, ...]]:
@@ -94,9 +94,9 @@ class Snapshot:
         Raises
         ------
         UnknownLayer
-            As :func:`plain`.
+            As :func:`check_unmodified`.
         """
-        check(body)
+        check_net(body)
         return (
             tuple(input_shape) == self.input_shape
             and described(body) == self.layers
@@ -134,19 +134,19 @@ def precision(body: nn.Module) -> torch.dtype:
     return found.pop()
 
 
-def admitted(body: nn.Module) -> torch.dtype:
-    """The one gate of all certifiers that read weights; gives the format of the weights.
+def check_certifiable(body: nn.Module) -> torch.dtype:
+    """What every certifier that reads weights asks first; gives the format of the weights.
 
     Raises
     ------
     UnknownLayer
-        If the net is not a plain nn.Sequential, or as :func:`plain`.
+        If the net is not a plain nn.Sequential, or as :func:`check_unmodified`.
     ValueError
         As :func:`precision`, or if a weight or buffer is NaN or infinite.
     """
     if type(body) is not nn.Sequential:
         raise UnknownLayer(f"a net needs to be a plain nn.Sequential, got {type(body).__name__}")
-    check(body)
+    check_net(body)
     for name, value in [*body.named_parameters(), *body.named_buffers()]:
         if not value.isfinite().all():
             raise ValueError(f"weights need to be finite, got NaN or infinity in {name}")

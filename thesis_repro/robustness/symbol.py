@@ -70,7 +70,7 @@ def supremum(conv: Convolution, points: int = 64) -> float:
     value = stack.prove(stack.suggestion())
     # cosines with their rounding, downwards
     loss = [math.cos(math.pi * d / (2 * points)) * (1 - 1e-14) for d in degrees]
-    return proof.up(value / (loss[0] * loss[1]))
+    return proof.round_up(value / (loss[0] * loss[1]))
 
 
 def polyphase(conv: Convolution) -> tuple[Tensor, tuple[int, int]]:
@@ -147,7 +147,9 @@ class _Stack:
         """
         taps = self.phases.shape[0] * self.phases.shape[1]
         size = float(self.phases.abs().sum((0, 1)).norm())
-        return proof.up((60 * proof.UNIT + 2 * proof.gamma(taps)) * size, 4 * taps + 64) * 1.01
+        return (
+            proof.round_up((60 * proof.UNIT + 2 * proof.gamma(taps)) * size, 4 * taps + 64) * 1.01
+        )
 
     def chunks(self) -> list[Tensor]:
         """The grid in parts of bounded memory."""

@@ -171,7 +171,8 @@ def _rates(x: Tensor, place: Tensor, velocity: Tensor, reach: Tensor, turn: Tens
             rate = (mean * along).sum(0).abs() + (rest * along.abs()).sum(0)
             rate = rate + steepest.gather(2, index) * turn.flatten(1)[:, None]
             most = torch.maximum(most, rate)
-    return most.flatten(1).norm(dim=1)
+    length: Tensor = most.flatten(1).norm(dim=1)
+    return length
 
 
 def _grey(x: Tensor) -> Tensor:
@@ -191,6 +192,7 @@ def _blended(name: str, low: float, high: float, middle: Callable[[Tensor], Tens
         # a pixel that is cut off at both ends is so all the way
         still = ((first >= 1) & (last >= 1)) | ((first <= 0) & (last <= 0))
         rate = (x - middle(x)).abs().masked_fill(still, 0.0) / 100
-        return rate.flatten(1).norm(dim=1)
+        length: Tensor = rate.flatten(1).norm(dim=1)
+        return length
 
     return Path(name, "%", low, high, lambda x, t: uncut(x, t).clamp(0, 1), speed)

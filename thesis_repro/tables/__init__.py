@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "assert_reproduces",
+    "card",
     "check",
     "cite_index",
     "compare",
@@ -163,21 +164,35 @@ def text(frame: "Frame", format: str) -> str:
     return FORMATS[format](frame)
 
 
-def show(frame: "Frame", quoted: bool | None = None) -> Any:
-    """The frame as a numbered table of the book, with a block to cite it.
+def show(frame: "Frame", quoted: bool | None = None, only: "Sequence[str] | str" = ()) -> Any:
+    """The frame as a numbered table of the book; the run and how to cite it are folded below.
 
+    A table of more than eight rows is folded, unless `only` names rows to show: those whose keys,
+    written "key / key", hold one of these texts. Rows that were not run are on the status page.
     Quoted rows stand beside paper runs, unless `quoted` says otherwise.
+
+    Raises
+    ------
+    ValueError
+        If no row holds a text.
     """
-    from IPython.display import Markdown
+    from thesis_repro.tables import page
 
-    from thesis_repro.tables import render
+    rows = (only,) if isinstance(only, str) else tuple(only)
+    return page.show(frame, frame.run != "quick" if quoted is None else quoted, rows)
 
-    stored = "seal" in frame.provenance or "sha256" in frame.provenance
-    name = f"tab-{frame.spec.name}-{'recorded' if stored else 'live'}"
-    with_quoted = frame.run != "quick" if quoted is None else quoted
-    grid = render.grid(frame, with_quoted)
-    table = render.myst(grid, name, render.caption(frame), *render.numeric(frame.spec))
-    return Markdown(f"{table}\n{render.cite_block(frame, stored)}")
+
+def card(chapter: str) -> Any:
+    """The claim that a chapter opens with: published, ours at full scale, verdict.
+
+    Raises
+    ------
+    ValueError
+        If results/headlines.csv has no such chapter, or its line does not name one claim.
+    """
+    from thesis_repro.tables import headlines
+
+    return headlines.card(chapter)
 
 
 def small(data: "pd.DataFrame", name: str, caption: str, keys: int = 1) -> Any:
@@ -185,45 +200,22 @@ def small(data: "pd.DataFrame", name: str, caption: str, keys: int = 1) -> Any:
 
     The first `keys` columns name the rows. `name` is the label's end: `tab-<name>`.
     """
-    from IPython.display import Markdown
-
-    from thesis_repro.tables import render
+    from thesis_repro.tables import page
 
     rows = [[str(value) for value in row] for row in data.itertuples(index=False)]
-    grid = [str(column) for column in data.columns], rows
-    return Markdown(render.myst(grid, f"tab-{name}", caption, keys))
+    return page.small(([str(column) for column in data.columns], rows), name, caption, keys)
 
 
 def compare(name: str, live: "Frame | None" = None) -> Any:
     """What is published against the fullest recorded paper run, with verdicts; this run's drift.
 
-    Claims with a row come first, then those in words. Live and recorded values stand in columns of
-    their own.
+    Claims with a row come first, then those in words. How far the live run is from the committed
+    one is one line, with all values in its fold.
     """
-    from IPython.display import Markdown
-
-    from thesis_repro.tables import compared, records, render
-    from thesis_repro.tables.verdict import judge_all
+    from thesis_repro.tables import page, records
 
     spec = get(name).spec
-    frame = records.paper(spec)
-    judged = judge_all(frame, spec.claims)
-    parts = []
-    if any(j.claim.row for j in judged):
-        title = f"Published values against our recorded run. {spec.caption}"
-        grid = compared.comparison(spec, judged, frame, live)
-        parts.append(render.myst(grid, f"tab-{name}-compare", title, len(spec.keys) + 1))
-    if not all(j.claim.row for j in judged):
-        ran = "no paper run" if frame is None else frame.run
-        title = f"What is claimed in words of {name}, as tests of ours: run {ran}."
-        grid = compared.in_words(judged)
-        parts.append(render.myst(grid, f"tab-{name}-words", title, len(grid[0])))
-    if live is not None and live.run in records.runs(spec):
-        committed = records.read(spec, live.run)
-        title = f"This very run against the committed {live.run} run of {name}."
-        grid = compared.drift(live, committed)
-        parts.append(render.myst(grid, f"tab-{name}-drift", title, len(spec.keys) + 1))
-    return Markdown("\n".join(parts))
+    return page.compare(spec, records.paper(spec), live)
 
 
 def assert_reproduces(frame: "Frame") -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from thesis_repro.tables.render import NOTHING, Grid, number, signed
 from thesis_repro.tables.spec import (
     FACTOR,
+    NOT_JUDGED,
     NOT_PUBLISHED,
     NOT_RUN,
     ORDER,
@@ -38,7 +39,8 @@ def comparison(
     for j in rowed:
         claim, column = j.claim, spec.column(j.claim.column)
         cells = [*claim.row, measure_of(claim, column), claimed(claim, column, not of_thesis)]
-        cells.append(NOT_RUN if j.estimate is None else number(j.estimate, column, j.low, j.high))
+        absent = NOTHING if j.verdict == NOT_JUDGED else NOT_RUN
+        cells.append(absent if j.estimate is None else number(j.estimate, column, j.low, j.high))
         if shared and live is not None:
             found = None if claim.kind == ORDER else measured(live, claim.row, claim.column)
             cells.append(number(None if found is None else found.value, column))
@@ -109,7 +111,9 @@ def drift(live: Frame, committed: Frame) -> Grid:
             if column.drift is None:
                 continue
             ours, theirs = live.value(row, column.name), committed.value(row, column.name)
-            if ours is None and theirs is None:
+            if (ours is None and theirs is None) or column.too_few(line):
+                continue
+            if column.later and column.name not in committed.data:
                 continue
             missing = ours is None or theirs is None
             gap = NOTHING if missing else signed((ours or 0.0) - (theirs or 0.0), column)

@@ -7,23 +7,25 @@ from typing import Any
 import pandas as pd
 
 from thesis_repro import tables
-from thesis_repro.tables.spec import NOT_RUN, Checked, Frame
+from thesis_repro.tables.spec import NOT_JUDGED, NOT_RUN, Checked, Frame
 
 HEADINGS = ["what has to hold", "needed", "measured", "verdict"]
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing that has to hold, with the number that decides it."""
+    """One thing that has to hold, with the number that decides it; None: it is not decided."""
 
     says: str
     needed: str
     measured: str
-    holds: bool
+    holds: bool | None
 
     @property
     def verdict(self) -> str:
         """In words, whether it holds."""
+        if self.holds is None:
+            return NOT_JUDGED
         return "holds" if self.holds else "does not hold"
 
 

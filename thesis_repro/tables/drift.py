@@ -46,7 +46,8 @@ def _drift(frame: Frame, committed: Frame, rows: Sequence[Row]) -> tuple[int, li
     lines, compared = [], 0
     for row in rows:
         for column in frame.spec.columns:
-            if column.drift is None:
+            added = column.later and column.name not in committed.data
+            if column.drift is None or added:
                 continue
             now, then = frame.value(row, column.name), committed.value(row, column.name)
             if now is None and then is None:

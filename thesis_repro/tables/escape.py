@@ -1,5 +1,6 @@
 """Text that comes out as it was written: in Markdown, in a spreadsheet, in TeX."""
 
+import html as _html
 import re
 
 MARKUP = re.compile(r"<(?=[A-Za-z/!?])|\{(?=\{)")  # what begins a tag or a substitution
@@ -9,6 +10,11 @@ FORMULA = re.compile(r"[=+\-@\t\r]")  # as its first character, makes a cell a f
 def markdown(text: str) -> str:
     """Text for MyST in which nothing begins an HTML tag or a substitution."""
     return MARKUP.sub(lambda found: f"&#{ord(found[0])};", text)
+
+
+def html(text: str) -> str:
+    """Text for HTML."""
+    return _html.escape(text)
 
 
 def spreadsheet(text: str) -> str:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from thesis_repro.lab import places
 from thesis_repro.tables import compared, published, records, render
 from thesis_repro.tables.find import get, names
-from thesis_repro.tables.spec import FACTOR, MEASURED, NOT_RUN, Frame, TableSpec
+from thesis_repro.tables.spec import FACTOR, MEASURED, NOT_JUDGED, NOT_RUN, Frame, TableSpec
 from thesis_repro.tables.verdict import KINDS, VERDICTS, Judged, judge_all
 
 PARTS = {
@@ -20,8 +21,10 @@ PARTS = {
 BEFORE = "verdicts-before.csv"
 
 
-def evidence(live: Mapping[str, Frame] | None = None) -> pd.DataFrame:
+def evidence(live: Mapping[str, Frame] | None = None, chapter: str = "") -> pd.DataFrame:
     """One row per claim: what is published, ours, and the verdict; those not measured last.
+
+    With `chapter`, such as "robustness/gloro", those of its tables alone.
 
     Columns: chapter, table ("" where nothing measures it), row, column, measure, unit, kind, says,
     published and ours as text, source, how_read, note, run, verdict; and as numbers value,
@@ -30,12 +33,18 @@ def evidence(live: Mapping[str, Frame] | None = None) -> pd.DataFrame:
     """
     rows = [
         _row(spec, frame, judged, live or {})
-        for spec in (get(name).spec for name in names())
+        for spec in (get(name).spec for name in names() if _of(name, chapter))
         for frame in (records.paper(spec),)
         for judged in judge_all(frame, spec.claims)
     ]
-    rows += [_not_measured(line) for line in published.not_measured()]
+    lines = published.not_measured()
+    rows += [_not_measured(line) for line in lines if chapter in ("", line.table)]
     return pd.DataFrame(rows)
+
+
+def _of(name: str, chapter: str) -> bool:
+    """Whether a table is a chapter's: they share their stem."""
+    return not chapter or name.startswith(f"{chapter.rpartition('/')[2]}-")
 
 
 def _row(
@@ -48,6 +57,8 @@ def _row(
     else:
         said = compared.claimed(claim, column, with_reading=False)
         ours = render.number(judged.estimate, column, judged.low, judged.high)
+    if judged.verdict == NOT_JUDGED:
+        ours = judged.measured or "not in the recorded run"
     in_live = column is not None and now is not None and column in now.spec.columns
     return {
         "chapter": spec.chapter,
@@ -113,7 +124,7 @@ def before() -> pd.DataFrame:
     Claims that were added since have no word before. `why` says what became of a claim that is
     no longer made.
     """
-    path = records.root() / BEFORE
+    path = places.recorded(BEFORE)
     old = list(csv.DictReader(path.open(encoding="utf-8"))) if path.is_file() else []
     now = evidence().to_dict("records")
     words: dict[tuple[str, str, str], list[str]] = {}

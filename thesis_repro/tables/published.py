@@ -100,11 +100,11 @@ class Line:
 def path() -> Path:
     """The file: of the checkout, else where recorded results are looked for."""
     checkout = places.checkout()
-    return (checkout / "results" if checkout is not None else places.results_root()) / NAME
+    return places.recorded(NAME) if checkout is None else checkout / "results" / NAME
 
 
 def lines() -> tuple[Line, ...]:
-    """All lines in their order; none where the file is not here (a wheel brings no results).
+    """All lines in their order; none where the file is not here (a package brings it along).
 
     Raises
     ------

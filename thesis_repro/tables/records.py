@@ -12,7 +12,7 @@ import pandas as pd
 
 from thesis_repro.lab import places, sealed
 from thesis_repro.lab.sealed import Altered
-from thesis_repro.lab.store import left, sweep
+from thesis_repro.lab.store import leftovers, sweep
 from thesis_repro.tables.spec import Frame, TableSpec
 
 RUNS = ("paper-cuda", "paper-cpu", "quick")
@@ -23,7 +23,13 @@ PAIRS = {"models": ".safetensors", "figures": ".png"}
 
 TEXT = ("status", "interval", "note")
 
-LISTS = ("published.csv", "verdicts-before.csv", "superseded.csv")
+LISTS = (
+    "published.csv",
+    "headlines.csv",
+    "statement.csv",
+    "verdicts-before.csv",
+    "superseded.csv",
+)
 """Files beside the recorded folders that are no records: people write them, tests read them."""
 
 
@@ -65,13 +71,17 @@ def write(frame: Frame) -> Path:
 
 def runs(spec: TableSpec) -> list[str]:
     """The recorded runs of a table, the fullest first."""
-    folder = root() / spec.name
-    return [run for run in RUNS if _is_recorded(folder / f"{run}.json")]
+    return [run for run in RUNS if _is_recorded(_file(spec, run).with_suffix(".json"))]
+
+
+def _file(spec: TableSpec, run: str) -> Path:
+    """Where the CSV of a run is read: one that was recorded here goes before one brought along."""
+    return places.recorded(Path(spec.name) / f"{run}.csv")
 
 
 def _is_recorded(card: Path) -> bool:
     """Whether a run has its card, be it under the name that a killed writer left it with."""
-    return card.exists() or (card.with_suffix(".csv").exists() and bool(left(card)))
+    return card.exists() or (card.with_suffix(".csv").exists() and bool(leftovers(card)))
 
 
 def read(spec: TableSpec, run: str | None = None) -> Frame:
@@ -90,9 +100,10 @@ def read(spec: TableSpec, run: str | None = None) -> Frame:
     if run is None or run not in there:
         what = "no run" if run is None else f"no run {run!r}"
         raise NotRecorded(f"{spec.name}: {what} is recorded; {_advice(spec, run)}")
-    path = root() / spec.name / f"{run}.csv"
+    path = _file(spec, run)
     about, content = sealed.read_pair(path)
     header = content.partition(b"\n")[0].decode().split(",")
+    spec = spec.as_recorded(header)
     if header != spec.fields() or about.get("spec_version") != spec.version:
         raise NotRecorded(
             f"{spec.name}: {run} was recorded when the table had other columns or another "
@@ -136,7 +147,7 @@ def check(spec: TableSpec) -> list[str]:
     lines = []
     for run in there:
         frame = read(spec, run)
-        if to_csv(frame) != (root() / spec.name / f"{run}.csv").read_bytes():
+        if to_csv(frame) != _file(spec, run).read_bytes():
             raise Altered(f"{spec.name}/{run}.csv was altered: it is not written as we write")
         lines.append(f"{key(frame)}: {run}, {frame.provenance['date']}, hash confirmed")
     return lines

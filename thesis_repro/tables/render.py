@@ -3,13 +3,13 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from thesis_repro.tables import escape, records, where
-from thesis_repro.tables.spec import NOT_RUN, Column, Frame, TableSpec
+from thesis_repro.tables.spec import NOT_RUN, Column, Frame
 
 BOOK = "Foundations for Conceptually Sound Neural Networks: an executable companion"
 AUTHOR = "The executable thesis developers"
@@ -26,15 +26,16 @@ def number(
     if value is None or math.isnan(value):
         return NOTHING
     text = column.format.format(value)
-    if not (math.isnan(low) or math.isnan(high)):
+    if not (math.isnan(low) or math.isnan(high) or low == value == high):
         text += f" [{column.format.format(low)}, {column.format.format(high)}]"
     return text
 
 
-def grid(frame: Frame, quoted: bool = True) -> Grid:
+def grid(frame: Frame, quoted: bool = True, planned: bool = True) -> Grid:
     """The frame as a reader sees it; quoted rows last, each with its source.
 
-    The number of seeds has a column only where rows differ in it; else the caption has it.
+    The number of seeds has a column only where rows differ in it; else the caption has it. Rows
+    that were not run are left out unless `planned`.
     """
     spec = frame.spec
     ran = frame.data[frame.data["status"] != NOT_RUN]
@@ -44,7 +45,7 @@ def grid(frame: Frame, quoted: bool = True) -> Grid:
     headings = [c.heading for c in (*spec.keys, *spec.columns)]
     headings += ["seeds"] * with_seeds + ["note"] * with_note + ["source"] * with_source
     rows = []
-    for _, line in frame.data.iterrows():
+    for _, line in (frame.data if planned else ran).iterrows():
         cells = [str(line[c.name]) for c in spec.keys]
         if line["status"] == NOT_RUN:
             cells += [NOT_RUN, *[NOTHING] * (len(spec.columns) - 1)]
@@ -62,8 +63,16 @@ def grid(frame: Frame, quoted: bool = True) -> Grid:
 def _cell(line: "pd.Series", column: Column) -> str:
     if column.kind == "text":
         return str(line[column.name]) or NOTHING
+    if column.too_few(line):
+        return NOTHING
     low, high = float(line[f"{column.name}_low"]), float(line[f"{column.name}_high"])
     return number(float(line[column.name]), column, low, high)
+
+
+def _hidden(frame: Frame, column: Column) -> bool:
+    """Whether a measured rate is left out somewhere."""
+    lines = frame.data.to_dict("records")
+    return any(column.too_few(x) and not math.isnan(x[column.name]) for x in lines)
 
 
 def signed(value: float, column: Column) -> str:
@@ -75,17 +84,27 @@ def signed(value: float, column: Column) -> str:
 
 
 def caption(frame: Frame) -> str:
-    """The spec's caption and the run: profile, device, seeds, date, intervals, what was cut."""
+    """The spec's caption and the run."""
+    return f"{frame.spec.caption} {run_of(frame)}"
+
+
+def run_of(frame: Frame) -> str:
+    """Profile, device, seeds, date, intervals, and what was cut."""
     about, seeds = frame.provenance, seeds_used(frame)
     plural = "s" if len(seeds) > 1 else ""
     text = (
-        f"{frame.spec.caption} Profile {about.get('profile', frame.run)}, "
+        f"Profile {about.get('profile', frame.run)}, "
         f"{about.get('device', 'unknown device')}, seed{plural} {', '.join(map(str, seeds))}, "
         f"{about.get('date', 'no date')}."
     )
     intervals = dict.fromkeys(m for i in frame.data["interval"] for m in i.split("; ") if m)
     if intervals:
         text += f" In brackets: 95% intervals, {'; '.join(intervals)}."
+    for least in sorted({c.least for c in frame.spec.columns if _hidden(frame, c)}):
+        text += f" Rates over fewer than {least} points are left out: they would say little."
+    tests = int(frame.data["p"].notna().sum()) if "p" in frame.data else 0
+    if tests:
+        text += f" Column p: a family of {tests} tests, each unadjusted."
     short = shortened(frame)
     if short:
         text += f" Shortened: {'; '.join(short)}."
@@ -130,13 +149,13 @@ def seeds_used(frame: Frame) -> list[int]:
     return list(frame.provenance.get("seeds", []))[: max(most, 1)]
 
 
-def to_markdown(table: Grid, numeric_from: int, numeric_to: int, *, markup: bool = False) -> str:
-    """A pipe table; the columns from `numeric_from` up to `numeric_to` are right-aligned.
+def to_markdown(table: Grid, numeric: Sequence[bool], *, markup: bool = False) -> str:
+    """A pipe table; `numeric` columns are right-aligned.
 
     Cells are text, in which a tag or a substitution has no effect; with `markup` they are MyST.
     """
     headings, rows = table
-    rule = ["---:" if numeric_from <= i < numeric_to else ":---" for i in range(len(headings))]
+    rule = ["---:" if right else ":---" for right in numeric]
     shown = [
         [_inline(c if markup else escape.markdown(c)) for c in row] for row in [headings, *rows]
     ]
@@ -148,31 +167,32 @@ def _inline(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def numeric(spec: TableSpec) -> tuple[int, int]:
-    """The columns of a table's grid that are right-aligned: between the keys and the texts."""
-    count = sum(c.kind != "text" for c in spec.columns)
-    return len(spec.keys), len(spec.keys) + count
+def numeric(frame: Frame, headings: Sequence[str]) -> list[bool]:
+    """Which columns of a frame's grid hold numbers."""
+    columns = [*frame.spec.keys, *frame.spec.columns]
+    own = [column.kind in ("rate", "number") for column in columns]
+    return own + [False] * (len(headings) - len(own))
 
 
 def myst(
-    table: Grid, name: str, title: str, first: int, last: int = 99, *, markup: bool = False
+    table: Grid, name: str, title: str, numeric: Sequence[bool] = (), *, markup: bool = False
 ) -> str:
     """A numbered, captioned MyST table that can be referred to as `name`; else as `to_markdown`."""
-    body = to_markdown(table, first, last, markup=markup)
+    right = numeric or [False] * len(table[0])
+    body = to_markdown(table, right, markup=markup)
     title = " ".join((title if markup else escape.markdown(title)).split())
     return f"::::{{table}} {title}\n:name: {name}\n\n{body}\n\n::::\n"
 
 
-def cite_block(frame: Frame, downloads: bool) -> str:
-    """Below a table: the code that made it; folded, key, BibTeX, and files of a recorded run."""
-    lines = [f"Code: {where.links(frame)}", "", ":::{dropdown} Cite this table"]
-    lines += [f"Key: `{records.key(frame)}`", ""]
-    lines += ["```bibtex", to_bibtex(frame), "```"]
-    if downloads:
-        base = f"/book/_tables/{frame.spec.name}-{frame.run}"
-        links = [f"{{download}}`{kind.upper()} <{base}.{kind}>`" for kind in ("csv", "json", "tex")]
-        lines += ["", "Download: " + ", ".join(links)]
-    return "\n".join([*lines, ":::", ""])
+def cite_block(frame: Frame, recorded: bool) -> str:
+    """Below a table: the code that made it; key, BibTeX and files of a recorded run."""
+    lines = [f"Code: {where.links(frame)}", ""]
+    if not recorded:
+        return "\n".join([*lines, "To cite, take a recorded run: this one is of this build.", ""])
+    base = f"/book/_tables/{frame.spec.name}-{frame.run}"
+    links = [f"{{download}}`{kind.upper()} <{base}.{kind}>`" for kind in ("csv", "json", "tex")]
+    lines += [f"Cite this table: `{records.key(frame)}`. Download: {', '.join(links)}.", ""]
+    return "\n".join([*lines, "```bibtex", to_bibtex(frame), "```", ""])
 
 
 def to_bibtex(frame: Frame) -> str:
@@ -192,11 +212,11 @@ def to_bibtex(frame: Frame) -> str:
 def to_latex(frame: Frame) -> str:
     """A table environment with a booktabs tabular, caption and label."""
     headings, rows = grid(frame)
-    first, last = numeric(frame.spec)
+    right = numeric(frame, headings)
     shown = [[escape.tex(text) for text in row] for row in rows]
     data = pd.DataFrame(shown, columns=[escape.tex(text) for text in headings], dtype=object)
     text: str = data.style.hide(axis="index").to_latex(
-        column_format="l" * first + "r" * (last - first) + "l" * (len(headings) - last),
+        column_format="".join("r" if number else "l" for number in right),
         hrules=True,
         caption=escape.tex(caption(frame)),
         label=f"tab:{frame.spec.name}",
@@ -227,10 +247,15 @@ def to_csv(frame: Frame) -> str:
     return records.to_csv(dataclasses.replace(frame, data=frame.data.assign(**safe))).decode()
 
 
+def to_plain(frame: Frame) -> str:
+    """The caption and a pipe table."""
+    table = grid(frame)
+    body = to_markdown(table, numeric(frame, table[0]))
+    return f"{escape.markdown(caption(frame))}\n\n{body}\n"
+
+
 FORMATS: dict[str, Callable[[Frame], str]] = {
-    "md": lambda frame: (
-        f"{escape.markdown(caption(frame))}\n\n{to_markdown(grid(frame), *numeric(frame.spec))}\n"
-    ),
+    "md": to_plain,
     "csv": to_csv,
     "latex": to_latex,
     "json": to_json,

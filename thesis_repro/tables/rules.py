@@ -11,6 +11,7 @@ from thesis_repro.tables.spec import (
     FACTOR,
     IN_WORDS,
     MEASURED,
+    NOT_JUDGED,
     NOT_PUBLISHED,
     NOT_RUN,
     ORDER,
@@ -166,6 +167,13 @@ RULES = (
         "A picture, or a table that was not at hand.",
         _claim(None, MEASURED),
         Measured(21.3),
+    ),
+    Rule(
+        KINDS,
+        NOT_JUDGED,
+        "The run was recorded before the measure was added, or has sums where pairs are needed, "
+        "or fewer than 100 points. The next recording has what it takes.",
+        "An advantage that is to be paired over targets, where means over targets are recorded.",
     ),
     Rule(
         KINDS,

@@ -1,8 +1,9 @@
 """What a table is, before any number: columns, claims of the thesis, tolerances, cells."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import pandas as pd
@@ -12,12 +13,14 @@ from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.estimate import Measurement
 
 Row = tuple[str, ...]
+OVER_POINTS = re.compile(r"Clopper-Pearson over ([\d,]+) points")
 Kind = Literal["key", "rate", "number", "text"]
 Side = Literal["at least", "at most", "equal", "holds"]
 ClaimKind = Literal["theorem, checked", "measured", "order", "factor", "in words"]
 
 NOT_RUN = "not run"
 NOT_PUBLISHED = "not published"
+NOT_JUDGED = "not judged"
 
 THEOREM: ClaimKind = "theorem, checked"
 MEASURED: ClaimKind = "measured"
@@ -47,6 +50,29 @@ class Column:
     """How far a quick run may lie from the committed quick run; None: not compared."""
     of_training: bool = True
     """Whether it depends on how long the nets were trained; times and memory do not."""
+    least: int = 100
+    """Of a rate: points below which none is shown, since it would say nothing."""
+    counted: str = ""
+    """Of a rate: the column with its number of points; else the name of its interval has it."""
+    later: bool = False
+    """Whether it was added after runs were recorded, which then lack it."""
+    leads: str = ""
+    over: str = ""
+    """Where it is a paired difference: the column that is compared, and the last key of the row
+    that it is compared with."""
+
+    def __post_init__(self) -> None:
+        if self.later and self.kind not in ("rate", "number"):
+            raise ValueError(f"column {self.name!r}: only a number is added later")
+
+    def too_few(self, line: Mapping[str, Any]) -> bool:
+        """Whether a rate stands on too few points to be shown, in the line of a frame's data."""
+        if self.kind != "rate":
+            return False
+        if self.counted:
+            return bool(line[self.counted] < self.least)
+        said = OVER_POINTS.search(str(line["interval"]))
+        return said is not None and int(said[1].replace(",", "")) < self.least
 
     @property
     def heading(self) -> str:
@@ -167,8 +193,8 @@ class Checked(Protocol):
         """What was measured."""
 
     @property
-    def holds(self) -> bool:
-        """Whether it holds."""
+    def holds(self) -> bool | None:
+        """Whether it holds; None where what was recorded cannot decide it."""
 
     @property
     def verdict(self) -> str:
@@ -219,6 +245,22 @@ class TableSpec:
         """The column, or the derived measure, of this name."""
         derived = (d.column for d in self.derived)
         return next(c for c in (*self.keys, *self.columns, *derived) if c.name == name)
+
+    def as_recorded(self, fields: Sequence[str]) -> "TableSpec":
+        """The contract of a run with these fields: without later columns that it lacks."""
+        lacking = {c.name for c in self.columns if c.later and c.name not in fields}
+        if not lacking:
+            return self
+        quoted = tuple(
+            replace(q, values={k: v for k, v in q.values.items() if k not in lacking})
+            for q in self.quoted
+        )
+        return replace(
+            self,
+            columns=tuple(c for c in self.columns if c.name not in lacking),
+            claims=tuple(c for c in self.claims if c.column not in lacking),
+            quoted=tuple(q for q in quoted if q.values),
+        )
 
     def fields(self) -> list[str]:
         """The columns of a frame's data, and of its CSV, in order."""
@@ -273,7 +315,7 @@ class Frame:
     def value(self, row: Row, column: str) -> float | None:
         """One measured value, or None where it was not run."""
         found = self.lookup(row)
-        if found is None or pd.isna(found[column]):
+        if found is None or column not in found or pd.isna(found[column]):
             return None
         return float(found[column])
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from thesis_repro.lab.store import Result
 from thesis_repro.tables.estimate import Estimate
@@ -38,7 +39,7 @@ def student_t(values: Sequence[float]) -> tuple[float, float]:
     return center - half, center + half
 
 
-def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
+def mcnemar(first: Sequence[bool | int], second: Sequence[bool | int]) -> float:
     """Exact p-value that two models are right equally often on the same points."""
     import numpy as np
     from statsmodels.stats.contingency_tables import mcnemar as exact
@@ -48,6 +49,124 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
         raise ValueError(f"McNemar needs two vectors of one length, got {a.shape} and {b.shape}")
     table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
     return float(exact(table, exact=True).pvalue)
+
+
+def mcnemar_range(first: int, second: int, n: int) -> tuple[float, float]:
+    """The least and the largest p-value of McNemar's exact test that so many wins allow.
+
+    Where a record has how often each of two models won the same n games, but not which, the
+    p-value depends on how many games both won. Both ends on one side of a level decide the test.
+
+    Raises
+    ------
+    ValueError
+        Unless 0 <= first, second <= n and n >= 1.
+    """
+    if not (0 <= first <= n and 0 <= second <= n and n >= 1):
+        raise ValueError(f"wins lie between 0 and n >= 1, got {first} and {second} of {n}")
+    ends = []
+    for both in (min(first, second), max(first + second - n, 0)):
+        won, lost = first - both, second - both
+        pairs = [(1, 1)] * both + [(1, 0)] * won + [(0, 1)] * lost
+        pairs += [(0, 0)] * (n - both - won - lost)
+        ends.append(mcnemar(*zip(*pairs, strict=True)))
+    return min(ends), max(ends)
+
+
+def paired(first: Sequence[float], second: Sequence[float], what: str) -> tuple[Estimate, float]:
+    """The mean difference of pairs, first less second, and a p-value that it is not above zero.
+
+    The interval is a bootstrap over pairs (BCa, Efron 1987), the test a permutation of signs
+    (exact up to 13 pairs, else 9,999 draws); both by scipy.
+
+    Raises
+    ------
+    ValueError
+        For fewer than three pairs, or vectors of different lengths.
+    """
+    import numpy as np
+    from scipy.stats import bootstrap, permutation_test
+
+    apart = np.asarray(first, float) - np.asarray(second, float)
+    if apart.ndim != 1 or len(apart) < ENOUGH_SEEDS:
+        raise ValueError(f"at least {ENOUGH_SEEDS} pairs are compared, got shape {apart.shape}")
+    value = float(apart.mean())
+    how = f"bootstrap over {len(apart):,} pairs of {what}"
+    test = permutation_test(
+        (apart,), np.mean, permutation_type="samples", alternative="greater", rng=0
+    )
+    if np.ptp(apart) == 0:  # the bootstrap of a constant has no spread
+        return Estimate(value, value, value, how), float(test.pvalue)
+    ends = bootstrap((apart,), np.mean, confidence_level=CONFIDENCE, rng=0).confidence_interval
+    return Estimate(value, float(ends.low), float(ends.high), how), float(test.pvalue)
+
+
+def ratio_of_medians(first: Sequence[float], second: Sequence[float]) -> Estimate:
+    """The median of the first over that of the second, with a percentile bootstrap over calls.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two calls of either, or a call that took no time.
+    """
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    if min(len(first), len(second)) < 2 or min(*first, *second) <= 0:
+        raise ValueError("a ratio of times needs two calls or more of each, all above 0 s")
+
+    def ratio(a: Any, b: Any, axis: int = -1) -> Any:
+        return np.median(a, axis) / np.median(b, axis)
+
+    found = bootstrap(
+        (np.asarray(first, float), np.asarray(second, float)),
+        ratio,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        n_resamples=2000,
+        rng=0,
+    ).confidence_interval
+    how = f"bootstrap over {min(len(first), len(second))} calls or more"
+    return Estimate(float(ratio(first, second)), float(found.low), float(found.high), how)
+
+
+def over_targets_and_points(hits: Any, of: Any = None, draws: int = 1000) -> Estimate:
+    """A share in percent over targets that are judged on the same points, with its interval.
+
+    Targets and points are drawn anew, each with replacement and independently (the bootstrap of
+    two crossed factors, Owen 2007): a point that is hard is so for every target, so that an
+    interval over targets alone is too narrow.
+
+    Parameters
+    ----------
+    hits : (targets, points); may be below zero, as for differences
+    of : (targets, points), what the share is of; all of it by default. Where a draw has none of
+        it, the draw is left out.
+
+    Raises
+    ------
+    ValueError
+        For no points, or shapes that differ.
+    """
+    import numpy as np
+
+    top = np.asarray(hits, np.float32)
+    bottom = np.ones_like(top) if of is None else np.asarray(of, np.float32)
+    if top.ndim != 2 or not top.size or top.shape != bottom.shape:
+        raise ValueError(f"hits are (targets, points), got {top.shape} and {bottom.shape}")
+    targets, points = top.shape
+    rng = np.random.default_rng(0)
+    shares = np.empty(draws)
+    for draw in range(draws):
+        rows = rng.integers(targets, size=targets)
+        times = np.bincount(rng.integers(points, size=points), minlength=points)
+        weights = times.astype(np.float32)
+        total = float((bottom @ weights)[rows].sum())
+        shares[draw] = (top @ weights)[rows].sum() / total if total else np.nan
+    low, high = np.nanquantile(100 * shares, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    value = 100 * float(top.sum(dtype=float) / bottom.sum(dtype=float))
+    how = f"bootstrap over {targets} targets and their {points:,} points"
+    return Estimate(value, float(low), float(high), how)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

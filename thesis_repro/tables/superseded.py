@@ -6,6 +6,7 @@
 import csv
 from dataclasses import dataclass
 
+from thesis_repro.lab import places
 from thesis_repro.tables import records
 from thesis_repro.tables.find import get, names
 from thesis_repro.tables.spec import Frame
@@ -45,7 +46,7 @@ def listed() -> list[Superseded]:
     ValueError
         If the file has other columns.
     """
-    path = records.root() / NAME
+    path = places.recorded(NAME)
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:

@@ -5,13 +5,14 @@ The rules stand here once, in `decide`; :mod:`thesis_repro.tables.rules` says ea
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thesis_repro.tables import statistics
 from thesis_repro.tables.spec import (
     FACTOR,
     IN_WORDS,
     MEASURED,
+    NOT_JUDGED,
     NOT_PUBLISHED,
     NOT_RUN,
     ORDER,
@@ -44,6 +45,7 @@ VERDICTS = (
     DOES_NOT_HOLD,
     NOT_MEASURABLE,
     NOT_PUBLISHED,
+    NOT_JUDGED,
     NOT_RUN,
 )
 KINDS: tuple[ClaimKind, ...] = (THEOREM, MEASURED, ORDER, FACTOR, IN_WORDS)
@@ -150,9 +152,14 @@ def judge(claim: Claim, frame: Frame | None) -> Judged:
 def _judge(claim: Claim, frame: Frame, conditions: Sequence[Checked]) -> Judged:
     if claim.side == "holds":
         return _judge_condition(claim, conditions)
+    measures = {c.name for c in frame.spec.columns} | {d.column.name for d in frame.spec.derived}
+    if claim.column not in measures:  # it was added since
+        return Judged(claim, NOT_JUDGED)
+    line, column = frame.lookup(claim.row), frame.spec.column(claim.column)
+    if line is not None and column.too_few(line.to_dict()):
+        return Judged(claim, NOT_JUDGED, measured=f"fewer than {column.least} points")
     found = measured(frame, claim.row, claim.column)
-    of_training = frame.spec.column(claim.column).of_training
-    share = trained(frame, claim.row) if of_training else 1.0
+    share = trained(frame, claim.row) if column.of_training else 1.0
     if found is None:
         return Judged(claim, NOT_RUN)
     leads = [lead(claim, frame, row) for row in claim.ahead_of]
@@ -171,8 +178,13 @@ def _judge(claim: Claim, frame: Frame, conditions: Sequence[Checked]) -> Judged:
 def _judge_condition(claim: Claim, conditions: Sequence[Checked]) -> Judged:
     for condition in conditions:
         if condition.says == claim.column:
-            verdict = HOLDS if condition.holds else DOES_NOT_HOLD
-            return Judged(claim, verdict, measured=condition.measured, needed=condition.needed)
+            word = HOLDS if condition.holds else DOES_NOT_HOLD
+            return Judged(
+                claim,
+                NOT_JUDGED if condition.holds is None else word,
+                measured=condition.measured,
+                needed=condition.needed,
+            )
     return Judged(claim, NOT_RUN)
 
 
@@ -191,9 +203,18 @@ def measured(frame: Frame, row: Row, column: str) -> Measured | None:
 def lead(claim: Claim, frame: Frame, other: Row) -> Measured | None:
     """By how much the claim's row is ahead of another one, measured or else quoted.
 
-    The interval takes the two rows as independent: their half-widths add in squares. For rows
-    that share points or targets that is wider than a paired one.
+    Where the run has the paired difference in a column of its own, that is the lead. Else the
+    interval takes the two rows as independent: their half-widths add in squares, which for rows
+    that share points or targets is wider.
     """
+    for column in frame.spec.columns:
+        paired = None
+        if column.leads == claim.column and column.over == other[-1]:
+            paired = measured(frame, claim.row, column.name)
+        if paired is not None and claim.row[:-1] == other[:-1]:
+            if claim.side == "at least":
+                return paired
+            return replace(paired, value=-paired.value, low=-paired.high, high=-paired.low)
     ours, theirs = measured(frame, claim.row, claim.column), measured(frame, other, claim.column)
     if theirs is None:
         quoted = [q.values for q in frame.spec.quoted if q.row == other]

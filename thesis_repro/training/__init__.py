@@ -5,10 +5,10 @@ Randomness restarts from the seed at each epoch; a training that was killed and 
 checkpoint therefore ends with the same weights, bit for bit on a CPU with one thread count.
 """
 
+import dataclasses
 import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from thesis_repro.data import Split
 from thesis_repro.lab import memory, timebox
-from thesis_repro.training import steps
 from thesis_repro.training.augment import AUGMENTATIONS, CROP, Augment, crop_flip, with_noise
-from thesis_repro.training.loop import Loop
+from thesis_repro.training.ensemble import Ensemble, Loss, summed
+from thesis_repro.training.loop import Loop, OnEpoch, SeedsLoop
 from thesis_repro.training.schedules import (
     Schedule,
     constant,
@@ -27,11 +27,10 @@ from thesis_repro.training.schedules import (
     linear,
     logarithmic,
 )
-from thesis_repro.training.steps import OPTIMIZERS, Loss, TrainConfig, fast_bfloat16
+from thesis_repro.training.steps import OPTIMIZERS, TrainConfig, fast_bfloat16
 
 __all__ = [
     "AUGMENTATIONS",
-    "CHECKPOINT_SECONDS",
     "CROP",
     "OPTIMIZERS",
     "Augment",
@@ -45,12 +44,11 @@ __all__ = [
     "decay_after",
     "fast_bfloat16",
     "fit",
+    "fit_seeds",
     "linear",
     "logarithmic",
     "with_noise",
 ]
-
-CHECKPOINT_SECONDS = 20.0
 
 
 def classification(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
@@ -66,8 +64,8 @@ def fit(
     lr: Schedule,
     *,
     augment: Augment | None = None,
-    checkpoint: Path | None = None,
-    on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
+    checkpoint: Path | str | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> list[dict[str, float]]:
     """Train `model` in place and return one record per epoch.
 
@@ -111,21 +109,73 @@ def fit(
     if config.channels_last:
         model.to(memory_format=torch.channels_last)
     identity = json.dumps([repr(config), [list(p.shape) for p in model.parameters()], len(y)])
-    loop = Loop(model, loss, x, y, config, lr, augment, checkpoint, identity)
-    history, begun = loop.position.history, len(loop.position.history)
-    with ExitStack() as kernels, steps.tf32(device), _one_line(device, config), timebox.deferred():
-        for epoch in range(begun, config.epochs):
-            record = loop.epoch()
-            if on_epoch is not None:
-                on_epoch(model, record)
-            history.append(record)
-            last = epoch + 1 == config.epochs
-            if last or time.monotonic() - loop.saved > CHECKPOINT_SECONDS:
-                loop.save()
-            if config.fused and epoch == begun:
-                loop.compile(kernels, record["seconds"])
+    place = None if checkpoint is None else Path(checkpoint)
+    loop = Loop(model, loss, x, y, config, lr, augment, place, identity)
+    with _one_line(device, config), timebox.deferred():
+        history = loop.run(on_epoch)
     model.eval()
     return history
+
+
+def fit_seeds(
+    models: Sequence[nn.Module],
+    loss: Loss,
+    data: Split,
+    config: TrainConfig,
+    lr: Schedule,
+    seeds: Sequence[int],
+    *,
+    checkpoint: Path | None = None,
+) -> list[list[dict[str, float]]]:
+    """Train nets of one architecture at once, each as :func:`fit` would with its own seed.
+
+    The weights are those of single trainings up to rounding. On a GPU several small nets cost
+    little more than one; `benchmarks/gpu.py` measures how much.
+
+    Parameters
+    ----------
+    models : one net for each seed, trained in place
+    loss, data, config, lr, checkpoint : as for `fit`; the seed of `config` does not count
+
+    Returns
+    -------
+    list of list of dict
+        For each net its records; the seconds are its share.
+
+    Raises
+    ------
+    ValueError
+        As `fit`, and if nets and seeds do not match, or a layer draws at random.
+    lab.timebox.Stop
+        If the run is to stop.
+    """
+    _check(data)
+    count, device = len(models), next(models[0].parameters()).device
+    if count != len(seeds):
+        raise ValueError(f"each net needs its seed, got {count} nets and {len(seeds)} seeds")
+    together = Ensemble(models, loss)
+    x, y = data.x.to(device), data.y.to(device).repeat(count)
+    shapes = [list(p.shape) for p in together.parameters()]
+    identity = json.dumps([repr(config), shapes, len(y), list(seeds)])
+    wide = dataclasses.replace(config, batch_size=count * config.batch_size, seed=seeds[0])
+    loop = SeedsLoop(together, summed, x, y, wide, lr, None, checkpoint, identity)
+    loop.seeds = tuple(seeds)
+    each: list[list[dict[str, float]]] = [[] for _ in models]
+
+    def on_epoch(model: nn.Module, record: dict[str, float]) -> None:
+        losses = (together.losses / len(data.y)).tolist()
+        together.losses.zero_()
+        record |= {f"loss {seed}": value for seed, value in zip(seeds, losses, strict=True)}
+
+    with _one_line(device, config), timebox.deferred():
+        for record in loop.run(on_epoch):
+            share = {"lr": record["lr"], "seconds": record["seconds"] / count}
+            for seed, own in zip(seeds, each, strict=True):
+                own.append({"epoch": record["epoch"], "loss": record[f"loss {seed}"], **share})
+    together.hand_back(models)
+    for model in models:
+        model.eval()
+    return each
 
 
 @contextmanager

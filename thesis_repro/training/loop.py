@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,13 +17,17 @@ from thesis_repro.training import checkpoint as checkpoints
 from thesis_repro.training import steps
 from thesis_repro.training.augment import Augment
 from thesis_repro.training.checkpoint import Position
+from thesis_repro.training.ensemble import Loss, together
 from thesis_repro.training.recording import Recording, batch_of, faithful
 from thesis_repro.training.schedules import Schedule
 from thesis_repro.training.steps import TrainConfig
 
-COMPILING_PAYS = {"cpu": 120.0, "cuda": 600.0}
-"""Seconds that a training has to go on after an epoch, for faster kernels to be worth the time
-that compiling them takes: up to a minute where no kernel is cached."""
+CHECKPOINT_SECONDS = 20.0
+COMPILING_PAYS = 120.0
+"""Seconds that a training on a CPU has to go on after an epoch, for faster kernels to be worth the
+time that compiling them takes: up to a minute where no kernel is cached. A GPU has them at once."""
+
+OnEpoch = Callable[[nn.Module, dict[str, float]], None]
 
 
 class Loop:
@@ -38,7 +42,7 @@ class Loop:
     def __init__(
         self,
         model: nn.Module,
-        loss: steps.Loss,
+        loss: Loss,
         x: Tensor,
         y: Tensor,
         config: TrainConfig,
@@ -71,6 +75,23 @@ class Loop:
             about = (self.model, self.optimizer, self.position, self.identity)
             write_atomic(self.checkpoint, checkpoints.pack(*about))
         self.saved = time.monotonic()
+
+    def run(self, on_epoch: OnEpoch | None) -> list[dict[str, float]]:
+        """Take all epochs that are left; returns the records of all."""
+        history = self.position.history
+        begun, epochs = len(history), self.config.epochs
+        with ExitStack() as kernels, steps.tf32(self.device):
+            self.fuse(kernels)
+            for epoch in range(begun, epochs):
+                record = self.epoch()
+                if on_epoch is not None:
+                    on_epoch(self.model, record)
+                history.append(record)
+                if epoch + 1 == epochs or time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+                    self.save()
+                if epoch == begun:
+                    self.fuse(kernels, record["seconds"])
+        return history
 
     def epoch(self) -> dict[str, float]:
         """Take the steps that are left of an epoch; returns its record.
@@ -108,11 +129,10 @@ class Loop:
         """Lay down the steps of an epoch that are left; returns how many it has in all."""
         config, position = self.config, self.position
         self.model.train()
-        seed = config.seed * 100_003 + at
+        seed = seed_of(config.seed, at)
         torch.manual_seed(seed)  # dropout draws from the global generator
         self.random.manual_seed(seed)
-        order = torch.randperm(len(self.y), generator=torch.Generator().manual_seed(seed))
-        order = order.to(self.device)
+        order = self.order(at).to(self.device)
         _set_random(position.random, self.random)
         self.batches = order.split(config.batch_size)
         count = len(self.batches)
@@ -125,11 +145,14 @@ class Loop:
         self.total.copy_(position.total)
         return count
 
+    def order(self, at: int) -> Tensor:
+        """The points of an epoch in their order, on the CPU."""
+        return shuffled(len(self.y), seed_of(self.config.seed, at))
+
     def take(self, number: int) -> int:
         """Take the next steps of the epoch, of which `number` are taken; returns how many."""
-        whole = len(self.y) // self.config.batch_size - number
-        if self.recording is not None and whole > 0:
-            return self.recording.advance(whole)
+        if self.recording is not None:
+            return self.recording.advance(number)
         self.plain(self.batches[number], self.progress[number], self.rates[number])
         return 1
 
@@ -140,12 +163,12 @@ class Loop:
         self.total += self.eager(batch, self.y[index], progress) * len(index)
 
     def as_tensors(self) -> Recording:
-        """The steps with whole batches, to be recorded."""
+        """The steps of an epoch, to be recorded."""
         about = (self.eager, self.optimizer, self.x, self.y, self.config, self.augment)
         return Recording(*about, self.random, self.total)
 
     def _record(self) -> None:
-        """Record the steps with whole batches, if they do then what the plain ones do."""
+        """Record the steps of an epoch, if they do then what the plain ones do."""
         recording, state = self.as_tensors(), self.random.get_state()
         try:
             recording.record(self.model)
@@ -159,12 +182,40 @@ class Loop:
             self.random.set_state(state)
         self.recording = recording if self.records else None
 
-    def compile(self, kernels: ExitStack, seconds: float) -> None:
-        """After an epoch of so many seconds: compile kernels if that pays for those to come."""
-        left = self.config.epochs - len(self.position.history)
-        pays = left * seconds > COMPILING_PAYS.get(self.device.type, math.inf)
-        if pays and kernels.enter_context(nets.fused(device=self.device.type)):
-            self.recording = None  # it has the kernels of before
+    def fuse(self, kernels: ExitStack, seconds: float | None = None) -> None:
+        """Use fused kernels: on a GPU from the start, elsewhere after an epoch of so many seconds,
+        if compiling them pays for those to come.
+        """
+        kind, left = self.device.type, self.config.epochs - len(self.position.history)
+        due = kind == "cuda"
+        if seconds is not None:
+            due = kind == "cpu" and left * seconds > COMPILING_PAYS
+        if self.config.fused and due:
+            kernels.enter_context(nets.fused(device=kind))
+
+
+class SeedsLoop(Loop):
+    """A training of an ensemble: each net has the order of its own seed.
+
+    `y` is there once for each net, and a batch of `config` holds one batch of each.
+    """
+
+    seeds: tuple[int, ...] = ()
+
+    def order(self, at: int) -> Tensor:
+        points = len(self.y) // len(self.seeds)
+        orders = [shuffled(points, seed_of(seed, at)) for seed in self.seeds]
+        return together(orders, self.config.batch_size // len(self.seeds))
+
+
+def seed_of(seed: int, epoch: int) -> int:
+    """What the draws of an epoch, counted from 0, start from."""
+    return seed * 100_003 + epoch
+
+
+def shuffled(points: int, seed: int) -> Tensor:
+    """A permutation (points,) on the CPU."""
+    return torch.randperm(points, generator=torch.Generator().manual_seed(seed))
 
 
 def _random(generator: torch.Generator) -> dict[str, Tensor]:

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Loss = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
-"""Called as loss(model, x, y, progress); returns a scalar to minimise."""
+from thesis_repro.training.ensemble import Ensemble, Loss
 
 Step = Callable[[Tensor, Tensor, float], Tensor]
 """Called as step(x, y, progress); moves the weights and returns the loss, detached."""
@@ -106,6 +105,14 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
             group["lr"] = lr
 
 
+def clip(model: nn.Module, largest: float) -> None:
+    """Bound the norm of the gradient; of nets that are trained as one, of each."""
+    if isinstance(model, Ensemble):
+        model.clip(largest)
+    else:
+        nn.utils.clip_grad_norm_(model.parameters(), largest)
+
+
 def eager(
     model: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, config: TrainConfig
 ) -> Step:
@@ -117,7 +124,7 @@ def eager(
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         if config.clip:
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            clip(model, config.clip)
         optimizer.step()
         return value.detach()
 

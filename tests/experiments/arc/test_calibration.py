@@ -10,9 +10,8 @@ from thesis_repro import data, tables
 from thesis_repro.data import Split
 from thesis_repro.experiments.arc import calibration, judged
 from thesis_repro.experiments.arc.calibration import SCALED, TRAINED
-from thesis_repro.experiments.nets import Net
 from thesis_repro.lab.profiles import profile
-from thesis_repro.robustness import GloroNet
+from thesis_repro.robustness import GloroNet, models
 
 
 def test_the_quick_plan_needs_no_data_and_names_its_rows():
@@ -24,7 +23,9 @@ def test_the_quick_plan_needs_no_data_and_names_its_rows():
 
 def test_a_paper_plan_has_the_committed_nets_under_the_names_of_the_spec(monkeypatch):
     monkeypatch.setattr(data, "available", lambda name: True)
-    monkeypatch.setattr(data, "fingerprint", lambda name: name)
+    cards = [models.card(name) for name in models.names()]
+    hashes = {card["data"]: card["data_sha256"] for card in cards}
+    monkeypatch.setattr(data, "fingerprint", lambda name: hashes.get(name, name))
     rows = [row for row, _ in calibration.cells(profile("paper"))]
     assert set(calibration.TABLE.spec.rows) <= set(rows)
     monkeypatch.setattr(data, "available", lambda name: False)
@@ -44,9 +45,9 @@ def small(monkeypatch) -> judged.JudgedConfig:
     chance = net.body(x).softmax(1)[:, 1].detach()
     y = (torch.rand(2000, generator=generator) < chance).long()
     monkeypatch.setattr(data, "held_out", lambda name: Split(x, y))
-    monkeypatch.setattr(Net, "load", lambda self: net)
-    subject = judged.subjects(profile("quick"))[0][1]
-    return judged.JudgedConfig(subject, judged.TEST, 20)
+    monkeypatch.setattr(models, "trained", lambda _: net)
+    training = judged.subjects(profile("quick"))[0][1]
+    return judged.JudgedConfig(training, judged.TEST, 20)
 
 
 def test_a_calibrated_net_is_found_calibrated_and_the_points_that_fit_are_not_judged(small):

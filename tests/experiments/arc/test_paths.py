@@ -8,9 +8,8 @@ from torch import nn
 from thesis_repro import data, tables
 from thesis_repro.data import Split
 from thesis_repro.experiments.arc import judged, paths
-from thesis_repro.experiments.nets import Net
 from thesis_repro.lab.profiles import profile
-from thesis_repro.robustness import GloroNet
+from thesis_repro.robustness import GloroNet, models
 from thesis_repro.robustness import paths as proofs
 from thesis_repro.robustness.transformations import PATHS
 
@@ -23,7 +22,9 @@ def test_the_quick_plan_needs_no_data_and_names_its_rows():
 
 def test_a_thousand_paths_of_digits_are_searched_at_ten_thousand_parameters(monkeypatch):
     monkeypatch.setattr(data, "available", lambda name: True)
-    monkeypatch.setattr(data, "fingerprint", lambda name: name)
+    cards = [models.card(name) for name in models.names()]
+    hashes = {card["data"]: card["data_sha256"] for card in cards}
+    monkeypatch.setattr(data, "fingerprint", lambda name: hashes.get(name, name))
     plan = paths.cells(profile("paper"))
     assert set(paths.TABLE.spec.rows) <= {row for row, _ in plan}
     digits = [cell.config for row, cell in plan if row[0] == judged.PAPER[0]]
@@ -46,7 +47,7 @@ def config(monkeypatch) -> paths.PathsConfig:
     x[4:, :, 4:] += 0.8
     y = torch.tensor([0, 0, 0, 1, 1, 1, 1, 1])  # the fourth label is wrong
     monkeypatch.setattr(data, "held_out", lambda name: Split(x, y))
-    monkeypatch.setattr(Net, "load", lambda self: net)
+    monkeypatch.setattr(models, "trained", lambda _: net)
     return paths.PathsConfig(judged.subjects(profile("quick"))[0][1], "rotation", 8, 50, 2)
 
 

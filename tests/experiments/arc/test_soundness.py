@@ -87,11 +87,10 @@ def test_members_are_found_where_nets_are_surer_of_them(monkeypatch):
 
 def test_the_cell_gives_every_sign_of_a_net(monkeypatch):
     """On an untrained net: values in their ranges, the net's number beside them."""
-    monkeypatch.setattr(universe, "trained", universe.untrained)
     monkeypatch.setattr(soundness, "membership", lambda config: (np.arange(4.0), np.arange(4) > 1))
     monkeypatch.setattr(soundness, "identified", lambda *_: 0.5)
     monkeypatch.setattr(soundness, "units_needed", lambda *_: 7)
-    net = universe.untrained(QUICK).eval()
+    net = GloroNet(QUICK.build().body, universe.EPSILON, universe.SHAPE).eval()
     monkeypatch.setattr(universe, "trained", lambda config: net)
     found = soundness.measured(SoundConfig(QUICK, (0, 1)))
     assert isinstance(found, Result)

@@ -6,19 +6,24 @@ import pytest
 
 @pytest.fixture
 def remedies_frame():
-    """A frame in which experts leave so much bias, on some sets."""
+    """A frame in which experts leave so much bias, on some sets; every other remedy halves it."""
 
-    def frame(experts, accuracy=90.0, sets=("synthetic", "a", "b", "c")):
+    def frame(experts, accuracy=90.0, sets=("synthetic", "a", "b", "c"), learners=("SGD",)):
         rows = [
-            (name, remedy, absolute, right)
+            (name, learner, remedy, bias, abs(bias), bias - 0.3, bias + 0.3, right)
             for name in sets
-            for remedy, absolute, right in (
+            for learner in learners
+            for remedy, bias, right in (
                 ("none", 4.0, 90.0),
-                ("parity", 1.0, 89.6),
+                ("parity", -1.0, 89.6),
                 ("experts", experts, accuracy),
+                ("L1", 1.0, 90.0),
+                ("threshold", 0.0, 89.0),
             )
         ]
-        frame = pd.DataFrame(rows, columns=["dataset", "remedy", "absolute", "accuracy"])
+        columns = ["dataset", "learner", "remedy", "bias", "absolute", "bias_low", "bias_high"]
+        frame = pd.DataFrame(rows, columns=[*columns, "accuracy"])
+        frame["chance"] = frame["remedy"].map({"none": 1.0})
         frame["removed"] = 100 * (1 - frame["absolute"] / 4)
         return frame
 

@@ -21,7 +21,9 @@ from thesis_repro.experiments.certifiers.methods import (
 )
 from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import Profile, profile
-from thesis_repro.robustness.certifiers import dual
+from thesis_repro.robustness import models
+from thesis_repro.robustness.certifiers import bcp, dual
+from thesis_repro.tables.estimate import Estimate
 from thesis_repro.tables.spec import Frame
 from thesis_repro.tables.verdict import judge_all
 
@@ -42,21 +44,38 @@ def little(monkeypatch, tmp_path):
 
 
 def test_a_cost_is_scaled_to_the_test_set_and_to_all_copies(little, monkeypatch):
-    fixed = Measured(2.0, 10.0, 3_000_000, 2, 1.5, 0.5, torch.zeros(4), torch.ones(4))
-    fixed = dataclasses.replace(fixed, labels=torch.zeros(4).long(), certified=torch.ones(4) > 0)
+    fixed = Measured(2.0, 10.0, 3_000_000, 2, 1.5, 0.5, (1.5, 2.0, 2.5))
     monkeypatch.setattr(cost, "measure", lambda *_: fixed)
+    monkeypatch.setattr(cost, "fastest", lambda m, sizes, *_: dataclasses.replace(m, batch_size=7))
     monkeypatch.setattr(cost.timing, "matrix_rate", lambda device: 1e6)
-    test = data.load("mnist-5k").test
-    chosen = test.y[torch.arange(4) * 40 // 4]
-    kw = cost.cost(cost.CostConfig(little, Method(KW, 4, 2, 2))).values
+    kw = cost.cost(cost.CostConfig(little, Method(KW, 4, 2, 2), (2,))).values
+    assert kw["calls"] == [30.0, 40.0, 50.0] and kw["batch"] == 7
     assert kw["seconds"] == 2.0 * 40 / 2 and kw["floor"] == 3.0 * 40 / 2
     assert kw["gflop"] == pytest.approx(0.0015)
     assert kw["note"] == "measured on 4 points, scaled to 40"
-    assert kw["vra"] == {"k": int((chosen == 0).sum()), "n": 4}
-    rs = cost.cost(cost.CostConfig(little, Method(RS, 4, 2, 20, samples=50, sigma=0.1))).values
+    assert "vra" not in kw  # of four points
+    rs = cost.CostConfig(little, Method(RS, 4, 2, 20, samples=50, sigma=0.1), (20,))
+    rs = cost.cost(rs).values
     assert rs["seconds"] == pytest.approx(40.0 * 100_100 / 150)
     assert rs["note"].endswith("and from 50 copies of each to 100,000")
     assert rs["guarantee"] != kw["guarantee"]
+
+
+def test_what_is_certified_of_enough_points_is_counted_in_float64(little, monkeypatch):
+    fixed = Measured(2.0, 10.0, 3_000_000, 2, 1.5, 0.5, (1.5, 2.0, 2.5))
+    monkeypatch.setattr(cost, "measure", lambda *_: fixed)
+    monkeypatch.setattr(cost.timing, "matrix_rate", lambda device: 1e6)
+    monkeypatch.setattr(cost, "ENOUGH_POINTS", 4)
+    test = data.load("mnist-5k").test
+    chosen = torch.arange(4) * 40 // 4
+    for name in (BCP, KW):
+        method = Method(name, 4, 2, 2)
+        found = cost.cost(cost.CostConfig(little, method, (2,))).values
+        body = models.trained(little).body.double()
+        x, y = test.x[chosen].double(), test.y[chosen]
+        rival = {BCP: bcp.certify, KW: dual.certify}[name]
+        expected = rival(body, x, little.recipe.epsilon) & (body(x).argmax(1) == y)
+        assert found["vra"] == {"k": int(expected.sum()), "n": 4}
 
 
 def costs(**ratios):
@@ -98,12 +117,14 @@ def test_memory_is_judged_over_gloro_s_of_the_same_net():
 def test_the_ratio_is_to_gloro_s_time_of_the_same_table():
     values = {"mb": 1.0, "vra": {"k": 1, "n": 2}, "guarantee": "x", "note": ""}
     gathered = {
-        ("d", "GloRo", name): [Result({"seconds": seconds, **values})]
-        for name, seconds in ((GLORO, 0.5), (KW, 600.0))
+        ("d", "GloRo", name): [Result({"seconds": calls[1], "calls": calls, **values})]
+        for name, calls in ((GLORO, [0.4, 0.5, 0.6]), (KW, [500.0, 600.0, 900.0]))
     }
     records = cost.assemble(profile("quick"), gathered)
-    assert records["d", "GloRo", KW].estimate("ratio").value == 1200.0
-    assert records["d", "GloRo", GLORO].estimate("ratio").value == 1.0
+    ratio = records["d", "GloRo", KW].estimate("ratio")
+    assert ratio.value == 1200.0 and ratio.low < 1200 < ratio.high
+    assert (ratio.low, ratio.high) == pytest.approx((500 / 0.6, 900 / 0.4))
+    assert records["d", "GloRo", GLORO].estimate("ratio") == Estimate(1.0)
     alone = cost.assemble(profile("quick"), {("d", "n", KW): gathered["d", "GloRo", KW]})
     assert "ratio" not in alone["d", "n", KW].values
 
@@ -123,7 +144,7 @@ def test_the_subject_is_one_net_that_the_dual_bound_can_read():
     assert len({cell.config.training for _, cell in plan[:4]}) == 1
     noisy = plan[4][1].config
     assert noisy.training.recipe.noise == noisy.method.sigma == plan[3][1].config.method.sigma > 0
-    assert noisy.training.recipe.method == "standard"
+    assert noisy.training.recipe.method == "standard" and noisy.sizes == plan[3][1].config.sizes
     with pytest.raises(ValueError, match="MinMax"):
         dual.certify(nets.cnn_2c2f(), torch.rand(1, 1, 28, 28), 0.3)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,11 +24,10 @@ def made_up_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "available", lambda name: name == "cifar10")
     monkeypatch.setattr(data, "fingerprint", lambda name: "0" * 64)
     monkeypatch.setattr(data, "load", lambda name: noise)
-    monkeypatch.setattr(experts_nets.models, "names", lambda: ())
     short = experts_nets.paper_training
 
-    def one_epoch(radius: str, seed: int, device: str) -> experts_nets.Training:
-        found = short(radius, seed, device)
+    def one_epoch(*about: Any, **options: Any) -> experts_nets.Training:
+        found = short(*about, **options)
         return replace(found, recipe=replace(found.recipe, epochs=1, fused=False))
 
     monkeypatch.setattr(experts_nets, "paper_training", one_epoch)

@@ -78,9 +78,9 @@ def test_columns_hold_what_cells_give(tmp_path: Path, monkeypatch: pytest.Monkey
     """One cheap cell, of a net of one epoch."""
     monkeypatch.setenv("THESIS_REPRO_STORE", str(tmp_path))
     quick = profiles.profile("quick")
-    training = experts_nets.digit_nets(quick)[0][1].training
+    training = experts_nets.digit_nets(quick)[0][1]
     short = replace(training, recipe=replace(training.recipe, epochs=1))
-    config = looks.FaithfulConfig("saliency", experts_nets.Net(short), 10, 7)
+    config = looks.FaithfulConfig("saliency", short, 10, 7)
     cell = looks.faithful(config)
     assert {c.name for c in TABLE.spec.columns} <= set(cell.values)
     assert 0 <= cell.values["deletion"] <= 1

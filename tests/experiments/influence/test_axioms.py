@@ -1,6 +1,7 @@
 """The table of axioms: each property can hold, and can fail."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -73,7 +74,17 @@ def test_one_seed_that_fails_is_enough() -> None:
 
 def test_the_plan() -> None:
     quick = [row for row, _ in tables.cells(profiles.profile("quick"))]
-    assert quick == [tables.row("digits", name) for name in tables.CHECKS if "Captum" not in name]
+    asked = [*(name for name in tables.CHECKS if "Captum" not in name), *tables.RIVALS]
+    assert quick == [tables.row("digits", name) for name in asked]
     paper = {row for row, cell in tables.cells(profiles.profile("paper")) if cell is not None}
     assert paper <= set(tables.TABLE.spec.rows)
     assert set(quick) <= paper
+
+
+def test_a_measure_that_keeps_its_axiom_breaks_the_condition() -> None:
+    rows = pd.DataFrame({"property": [*tables.RIVALS, "consistency"], "within": 0.0, "median": 0.1})
+    found = tables.conditions(rows)
+    assert len(found) == len(tables.RIVALS) and all(c.holds for c in found)
+    assert found[-1].says == "conductance breaks consistency"
+    assert [c.holds for c in tables.conditions(rows.assign(within=100.0))] == [False] * len(found)
+    assert {c.verdict for c in tables.conditions(rows[-1:])} == {"not judged"}

@@ -3,7 +3,7 @@ import pytest
 
 from thesis_repro.experiments.leakage import property as game
 from thesis_repro.experiments.leakage.hypothesis import ADVERSARIES, STRONG, WEAK
-from thesis_repro.experiments.leakage.models import GLORO
+from thesis_repro.experiments.leakage.models import ADVERSARIAL, GLORO, STANDARD
 from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import profile
 
@@ -35,3 +35,27 @@ def test_games_are_counted_with_their_exact_interval():
     assert blind["X", GLORO, WEAK].estimate("accuracy").value == 50
     many = game.assemble(profile("quick"), gathered(models=20))
     assert many["X", GLORO, WEAK].note == ""
+
+
+def test_the_weak_adversary_s_games_are_paired_with_those_on_standard_nets():
+    def games(z):
+        return [Result({"z": value}, {}) for value in z]
+
+    clean = [0.0] * 8
+    found = game.assemble(
+        profile("quick"),
+        {
+            ("X", GLORO, WEAK): games([9.0] * 8 + clean),
+            ("X", STANDARD, WEAK): games([0.0] * 6 + [9.0] * 2 + clean),
+            ("X", ADVERSARIAL, WEAK): games([9.0] * 7 + [0.0] + clean),
+        },
+    )
+    # 6 games that one wins and the other loses, out of 16; then 6 against 1
+    assert found["X", GLORO, WEAK].estimate("p").value == pytest.approx(2 / 2**6)
+    assert found["X", ADVERSARIAL, WEAK].estimate("p").value == pytest.approx(2 * 8 / 2**7)
+    assert "p" not in found["X", STANDARD, WEAK].values
+    fewer = game.assemble(
+        profile("quick"),
+        {("X", GLORO, WEAK): games([9.0] * 3 + clean[:3]), ("X", STANDARD, WEAK): games(clean)},
+    )
+    assert "p" not in fewer["X", GLORO, WEAK].values  # one training's nets are not all there

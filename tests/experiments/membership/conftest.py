@@ -18,11 +18,11 @@ def small_nets(tmp_path_factory):
     small = Victim("mnist-5k", "mlp", 200, 2, 0.1, width=16)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("THESIS_REPRO_STORE", store)
-        return contests.arena(Contest(small, (0, 1, 2), 4)), store
+        return contests.observations(Contest(small, (0, 1, 2), 4)), store
 
 
 @pytest.fixture
-def arena(small_nets, monkeypatch):
+def observations(small_nets, monkeypatch):
     """The small contest, with its store."""
     nets, store = small_nets
     monkeypatch.setenv("THESIS_REPRO_STORE", store)

@@ -3,15 +3,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from thesis_repro.experiments.membership import contests
+from thesis_repro.experiments.membership import contests, rates
 from thesis_repro.lab.cells import CellError, compute
 from thesis_repro.lab.profiles import profile
-from thesis_repro.weaknesses.membership import victims
+from thesis_repro.training import named
 from thesis_repro.weaknesses.membership.guesses import ATTACKS
 
 
-def test_a_contest_is_deterministic_and_counts_what_it_says(arena):
-    first, second = contests.contest(arena.config), contests.contest(arena.config)
+def test_a_contest_is_deterministic_and_counts_what_it_says(observations):
+    first, second = contests.contest(observations.config), contests.contest(observations.config)
     assert first.values == second.values
     for target in first.values["targets"]:
         assert set(target["attacks"]) == set(ATTACKS)
@@ -20,6 +20,12 @@ def test_a_contest_is_deterministic_and_counts_what_it_says(arena):
         assert naive["k"] / naive["n"] == pytest.approx(0.5 + gap / 2)
         for counted in target["calibrated"].values():
             assert counted["claims"] == counted["precision"]["n"]
+        for attack in ATTACKS:
+            claimed, member = rates.claims(first.arrays, attack)
+            assert claimed.shape == member.shape == (3, 400)
+    counted = [t["attacks"]["shadow"]["accuracy"]["k"] for t in first.values["targets"]]
+    claimed, member = rates.claims(first.arrays, "shadow")
+    assert (claimed == member).sum(1).tolist() == counted
     for name, scores in first.arrays.items():
         np.testing.assert_array_equal(scores, second.arrays[name])
 
@@ -27,7 +33,7 @@ def test_a_contest_is_deterministic_and_counts_what_it_says(arena):
 def test_a_game_that_needs_more_points_than_there_are_names_its_cell(tmp_path, monkeypatch):
     monkeypatch.setenv("THESIS_REPRO_STORE", str(tmp_path))
     with pytest.raises(CellError, match=r"4n = 8000"):
-        compute(victims.cell(dataclasses.replace(contests.DIGITS, n=2000)))
+        compute(named.cell(dataclasses.replace(contests.DIGITS, n=2000)))
 
 
 def test_a_paper_run_has_five_targets():

@@ -1,9 +1,15 @@
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 import pytest
 
 from thesis_repro.experiments.membership.contests import PLAIN
 from thesis_repro.experiments.membership.mnist import PUBLISHED, TABLE, assemble, conditions
+from thesis_repro.tables import verdict
 from thesis_repro.tables.estimate import intervals
+from thesis_repro.tables.measure import tabulate
+from thesis_repro.tables.spec import Claim, Frame
 from thesis_repro.weaknesses.membership.guesses import GENERAL, NAIVE, SHADOW
 
 
@@ -38,3 +44,28 @@ def test_the_numbers_that_enter_a_cell_are_those_that_are_published():
         )
     }
     assert found == PUBLISHED
+
+
+def test_the_lead_over_the_shadow_attack_is_paired_over_targets_and_points(contested):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for target in range(3):
+        member = np.arange(1000) < 500
+        easy = rng.random(1000) < 0.3  # right for both attacks; else both guess
+        shadow = np.where(easy, member, rng.random(1000) < 0.5)
+        ours = np.where(rng.random(1000) < 0.1, member, shadow)  # mends a tenth
+        arrays |= {f"member.{target}": member}
+        arrays |= {f"claimed.{SHADOW}.{target}": shadow, f"claimed.{GENERAL}.{target}": ours}
+    result = replace(contested(), arrays=arrays)
+    found = assemble(None, {(PLAIN, name): [result] for name in (GENERAL, SHADOW)})
+    lead = found[PLAIN, GENERAL].estimate("lead")
+    assert lead.low < 3.5 < lead.high and lead.high - lead.low < 2.5
+    assert lead.how == "bootstrap over 3 targets and their 1,000 points"
+    frame = Frame(TABLE.spec, "paper-cpu", tabulate(TABLE.spec, found))
+    claim = Claim((PLAIN, GENERAL), "accuracy", 6.9, "s", kind="order", ahead_of=((PLAIN, SHADOW),))
+    judged = verdict.lead(claim, frame, (PLAIN, SHADOW))
+    assert (judged.low, judged.high) == (lead.low, lead.high)
+    recorded = verdict.lead(
+        claim, replace(frame, data=frame.data.assign(lead=np.nan)), (PLAIN, SHADOW)
+    )
+    assert recorded.high - recorded.low > 2 * (lead.high - lead.low)

@@ -6,7 +6,7 @@ import pytest
 
 from thesis_repro.experiments.membership import search
 from thesis_repro.experiments.membership.contests import contest
-from thesis_repro.weaknesses.membership.contest import SLICES, evidence
+from thesis_repro.weaknesses.membership.contest import SLICES, features
 from thesis_repro.weaknesses.membership.guesses import GENERAL
 
 
@@ -14,9 +14,9 @@ def test_plans_name_rows_of_the_spec(check_plans):
     check_plans(search.TABLE)
 
 
-def test_the_full_corner_of_the_search_is_the_learned_attack_of_the_other_tables(arena):
-    found = search.trial(search.Trial(arena.config, "both", 4))
-    known = contest(arena.config)
+def test_the_full_corner_of_the_search_is_the_learned_attack_of_the_other_tables(observations):
+    found = search.trial(search.Trial(observations.config, "both", 4))
+    known = contest(observations.config)
     for ours, theirs in zip(found.values["targets"], known.values["targets"], strict=True):
         general = theirs["attacks"][GENERAL]
         assert ours["learned"] == general["accuracy"]
@@ -25,8 +25,8 @@ def test_the_full_corner_of_the_search_is_the_learned_attack_of_the_other_tables
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_the_search_sees_no_more_proxies_than_it_says(arena, count):
-    view = arena.view("shadow", 1)
+def test_the_search_sees_no_more_proxies_than_it_says(observations, count):
+    view = observations.view("shadow", 1)
     seen = search.with_proxies(view, count)
     assert len(seen.references) == len(seen.contains) == max(count, 1)
     if not count:
@@ -37,8 +37,8 @@ def test_the_search_sees_no_more_proxies_than_it_says(arena, count):
     ]
     hidden = search.with_proxies(dataclasses.replace(view, references=poisoned), count)
     for a, b in zip(
-        evidence(seen, SLICES["mlp"], 0.0).values(),
-        evidence(hidden, SLICES["mlp"], 0.0).values(),
+        features(seen, SLICES["mlp"], 0.0).values(),
+        features(hidden, SLICES["mlp"], 0.0).values(),
         strict=True,
     ):
         np.testing.assert_array_equal(a, b)
@@ -56,11 +56,11 @@ def test_simple_scores_use_the_difference_to_proxies_where_there_are_any():
     np.testing.assert_allclose(search.simple(found, both, "margin", 0), [9.0, 13.0])
 
 
-def test_points_without_a_usual_value_do_not_set_the_scale_of_a_score(arena, monkeypatch):
+def test_points_without_a_usual_value_do_not_set_the_scale_of_a_score(observations, monkeypatch):
     """With one proxy half of a shadow's points were trained on by it: whatever stands there."""
-    config = search.Trial(arena.config, "both", 1)
+    config = search.Trial(observations.config, "both", 1)
     expected = search.trial(config).values
-    whole = search.evidence
+    whole = search.features
 
     def poisoned(view, names, smoothing):
         return {
@@ -68,7 +68,7 @@ def test_points_without_a_usual_value_do_not_set_the_scale_of_a_score(arena, mon
             for name, values in whole(view, names, smoothing).items()
         }
 
-    monkeypatch.setattr(search, "evidence", poisoned)
+    monkeypatch.setattr(search, "features", poisoned)
     assert search.trial(config).values == expected
 
 

@@ -13,7 +13,7 @@ from thesis_repro.experiments.relaxed.conditions import conditions
 from thesis_repro.experiments.relaxed.settings import SETTINGS, contenders
 from thesis_repro.lab.cells import Cell, compute
 from thesis_repro.lab.profiles import profile
-from thesis_repro.robustness import recipes
+from thesis_repro.robustness import models
 from thesis_repro.robustness import relaxed as robust
 from thesis_repro.tables import statistics
 from thesis_repro.tables.measure import measure
@@ -51,7 +51,7 @@ def test_the_quick_table_is_consistent_and_say_what_a_plain_count_says(short):
     assert by["RT3", "relaxed"].training.recipe.guarantee == robust.up_to(3)
     assert by["RT3", "relaxed"].guarantee == by["RT3", "GloRo"].guarantee
     # the row as a plain count over the net says it
-    net, _ = recipes.trained(by["RT3", "GloRo"].training)
+    net = models.trained(by["RT3", "GloRo"].training)
     test = data.load("mnist-5k").test
     found = robust.certify(net, test.x, k=3)
     wanted = 100 * (found.strictest == 0).double().mean().item()

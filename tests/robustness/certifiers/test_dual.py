@@ -9,7 +9,7 @@ from torch import nn
 from thesis_repro import nets
 from thesis_repro.robustness import attacks
 from thesis_repro.robustness.certifiers import backward, dual, full_precision, windows
-from thesis_repro.robustness.certifiers.lines import hull_of, lines, opened
+from thesis_repro.robustness.certifiers.lines import hull_of, lines, unstable
 
 
 def point(seed, size=3):
@@ -249,7 +249,7 @@ def test_the_sets_are_the_same_and_no_attack_breaks_them():
 
 def test_a_sign_that_is_not_a_number_is_open():
     low, high = torch.tensor([[math.nan, -1.0]]), torch.tensor([[1.0, math.nan]])
-    assert opened(low, high).all()
+    assert unstable(low, high).all()
     assert lines(low, high, torch.zeros(1)).slope.isnan().all()
 
 

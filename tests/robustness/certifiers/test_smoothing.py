@@ -195,7 +195,7 @@ def test_what_makes_no_sense_is_refused():
         for image in (torch.tensor([255.0]), torch.tensor([-0.1]), torch.tensor([math.nan])):
             with pytest.raises(ValueError, match=r"pixels need to lie in \[0, 1\]"):
                 ask(image)
-        with pytest.raises(ValueError, match="floating-point pixels, got torch.uint8"):
+        with pytest.raises(ValueError, match="got uint8: for pixels in 0..255"):
             ask(torch.ones(1, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r">= 3\) scores, got \(5, 2\)"):
         Smooth(half_space, 3, 0.5).certify(x, 5, 5, 0.1, 5)

@@ -1,1 +1,12 @@
 """Tables and figures of the chapter arc/arc."""
+
+__all__ = [
+    "calibration",
+    "figures",
+    "judged",
+    "paths",
+    "rejection",
+    "soundness",
+    "trainings",
+    "universe",
+]

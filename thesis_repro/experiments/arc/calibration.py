@@ -4,7 +4,16 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from thesis_repro.experiments.arc.judged import IMAGES, NET, PAPER, ROTATED, SHIFT, TEST, plan
+from thesis_repro.experiments.arc.judged import (
+    IMAGES,
+    NET,
+    PAPER,
+    ROTATED,
+    SHIFT,
+    TEST,
+    plan,
+    with_ends,
+)
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published, statistics
 from thesis_repro.tables.conditions import Condition
@@ -35,9 +44,9 @@ def _measured(values: Mapping[str, object], how: str) -> Measurement:
         {
             "accuracy": accuracy,
             "confidence": Estimate(found["confidence"]),
-            "error": Estimate(*found["error"], f"bootstrap over {n:,} points"),
-            "brier": Estimate(*found["brier"], "two standard errors"),
-            "nll": Estimate(*found["nll"], "two standard errors"),
+            "error": with_ends(found["error"], f"bootstrap over {n:,} points"),
+            "brier": with_ends(found["brier"], "two standard errors"),
+            "nll": with_ends(found["nll"], "two standard errors"),
             "temperature": Estimate(temperature),
         },
         seeds=1,

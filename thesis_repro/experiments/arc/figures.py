@@ -13,17 +13,17 @@ from thesis_repro.experiments.arc import judged, soundness
 from thesis_repro.experiments.arc.soundness import MEASURES
 from thesis_repro.experiments.arc.trainings import SAME
 from thesis_repro.experiments.arc.universe import TRAININGS
-from thesis_repro.experiments.nets import Net
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, not_run
-from thesis_repro.robustness import paths, transformations
+from thesis_repro.robustness import models, paths, transformations
 from thesis_repro.robustness.outputs import ask
+from thesis_repro.robustness.recipes import Training
 from thesis_repro.tables.spec import Frame
-from thesis_repro.weaknesses import calibration
+from thesis_repro.weaknesses import reliability
 
 
-def risk_and_coverage(subject: Net, images: str = judged.ROTATED) -> Figure:
+def risk_and_coverage(training: Training, images: str = judged.ROTATED) -> Figure:
     """The share of wrong points among those that are kept, by the score that rejects."""
-    net, (fits, test) = subject.load(), judged.split(subject)
+    net, (fits, test) = models.trained(training).cpu(), judged.split(training)
     x = judged.shown(test.x, images)
     wrong = (ask(net.body, x).argmax(1) != test.y).double().numpy()
     figure, axis = plt.subplots(figsize=(7, 3.4))
@@ -35,7 +35,7 @@ def risk_and_coverage(subject: Net, images: str = judged.ROTATED) -> Figure:
         strict=False,
     )
     for colour, style, (name, score) in styles:
-        risks = [100 * calibration.risk(score, wrong, share) for share in kept]
+        risks = [100 * reliability.risk(score, wrong, share) for share in kept]
         axis.plot(100 * kept, risks, style, color=colour, lw=2, label=name)
     axis.axvline(100 * judged.COVERAGE, color="0.7", lw=1)
     axis.set(xlabel="images that are kept (%)", ylabel="wrong of these (%)", ylim=(0, None))
@@ -43,9 +43,9 @@ def risk_and_coverage(subject: Net, images: str = judged.ROTATED) -> Figure:
     return figure
 
 
-def turning(subject: Net, index: int = 0, pictures: int = 9) -> Figure:
+def turning(training: Training, index: int = 0, pictures: int = 9) -> Figure:
     """A held-out digit that turns until its proof ends, and the radii that carry the proof."""
-    net, test = subject.load(), data.held_out(subject.training.dataset)
+    net, test = models.trained(training).cpu(), data.held_out(training.dataset)
     x, path = test.x[index : index + 1], transformations.rotation(-60, 60)
     found = paths.certify_path(net, x, path)
     low, high = found.low.item(), found.high.item()

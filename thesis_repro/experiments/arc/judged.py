@@ -3,24 +3,26 @@
 Temperatures are fitted on every fifth held-out image, upright and clean; the others are judged.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import InterpolationMode, rotate
 
 from thesis_repro import data
 from thesis_repro.data import Split
 from thesis_repro.experiments import nets
-from thesis_repro.experiments.nets import TITLES, Net
+from thesis_repro.experiments.nets import TITLES
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import GloroNet, certify
+from thesis_repro.robustness import GloroNet, certify, models
 from thesis_repro.robustness.outputs import ask
+from thesis_repro.robustness.recipes import Training
+from thesis_repro.tables.estimate import Estimate
 from thesis_repro.tables.spec import Column, Row
-from thesis_repro.weaknesses import calibration
+from thesis_repro.weaknesses import reliability
 
 TEST, ROTATED, NOISY = IMAGES = ("test", "rotated by 15°", "noise 0.1")
 """Held-out images: as they are, turned counter-clockwise, with Gaussian noise of that deviation."""
@@ -43,22 +45,24 @@ SHIFT = Column("images", "images", kind="key")
 class JudgedConfig:
     """A net on one kind of images; `resamples` bootstrap replicates."""
 
-    subject: Net
+    training: Training
     images: str
     resamples: int
 
 
-def subjects(profile: Profile) -> list[tuple[str, Net]]:
+def subjects(profile: Profile) -> list[tuple[str, Training]]:
     """Titled nets: a minute's training on MNIST-5k, or the committed ones whose data is here."""
     if profile.name == "quick":
         trainings = (nets.quick_training("1.58", seed) for seed in profile.seeds)
-        return [("MNIST-5k, 2C2F at 1.58", Net(training)) for training in trainings]
+        return [("MNIST-5k, 2C2F at 1.58", training) for training in trainings]
     found = []
-    for radius in nets.COMMITTED:
-        if nets.is_committed(radius) and data.available(nets.DATASETS[radius][0]):
-            net = nets.committed(nets.paper_training(radius, 0, "cpu", long=True), radius)
-            kind = net.training.recipe.net.upper()
-            found.append((f"{TITLES[net.training.dataset]}, {kind} at {radius}", net))
+    for radius, (dataset, _) in nets.DATASETS.items():
+        if not data.available(dataset):
+            continue
+        training = nets.paper_training(radius, 0, "cpu", long=True)
+        if models.standing_for(training):
+            title = f"{TITLES[dataset]}, {training.recipe.net.upper()} at {radius}"
+            found.append((title, training))
     return found
 
 
@@ -72,29 +76,38 @@ def plan(profile: Profile) -> list[tuple[Row, Cell]]:
     return [
         (
             (title, images),
-            Cell(judged, JudgedConfig(net, images, resamples), net.fingerprints()),
+            Cell(judged, JudgedConfig(training, images, resamples), models.fingerprints(training)),
         )
-        for title, net in subjects(profile)
+        for title, training in subjects(profile)
         for images in IMAGES
     ]
 
 
-def split(subject: Net) -> tuple[Split, Split]:
+def with_ends(found: Sequence[float], how: str) -> Estimate:
+    """A value and the ends of its interval, as a cell gives them."""
+    value, low, high = found
+    return Estimate(value, low, high, how)
+
+
+def split(training: Training) -> tuple[Split, Split]:
     """A net's held-out points: those that fit its temperature, and those that are judged."""
-    test = data.held_out(subject.training.dataset)
+    test = data.held_out(training.dataset)
     fits = torch.arange(len(test)) % FITTED == 0
     return Split(test.x[fits], test.y[fits]), Split(test.x[~fits], test.y[~fits])
 
 
 def temperature(net: GloroNet, fits: Split) -> float:
     """The temperature that fits a net's logits at these points."""
-    return calibration.temperature(_logits(net.body, fits.x), fits.y.numpy())
+    return reliability.temperature(_logits(net.body, fits.x), fits.y.numpy())
 
 
 def shown(x: Tensor, images: str) -> Tensor:
     """The images (n, c, h, w) as a kind of `IMAGES` has them, in [0, 1]."""
     if images == ROTATED:
-        return rotate(x, 15.0, InterpolationMode.BILINEAR)
+        from torchvision.transforms.functional import InterpolationMode, rotate
+
+        turned: Tensor = rotate(x, 15.0, InterpolationMode.BILINEAR)
+        return turned
     if images == NOISY:
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
         return (x + 0.1 * noise).clamp(0, 1)
@@ -103,8 +116,8 @@ def shown(x: Tensor, images: str) -> Tensor:
 
 def judged(config: JudgedConfig) -> Result:
     """Cell: calibration errors before and after temperature, and how scores rank wrong points."""
-    net = config.subject.load()
-    fits, test = split(config.subject)
+    net = models.trained(config.training).cpu()
+    fits, test = split(config.training)
     t = temperature(net, fits)
     x, y = shown(test.x, config.images), test.y.numpy()
     logits, certificate = _logits(net.body, x), certify(net, x)
@@ -156,8 +169,8 @@ def _calibrated(
 ) -> dict[str, Any]:
     """Calibration error in percent with its interval; mean losses with two standard errors."""
     confidence = _probabilities(logits).max(1)
-    found = calibration.error_interval(confidence, right, resamples, rng)
-    nll, brier = calibration.losses(logits, y)
+    found = reliability.error_interval(confidence, right, resamples, rng)
+    nll, brier = reliability.losses(logits, y)
     return {
         "error": [100 * value for value in found],
         "confidence": 100 * float(confidence.mean()),
@@ -186,8 +199,8 @@ def _ranked(
         """(scores, 3) on some points: risk, ranking, ranking less that of softmax."""
         found = [
             (
-                calibration.risk(s[rows], wrong[rows], COVERAGE),
-                calibration.ranking(s[rows], wrong[rows]),
+                reliability.risk(s[rows], wrong[rows], COVERAGE),
+                reliability.ranking(s[rows], wrong[rows]),
             )
             for s in by_score.values()
         ]
@@ -197,7 +210,7 @@ def _ranked(
     again = np.stack([measured(rows) for rows in picks])
     return {
         score: {
-            name: [float(whole[i, j]), *calibration.ends(again[:, i, j])]
+            name: [float(whole[i, j]), *reliability.ends(again[:, i, j])]
             for j, name in enumerate(("risk", "ranking", "ahead"))
         }
         for i, score in enumerate(by_score)

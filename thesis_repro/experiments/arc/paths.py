@@ -10,11 +10,19 @@ from torch import Tensor
 
 from thesis_repro import data
 from thesis_repro.experiments.arc.judged import NET, PAPER, subjects
-from thesis_repro.experiments.nets import Net
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import GloroNet, certificate, certify, checker, paths, transformations
+from thesis_repro.robustness import (
+    GloroNet,
+    certificate,
+    certify,
+    checker,
+    models,
+    paths,
+    transformations,
+)
 from thesis_repro.robustness.paths import Proved
+from thesis_repro.robustness.recipes import Training
 from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.spec import Column, Plan, Table, TableSpec
@@ -33,7 +41,7 @@ DEGREES = 2.0
 class PathsConfig:
     """Paths of a net's first held-out images: how many, how densely searched, how many checked."""
 
-    subject: Net
+    training: Training
     path: str
     images: int
     tried: int
@@ -42,8 +50,8 @@ class PathsConfig:
 
 def proving(config: PathsConfig) -> Result:
     """Cell: proved intervals, what a dense search breaks, and what the checker confirms."""
-    net, (low, high, half) = config.subject.load(), RANGES[config.path]
-    test = data.held_out(config.subject.training.dataset)
+    net, (low, high, half) = models.trained(config.training).cpu(), RANGES[config.path]
+    test = data.held_out(config.training.dataset)
     x, y = test.x[: config.images], test.y[: config.images]
     path = transformations.PATHS[config.path](low, high)
     found = paths.certify_path(net, x, path)
@@ -88,14 +96,14 @@ def confirming(
 def cells(profile: Profile) -> Plan:
     """The plan of `arc-paths`; a large net has fewer paths, of fewer parameters."""
     plan = []
-    for title, net in subjects(profile):
+    for title, training in subjects(profile):
         if profile.name == "quick":
             sizes = (30, 200, 3)
         else:
-            sizes = (300, 10_000, 20) if net.training.recipe.net == "2c2f" else (50, 1000, 5)
+            sizes = (300, 10_000, 20) if training.recipe.net == "2c2f" else (50, 1000, 5)
         for name in RANGES:
-            config = PathsConfig(net, name, *sizes)
-            plan.append(((title, name), Cell(proving, config, net.fingerprints())))
+            config = PathsConfig(training, name, *sizes)
+            plan.append(((title, name), Cell(proving, config, models.fingerprints(training))))
     return plan
 
 

@@ -16,6 +16,7 @@ from thesis_repro.experiments.arc.judged import (
     SHIFT,
     TEST,
     plan,
+    with_ends,
 )
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published, statistics
@@ -41,10 +42,10 @@ def _measured(values: Mapping[str, Any], score: str) -> Measurement:
     ranked = values["scores"][score]
     how = f"paired bootstrap over {values['accuracy']['n']:,} points"
     found: dict[str, Estimate | str] = {
-        name: Estimate(*ranked[name], how) for name in ("risk", "ranking")
+        name: with_ends(ranked[name], how) for name in ("risk", "ranking")
     }
     if score != SCORES[0]:
-        found["ahead"] = Estimate(*ranked["ahead"], how)
+        found["ahead"] = with_ends(ranked["ahead"], how)
     if score == BOTTOM:  # it alone has a threshold of its own
         for name in ("rejected", "risk_kept", "risk_rejected"):
             if values[name]["n"]:

@@ -17,9 +17,9 @@ from thesis_repro.explanations.influence import internal_influence, max_class, p
 from thesis_repro.lab.cells import Result
 from thesis_repro.robustness import GloroNet, certify
 from thesis_repro.robustness.outputs import ask
-from thesis_repro.weaknesses import calibration, leakage
+from thesis_repro.weaknesses import leakage, reliability
 from thesis_repro.weaknesses.membership import game as games
-from thesis_repro.weaknesses.membership import yardsticks
+from thesis_repro.weaknesses.membership import lira_rmia
 
 CLEAN, VRA, ERROR, OBJECT, UNITS, BIAS, AUC, TPR, MARK, INSTANCE = MEASURES = (
     "clean accuracy (%)",
@@ -59,7 +59,7 @@ def measured(config: SoundConfig) -> Result:
     right = certificate.labels == test.y
     logits = ask(net.body, test.x).double()
     confidence = logits.softmax(1).amax(1).numpy()
-    error = calibration.squared_errors(confidence, right.double().numpy())[1]
+    error = reliability.squared_errors(confidence, right.double().numpy())[1]
     few = Split(test.x[:JUDGED], test.y[:JUDGED])
     scores, member = membership(config)
     images, others = (reconstructed(one.body) for one in (net, marked))
@@ -119,9 +119,9 @@ def membership(config: SoundConfig) -> tuple[np.ndarray, np.ndarray]:
     for number in numbers:
         other = replace(config.net, number=number)
         logits = ask(universe.trained(other).body, inside.x).double().numpy()
-        found.append(yardsticks.scaled(logits, inside.y.numpy()))
+        found.append(lira_rmia.scaled(logits, inside.y.numpy()))
         contains.append(members(other))
-    scores = yardsticks.lira(found[0], np.stack(found[1:]), np.stack(contains[1:]))
+    scores = lira_rmia.lira(found[0], np.stack(found[1:]), np.stack(contains[1:]))
     return scores, contains[0]
 
 

@@ -29,7 +29,6 @@ from thesis_repro.experiments.arc.universe import (
     STANDARD,
     TRAININGS,
     Trained,
-    cell,
 )
 from thesis_repro.lab.cells import Cell
 from thesis_repro.lab.profiles import Profile
@@ -37,6 +36,7 @@ from thesis_repro.tables import published, statistics
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.training import named
 from thesis_repro.weaknesses.membership import private
 
 HIGHER, LOWER, SAME = "higher", "lower", "not told apart"
@@ -87,7 +87,7 @@ def cells(profile: Profile) -> Plan:
             net = Trained(
                 base.dataset, name, base.n, base.epochs, base.batch_size, base.attack_steps, number
             )
-            one = Cell(measured, SoundConfig(net, chosen), cell(net).data)
+            one = Cell(measured, SoundConfig(net, chosen), named.fingerprints(net))
             plan += [((name, measure), one) for measure in MEASURES]
     return plan
 

@@ -4,8 +4,9 @@ Nets of one number share everything but the training: members, first weights, or
 Numbers come in pairs that train on opposite halves, so each point is in half of the nets.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -13,11 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from thesis_repro import data, training
-from thesis_repro.data import Dataset, Split
-from thesis_repro.lab.cells import Cell, Result, compute, current_workdir
+from thesis_repro import nets, training
+from thesis_repro.data import Split
+from thesis_repro.lab.cells import compute
 from thesis_repro.robustness import GloroNet, recipes
+from thesis_repro.robustness.gloro import EstimatedNet
 from thesis_repro.robustness.recipes import Recipe
+from thesis_repro.training import named
+from thesis_repro.training.named import History
 from thesis_repro.weaknesses import leakage
 from thesis_repro.weaknesses.membership import private, victims
 
@@ -30,6 +34,7 @@ STANDARD, ADVERSARIAL, GLORO, EMMA, PRIVATE, SMOOTHED = TRAININGS = (
     "label smoothing 0.1",
 )
 EPSILON, BUDGET, SMOOTHING = 0.3, 8.0, 0.1
+SHAPE, POWER_STEPS = (1, 28, 28), 2
 MANY, FEW = 4, 9
 """Digits: two thirds of the second are left out of the universe, so the two are there 3 : 1."""
 WATERMARK, MARKED = leakage.Watermark(), 0.8
@@ -54,8 +59,31 @@ class Trained:
     marked: bool = False
     device: str = "cpu"
 
-    def recipe(self) -> Recipe:
-        """How it is trained; of DP-SGD and label smoothing, all but the loss."""
+    def build(self) -> EstimatedNet:
+        """The net before training, on its device."""
+        return EstimatedNet(_body(self.number), EPSILON, SHAPE, POWER_STEPS).to(self.device)
+
+    def train(self, checkpoint: Path) -> tuple[EstimatedNet, History]:
+        """Train on the members: by recipe, or by the loss that no recipe has."""
+        universe, _ = parts(self.dataset, self.n)
+        mine = torch.from_numpy(members(self))
+        points = Split(universe.x[mine], universe.y[mine])
+        if self.marked:
+            points, _ = leakage.mark(points, WATERMARK, MARKED, self.number)
+        net, recipe = self.build(), self._recipe()
+        if self.training == PRIVATE:
+            epochs = max(1, self.epochs // 3)
+            how = {"epochs": epochs, "batch_size": 250, "lr": 0.3, "seed": self.number}
+            return net, private.fit(net.body, points, BUDGET, **how)
+        if self.training == SMOOTHED:
+            config = training.TrainConfig(self.epochs, self.batch_size, self.number)
+            rate = training.decay_after(recipe.lr, recipe.lr_end)
+            about = (net, _smoothed, points, config, rate)
+            return net, training.fit(*about, checkpoint=checkpoint)
+        return net, recipes.fit(net, recipe, points, checkpoint=checkpoint)
+
+    def _recipe(self) -> Recipe:
+        robust = {ADVERSARIAL: "adversarial", GLORO: "gloro", EMMA: "gloro"}
         return Recipe(
             net="2c2f",
             epsilon=EPSILON,
@@ -64,12 +92,10 @@ class Trained:
             epochs_paper=0,
             batch_size=self.batch_size,
             seed=self.number,
-            method={ADVERSARIAL: "adversarial", GLORO: "gloro", EMMA: "gloro"}.get(
-                self.training, "standard"
-            ),
+            method=robust.get(self.training, "standard"),
             objective="emma" if self.training == EMMA else "trades",
             trades=(0.0, 2.0),
-            power_steps=2,
+            power_steps=POWER_STEPS,
             attack_steps=self.attack_steps,
             device=self.device,
         )
@@ -100,50 +126,16 @@ def members(config: Trained) -> NDArray[np.bool_]:
     return ~chosen if config.number % 2 else chosen
 
 
-def smoothed(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
-    """Cross-entropy of a body with label smoothing: a training loss."""
-    return victims.loss(SMOOTHING)(cast(nn.Module, model.body), x, y, progress)
-
-
-def train_cell(config: Trained) -> Result:
-    """Cell: train one net; arrays are its weights."""
-    universe, test = parts(config.dataset, config.n)
-    mine = torch.from_numpy(members(config))
-    points = Split(universe.x[mine], universe.y[mine])
-    if config.marked:
-        points, _ = leakage.mark(points, WATERMARK, MARKED, config.number)
-    recipe, net = config.recipe(), untrained(config)
-    if config.training == PRIVATE:
-        history = private.fit(
-            net.body, points, BUDGET, epochs=max(1, config.epochs // 3), batch_size=250, lr=0.3,
-            seed=config.number,
-        )  # fmt: skip
-    else:
-        checkpoint = current_workdir() / "checkpoint.safetensors"
-        dataset = Dataset(config.dataset, points, test, tuple(map(str, range(10))))
-        if config.training == SMOOTHED:
-            how = training.TrainConfig(config.epochs, config.batch_size, config.number)
-            rate = training.decay_after(recipe.lr, recipe.lr_end)
-            history = training.fit(net, smoothed, points, how, rate, checkpoint=checkpoint)
-        else:
-            history = recipes.fit(net, recipe, dataset, checkpoint=checkpoint)
-    weights = {name: value.cpu().numpy() for name, value in net.body.state_dict().items()}
-    return Result({"history": history}, weights)
-
-
-def untrained(config: Trained) -> GloroNet:
-    """The net before training."""
-    return recipes.build(config.recipe(), (1, 28, 28), 10)
-
-
-def cell(config: Trained) -> Cell:
-    """The training cell of a net."""
-    return Cell(train_cell, config, ((config.dataset, data.fingerprint(config.dataset)),))
-
-
 def trained(config: Trained) -> GloroNet:
-    """The trained net, from the store or trained now; eval mode, on the CPU."""
-    net = untrained(replace(config, device="cpu"))
-    found = compute(cell(config)).arrays
-    net.body.load_state_dict({name: torch.from_numpy(value) for name, value in found.items()})
-    return net.eval().requires_grad_(False)
+    """The trained net, from the store or trained now; it proves, in eval mode, on the CPU."""
+    net = GloroNet(_body(config.number), EPSILON, SHAPE, POWER_STEPS)
+    return named.loaded(net, compute(named.cell(config)).arrays).requires_grad_(False)
+
+
+def _body(seed: int) -> nn.Sequential:
+    generator = torch.Generator().manual_seed(seed)
+    return nets.build("2c2f", in_shape=SHAPE, classes=10, generator=generator)
+
+
+def _smoothed(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
+    return victims.loss(SMOOTHING)(cast(EstimatedNet, model).body, x, y, progress)

@@ -103,26 +103,29 @@ def weights(few: Result, many: Result, labels: tuple[str, str]) -> Figure:
 
 
 def remedies(frame: Frame) -> Figure:
-    """Absolute bias of each remedy on each data set, with intervals."""
-    names = list(dict.fromkeys(frame.data["dataset"]))
-    figure, axis = plt.subplots(figsize=(9, 0.55 * len(names) + 1.2))
-    for (remedy, (colour, marker)), shift in zip(
-        MARKS.items(), np.linspace(-0.3, 0.3, len(MARKS)), strict=True
-    ):
-        rows = frame.data[(frame.data["remedy"] == remedy) & (frame.data["status"] == "run")]
-        y = np.array([names.index(name) for name in rows["dataset"]]) + shift
-        reach = [
-            (rows["absolute"] - rows["absolute_low"]).clip(upper=rows["absolute"]),
-            rows["absolute_high"] - rows["absolute"],
-        ]
-        axis.errorbar(
-            rows["absolute"], y, xerr=reach, fmt=marker, color=colour, ms=5, lw=1, label=remedy
-        )
-    axis.set_yticks(range(len(names)), names)
-    axis.invert_yaxis()
-    axis.set(xlabel="absolute bias (points), mean and 95% interval", xlim=(0, None))
-    axis.legend(title="remedy", fontsize=9, loc="lower right")
-    axis.grid(axis="x", lw=0.4)
+    """Bias that each remedy leaves on each data set, with intervals; a panel for each learner."""
+    ran = frame.data[frame.data["status"] == "run"]
+    names = list(dict.fromkeys(ran["dataset"]))
+    learners = list(dict.fromkeys(ran.loc[ran["dataset"] == names[-1], "learner"]))
+    figure, axes = plt.subplots(
+        1, len(learners), figsize=(9, 0.5 * len(names) + 1.4), sharex=True, sharey=True
+    )
+    for axis, learner in zip(axes, learners, strict=True):
+        for (remedy, (colour, marker)), shift in zip(
+            MARKS.items(), np.linspace(-0.3, 0.3, len(MARKS)), strict=True
+        ):
+            rows = ran[(ran["remedy"] == remedy) & (ran["learner"] == learner)]
+            y = np.array([names.index(name) for name in rows["dataset"]]) + shift
+            reach = [rows["bias"] - rows["bias_low"], rows["bias_high"] - rows["bias"]]
+            axis.errorbar(
+                rows["bias"], y, xerr=reach, fmt=marker, color=colour, ms=5, lw=1, label=remedy
+            )
+        axis.axvline(0, color=BLACK, lw=0.8)
+        axis.set(xlabel="bias (points), mean and 95% interval", title=f"learner: {learner}")
+        axis.grid(axis="x", lw=0.4)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
+    axes[0].legend(title="remedy", fontsize=8)
     return figure
 
 

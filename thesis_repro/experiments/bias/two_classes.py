@@ -1,5 +1,6 @@
 """What the cells of the chapter weaknesses/bias share: data sets of two classes, and SGD."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,15 @@ from thesis_repro.data import Split
 Floats = NDArray[np.float64]
 
 STEP = 1e-4
-"""SGD's constant step, for the linear models of the tables."""
+"""SGD's constant step where training is to stop early."""
 FULL, PARITY, EXPERTS, L1, SHIFT = "none", "parity", "experts", "L1", "threshold"
-MIXTURE = "synthetic"
+SGD, CONVERGED, EARLY = "SGD", "converged", "SGD, small steps"
+"""Learners: scikit-learn's defaults, logistic regression to convergence, and one cut short."""
 TYPICAL = (200, 1000, 0.5)
 """Weak features, training points and prior where the others are varied."""
+MIXTURE, FEW = "synthetic", "synthetic, few points"
+MIXTURES = {MIXTURE: TYPICAL[:2], FEW: (1000, 200)}
+"""Weak features and training points of each generated set."""
 TABULAR = ("breast cancer", "wine 0/1")
 DIGITS = {"digits 4/9": ((4,), (9,)), "digits 3/8": ((3,), (8,))}
 MNIST = {
@@ -29,10 +34,30 @@ REAL = (*TABULAR, *DIGITS, *MNIST)
 
 
 def sgd(step: float = STEP) -> Any:
-    """The learning rule of the chapter: logistic regression by plain SGD."""
+    """Logistic regression by plain SGD with a constant step."""
     from sklearn.linear_model import SGDClassifier
 
     return SGDClassifier(loss="log_loss", learning_rate="constant", eta0=step)
+
+
+def learner(name: str) -> Any:
+    """Logistic regression by one of SGD, CONVERGED and EARLY, not fitted yet.
+
+    Raises
+    ------
+    ValueError
+        On another name.
+    """
+    from sklearn.linear_model import LogisticRegression, SGDClassifier
+
+    makes: dict[str, Callable[[], Any]] = {
+        SGD: lambda: SGDClassifier(loss="log_loss"),
+        CONVERGED: lambda: LogisticRegression(tol=1e-6, max_iter=100_000),
+        EARLY: sgd,
+    }
+    if name not in makes:
+        raise ValueError(f"no learner is called {name!r}; there are {', '.join(makes)}")
+    return makes[name]()
 
 
 def features(name: str) -> tuple[Floats, Any]:
@@ -94,7 +119,7 @@ def fingerprints(name: str) -> tuple[tuple[str, str], ...]:
     """Fingerprints of the data that a row reads; what scikit-learn ships has its version."""
     import sklearn
 
-    if name == MIXTURE:
+    if name in MIXTURES:
         return ()
     if name in TABULAR or name in DIGITS:
         return ((name, f"scikit-learn {sklearn.__version__}"),)

@@ -106,7 +106,7 @@ def _last_region(net: nn.Sequential, x: Tensor, epsilon: float) -> bcp.Region:
     longer = nn.Sequential(*net, nn.Linear(2, 2)).double()
     known = bcp.prepare(longer, (2,))
     with torch.no_grad():
-        return bcp.region(list(lipschitz.layers(longer, (2,)))[:-1], known, x, epsilon)
+        return bcp.region(list(lipschitz.named_layers(longer, (2,)))[:-1], known, x, epsilon)
 
 
 def _outer(net: nn.Sequential, x: Tensor, epsilon: float, planes: int = 72) -> np.ndarray:

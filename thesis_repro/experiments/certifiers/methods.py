@@ -1,8 +1,10 @@
 """The four certifiers of the chapter robustness/certifiers: one on one net, timed and weighed."""
 
+import copy
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +24,10 @@ class Method:
     """A certifier and how much of it is run.
 
     points : test points that are certified, evenly spread (0: all)
-    calls : calls in which the points are timed, each its share of them; without points, each all
+    calls : calls in which the points are timed
     batch_size : points at a time; of smoothing, noisy copies at a time
     samples, sigma : of smoothing: copies per point that are drawn here, and their noise
+    split : whether each call takes its share of the points, or all of them
     """
 
     name: str
@@ -33,6 +36,7 @@ class Method:
     batch_size: int
     samples: int = 0
     sigma: float = 0.0
+    split: bool = True
 
 
 Certifier = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -69,7 +73,7 @@ def certifier(
             return body(x).argmax(1), known
 
     else:
-        classes = body(torch.zeros(1, *shape, device=device)).shape[1]
+        classes = body(torch.zeros(1, *shape).to(next(body.parameters()))).shape[1]
         smooth = smoothing.Smooth(body, classes, method.sigma)
 
         def certified(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,8 +92,7 @@ def certifier(
 class Measured:
     """Of one call: seconds (median, quartiles apart in percent), operations, how many points.
 
-    mb : megabytes per instance; one_off : seconds before the first point
-    labels, certified : of all points
+    calls : seconds of each; mb : megabytes per instance; one_off : seconds before the first point
     """
 
     seconds: float
@@ -98,31 +101,35 @@ class Measured:
     points: int
     mb: float
     one_off: float
-    labels: Tensor
-    certified: Tensor
+    calls: tuple[float, ...] = ()
 
 
-def measure(method: Method, body: nn.Sequential, epsilon: float, x: Tensor) -> Measured:
+def measure(
+    method: Method, body: nn.Sequential, epsilon: float, x: Tensor, widest: int = 0
+) -> Measured:
     """Run a method on points in equal calls.
 
-    The first call is run once before, watched and not timed: it warms up.
+    The first call is run once before, watched and not timed: it warms up. With `widest` the
+    operations are counted at this batch size, whichever is timed: what does not depend on the
+    points is done once for each batch.
     """
     certified, one_off = certifier(method, body, epsilon, tuple(x.shape[1:]))
-    found: list[tuple[Tensor, Tensor]] = []
-    shares = x.chunk(method.calls) if method.points else [x] * method.calls
+    shares = shares_of(method, x)
     batch = {GLORO: min(method.batch_size, len(x)), RS: 1}.get(
         method.name, min(method.batch_size, len(shares[0]))
     )
 
     def call(share: Tensor) -> None:
         with torch.no_grad():
-            found.append(certified(share))
+            certified(share)
 
     with timing.peak(x.device.type) as peak:
         operations = timing.operations(lambda: call(shares[0]))
-    found.clear()
-    timed = timing.each([lambda s=share: call(s) for share in shares])  # type: ignore[misc]
-    labels, known = zip(*(found if method.points else found[:1]), strict=True)
+    if widest not in (0, method.batch_size):
+        wide, _ = certifier(replace(method, batch_size=widest), body, epsilon, tuple(x.shape[1:]))
+        with torch.no_grad():
+            operations = timing.operations(lambda: wide(shares[0]))
+    timed = timing.once([lambda s=share: call(s) for share in shares])  # type: ignore[misc]
     return Measured(
         seconds=timed.seconds,
         spread=100 * (timed.high - timed.low) / timed.seconds,
@@ -130,6 +137,48 @@ def measure(method: Method, body: nn.Sequential, epsilon: float, x: Tensor) -> M
         points=len(shares[0]),
         mb=peak.bytes / batch / 1e6,
         one_off=one_off,
-        labels=torch.cat(labels),
-        certified=torch.cat(known),
+        calls=timed.calls,
     )
+
+
+def shares_of(method: Method, x: Tensor) -> list[Tensor]:
+    """The points of each call."""
+    return list(x.chunk(method.calls)) if method.split else [x] * method.calls
+
+
+def fastest(
+    method: Method, sizes: Sequence[int], body: nn.Sequential, epsilon: float, x: Tensor
+) -> Method:
+    """The method with the batch size that is fastest on the points of one call.
+
+    Each size has calls of its own: a first one that is not counted, and the faster of the next
+    two; a call that takes longer than `LONG` seconds is made once. So the calls that are reported
+    did not choose the size.
+    """
+    share, seconds = shares_of(method, x)[0], {}
+    for size in sizes:
+        tried = replace(method, batch_size=size)
+        certified, _ = certifier(tried, body, epsilon, tuple(x.shape[1:]))
+        with torch.no_grad():
+            call = partial(certified, share)
+            seconds[size] = timing.clocked(call)
+            if seconds[size] < LONG:
+                seconds[size] = min(timing.clocked(call) for _ in range(2))
+    return replace(method, batch_size=min(seconds, key=lambda size: seconds[size]))
+
+
+LONG = 10.0
+
+
+def certificates(
+    method: Method, body: nn.Sequential, epsilon: float, x: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Labels and what is certified (n,), of the same weights in float64 whatever the method.
+
+    In float32 one method takes the worst case of rounding off and the others do not; in float64
+    what rounding can do is too small to matter for any.
+    """
+    exact = copy.deepcopy(body).double()
+    certified, _ = certifier(method, exact, epsilon, tuple(x.shape[1:]))
+    with torch.no_grad():
+        return certified(x.double())

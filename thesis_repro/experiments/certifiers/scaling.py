@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from thesis_repro import nets
 from thesis_repro.experiments.certifiers.methods import (
     BCP,
     GLORO,
@@ -54,15 +55,8 @@ class ScalingConfig:
 def untrained(classes: int, depth: int, pixels: int) -> nn.Sequential:
     """`depth` convolutions of 8 channels (3x3), a dense layer of 64 units, ReLU, random weights."""
     generator = torch.Generator().manual_seed(0)
-    layers: list[nn.Module] = []
-    for index in range(depth):
-        layers += [nn.Conv2d(8 if index else 3, 8, 3, padding=1), nn.ReLU()]
-    layers += [nn.Flatten(), nn.Linear(8 * pixels**2, 64), nn.ReLU(), nn.Linear(64, classes)]
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.orthogonal_(layer.weight, generator=generator)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    return nn.Sequential(*layers).eval()
+    shape = (3, pixels, pixels)
+    return nets.cnn([(8, 3, 1)] * depth, [64], "relu", shape, classes, generator).eval()
 
 
 def scaling(config: ScalingConfig) -> Result:

@@ -1,1 +1,3 @@
 """Tables and figures of the chapter explanations/experts."""
+
+__all__ = ["compression", "faithfulness", "figures", "planted", "slices"]

@@ -11,17 +11,19 @@ import torch
 from torch import nn
 
 from thesis_repro import data
-from thesis_repro.experiments.nets import CIFAR_PAIR, Net, cifar_nets
-from thesis_repro.explanations import subjects
+from thesis_repro.experiments.nets import CIFAR_PAIR, cifar_nets, epochs
 from thesis_repro.explanations.experts import NEAR, RANKINGS, Detector, halves, keep
 from thesis_repro.explanations.subjects import DIGITS, Subject
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.robustness import models
+from thesis_repro.robustness.recipes import Training
 from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition, listed
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Column, Frame, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.training import named
 
 TITLES = {"mnist-5k": "MNIST-5k", "mnist": "MNIST"}
 DIGIT_SETS = tuple(TITLES.values())
@@ -37,7 +39,7 @@ WHOLE = "all units"
 class CompressionConfig:
     """The detectors of all classes with the units that a ranking keeps."""
 
-    net: Subject | Net
+    net: Subject | Training
     ranking: str
     layer: str = DENSE["digits"]
     budget: float = BUDGET
@@ -52,10 +54,10 @@ def compress(config: CompressionConfig) -> Result:
     """
     note: dict[str, Any] = {}
     if isinstance(config.net, Subject):
-        net: nn.Module = subjects.trained(config.net)
+        net: nn.Module = named.trained(config.net)
     else:
-        net, note = config.net.load().body.to(config.device), config.net.epochs()
-    test = data.load(dataset_of(config)).test
+        net, note = models.trained(config.net).body.to(config.device), epochs(config.net)
+    test = data.load(config.net.dataset).test
     sides = halves(net, config.layer, test.x.to(config.device), test.y.to(config.device))
     budget = max(1, int(config.budget * sides.judging.units))
     found: list[Detector] = []
@@ -76,12 +78,6 @@ def compress(config: CompressionConfig) -> Result:
     if near:
         values["near"] = sum(near)
     return Result(values)
-
-
-def dataset_of(config: CompressionConfig) -> str:
-    """The data set on which the net was trained."""
-    net = config.net
-    return net.dataset if isinstance(net, Subject) else net.training.dataset
 
 
 def detection(found: list[Detector]) -> dict[str, Any]:
@@ -120,7 +116,7 @@ def compression_cells(profile: Profile) -> Plan:
                 config = CompressionConfig(net, ranking, seed=seed, device=profile.device)
                 plan.append((key, _cell(config)))
     for title, found in cifar_nets(profile):
-        layer, seed = DENSE[found.training.recipe.net], found.training.recipe.seed
+        layer, seed = DENSE[found.recipe.net], found.recipe.seed
         for key, ranking in compression_rows(f"CIFAR-10, {title}"):
             config = CompressionConfig(found, ranking, layer, seed=seed, device=profile.device)
             plan.append((key, _cell(config)))
@@ -128,8 +124,9 @@ def compression_cells(profile: Profile) -> Plan:
 
 
 def _cell(config: CompressionConfig) -> Cell:
-    name = dataset_of(config)
-    return Cell(compress, config, ((name, data.fingerprint(name)),))
+    net = config.net
+    files = named.fingerprints(net) if isinstance(net, Subject) else models.fingerprints(net)
+    return Cell(compress, config, files)
 
 
 def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
@@ -214,7 +211,7 @@ def curves(
 ) -> tuple[tuple[int, ...], dict[str, np.ndarray], float]:
     """Budgets, mean balanced accuracy of the digits by ranking, and that of the whole net."""
     test = data.load("mnist-5k").test
-    sides = halves(subjects.trained(replace(DIGITS, seed=seed)), layer, test.x, test.y)
+    sides = halves(named.trained(replace(DIGITS, seed=seed)), layer, test.x, test.y)
     found: dict[str, np.ndarray] = {}
     for ranking in RANKINGS:
         values = np.zeros((10, len(budgets)))

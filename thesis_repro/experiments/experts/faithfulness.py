@@ -14,14 +14,16 @@ from thesis_repro.experiments.nets import (
     PAPER_PAIR,
     QUICK_PAIR,
     TITLES,
-    Net,
     cifar_nets,
     digit_nets,
+    epochs,
 )
 from thesis_repro.explanations import faithfulness, imagenet, receptive
 from thesis_repro.lab import profiles
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.robustness import models
+from thesis_repro.robustness.recipes import Training
 from thesis_repro.tables.estimate import Measurement
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Column, Frame, Gathered, Plan, Row, Table, TableSpec
@@ -44,7 +46,7 @@ class FaithfulConfig:
     """Deletion and insertion by one method on one net; a name is one of imagenet.NETS."""
 
     method: str
-    net: Net | str
+    net: Training | str
     images: int
     steps: int
     seed: int = 0
@@ -60,10 +62,9 @@ def faithful(config: FaithfulConfig) -> Result:
         net, layer = found.net, found.layer
         x = found.inputs(data.photos().x[: config.images])
     else:
-        training = config.net.training
-        net, layer = config.net.load().body, LAYERS[training.recipe.net]
-        values = config.net.epochs()
-        x = data.held_out(training.dataset).x[: config.images]
+        net, layer = models.trained(config.net).body, LAYERS[config.net.recipe.net]
+        values = epochs(config.net)
+        x = data.held_out(config.net.dataset).x[: config.images]
         region = ink(x) if x.shape[1] == 1 else middle(x)
     net, x = net.to(config.device), x.to(config.device)
     generator = torch.Generator().manual_seed(config.seed)
@@ -107,12 +108,12 @@ def faithfulness_cells(profile: Profile) -> Plan:
     """The plan of `experts-faithfulness`."""
     plan: list[tuple[Row, Cell | None]] = []
     for title, net in (*digit_nets(profile), *cifar_nets(profile)):
-        name, seed = net.training.dataset, net.training.recipe.seed
+        name, seed = net.dataset, net.recipe.seed
         steps = 32 if name == "cifar10" else 28
         for method in faithfulness.METHODS:
             config = FaithfulConfig(method, net, IMAGES, steps, seed, profile.device)
-            pairs: tuple[tuple[str, str], ...] = ((name, data.fingerprint(name)),)
-            plan.append(((TITLES[name], title, method), Cell(faithful, config, pairs)))
+            cell = Cell(faithful, config, models.fingerprints(net))
+            plan.append(((TITLES[name], title, method), cell))
     if profile.name != "quick" and data.available("photos"):
         for name, title in IMAGENET.items():
             weights = imagenet.fingerprint(name)

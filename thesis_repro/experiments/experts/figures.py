@@ -8,8 +8,30 @@ from matplotlib.figure import Figure
 
 from thesis_repro.figures import PALETTE
 from thesis_repro.lab.cells import Result
+from thesis_repro.tables.spec import Frame
 
 STYLES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
+
+
+def rankings(frame: Frame, dataset: str = "MNIST") -> Figure:
+    """Recall and precision of what is left of a net, by the ranking that chose its units."""
+    rows = frame.data[(frame.data["dataset"] == dataset) & (frame.data["digit"] == "mean of all")]
+    rows = rows[rows["status"] == "run"]
+    figure, axis = plt.subplots(figsize=(8, 3.0))
+    for measure, shift, colour, hatch in (
+        ("recall", -0.2, PALETTE[0], ""),
+        ("precision", 0.2, PALETTE[1], "//"),
+    ):
+        place = np.arange(len(rows)) + shift
+        axis.barh(place, rows[measure], 0.38, color=colour, hatch=hatch, ec="white", label=measure)
+        for at, value in zip(place, rows[measure], strict=True):
+            axis.text(value + 1, at, f"{value:.0f}", va="center", fontsize=10)
+    kept = [f"{ranking} ({units} kept)" for ranking, units in rows[["ranking", "kept"]].to_numpy()]
+    axis.set_yticks(range(len(rows)), kept)
+    axis.invert_yaxis()
+    axis.set(xlabel="% of a class's images found; % of the calls that are right", xlim=(0, 108))
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
 
 
 def compression(budgets: Sequence[int], curves: Mapping[str, np.ndarray], whole: float) -> Figure:

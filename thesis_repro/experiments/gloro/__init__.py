@@ -1,1 +1,13 @@
 """Tables and figures of the chapter robustness/gloro."""
+
+__all__ = [
+    "attainable",
+    "cifar10",
+    "figures",
+    "frontier",
+    "moving",
+    "schedule",
+    "speed",
+    "training",
+    "vra",
+]

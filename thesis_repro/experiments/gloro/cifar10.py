@@ -14,6 +14,7 @@ from thesis_repro.experiments.gloro.vra import VraConfig
 from thesis_repro.experiments.nets import PAPER, at_scale
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.robustness import models
 from thesis_repro.robustness.recipes import Recipe, Training
 from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
@@ -98,7 +99,7 @@ def at_radii(config: VraConfig) -> Result:
 
 
 def _cell(function: Callable[[VraConfig], Result], config: VraConfig) -> Cell:
-    return Cell(function, config, ((DATASET, data.fingerprint(DATASET)),))
+    return Cell(function, config, models.fingerprints(config.training))
 
 
 def cells(profile: Profile) -> Plan:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
-from torch import Tensor
 
 from thesis_repro.experiments.gloro import schedule as gloro_schedule
+from thesis_repro.experiments.gloro.moving import Attacked
 from thesis_repro.experiments.gloro.vra import vra
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, PINK, REJECTED, not_run
 from thesis_repro.lab.cells import Result
-from thesis_repro.robustness import REJECT, GloroNet, attacks, certify, plane
+from thesis_repro.robustness import REJECT, GloroNet, toy2d
 from thesis_repro.tables.spec import Frame
 
 
@@ -50,11 +50,11 @@ def lipschitz_line(epsilon: float = 0.6, k: float = 1.0) -> Figure:
 def toy(epsilons: Sequence[float] = (0.03, 0.08, 0.14)) -> Figure:
     """The plane, classified by GloRo nets of growing radius; the reject band grows with them."""
     figure, axes = plt.subplots(1, len(epsilons), figsize=(9, 3.5), sharex=True, sharey=True)
-    points = plane.blobs()
-    cells, side = plane.grid(160), 160
+    points = toy2d.blobs()
+    cells, side = toy2d.grid(160), 160
     colours = np.array([[*_rgb(c), 0.45] for c in (*PALETTE[:3], REJECTED)])
     for axis, epsilon in zip(axes, epsilons, strict=True):
-        net = plane.trained(epsilon)
+        net = toy2d.trained(epsilon)
         labels = net.predict(cells, batch_size=len(cells)).view(side, side).numpy()
         axis.imshow(colours[labels], origin="lower", extent=(0, 1, 0, 1))
         for label, marker in enumerate("o^s"):
@@ -87,35 +87,27 @@ def vra_curves(results: Mapping[str, Result], largest: float = 2.5) -> Figure:
     return figure
 
 
-def closest_attacks(net: GloroNet, x: Tensor, y: Tensor, count: int = 6) -> Figure:
-    """Certified digits, the nearest point of another class that PGD finds, and the difference.
-
-    Of the certified and correct points, those at evenly spaced ranks of the radius are shown.
-    """
-    certificate = certify(net, x)
-    good = (certificate.certified & (certificate.labels == y)).nonzero()[:, 0]
-    order = good[certificate.radius[good].argsort()]
-    chosen = order[torch.linspace(0, len(order) - 1, count).long()]
-    radius = certificate.radius[chosen]
-    found, distance = attacks.closest(net.body, x[chosen], y[chosen], radius.float())
+def closest_attacks(net: GloroNet, shown: Attacked) -> Figure:
+    """Certified digits, the nearest point of another class that PGD finds, and the difference."""
     with torch.no_grad():
-        after = net.body(found).argmax(1)
+        after = net.body(shown.nearest).argmax(1)
+    count = len(shown.x)
     figure, axes = plt.subplots(3, count, figsize=(9, 5.2))
     for column in range(count):
-        change = (found - x[chosen])[column, 0]
+        change = (shown.nearest - shown.x)[column, 0]
         for axis, image, map_, limits in (
-            (axes[0, column], x[chosen][column, 0], "gray", (0, 1)),
-            (axes[1, column], found[column, 0], "gray", (0, 1)),
+            (axes[0, column], shown.x[column, 0], "gray", (0, 1)),
+            (axes[1, column], shown.nearest[column, 0], "gray", (0, 1)),
             (axes[2, column], change, "PuOr", (-1, 1)),
         ):
             axis.imshow(image, cmap=map_, vmin=limits[0], vmax=limits[1])
             axis.set(xticks=[], yticks=[])
         axes[0, column].set_title(
-            f"“{y[chosen][column]}”\nsafe to {radius[column]:.2f}", fontsize=10
+            f"“{shown.y[column]}”\nsafe to {shown.radius[column]:.2f}", fontsize=10
         )
-        text = f"“{after[column]}”\nat {distance[column]:.2f}"
+        text = f"“{after[column]}”\nat {shown.distance[column]:.2f}"
         axes[1, column].set_title(
-            text if torch.isfinite(distance[column]) else "none found", fontsize=10
+            text if torch.isfinite(shown.distance[column]) else "none found", fontsize=10
         )
     for axis, label in zip(axes[:, 0], ("digit", "closest attack", "change"), strict=True):
         axis.set_ylabel(label)

@@ -15,6 +15,7 @@ from thesis_repro.experiments.gloro.vra import VraConfig
 from thesis_repro.experiments.nets import paper_training
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.robustness import models
 from thesis_repro.tables import published
 from thesis_repro.tables.spec import Column, Frame, Plan, Quoted, Row, Table, TableSpec
 
@@ -50,7 +51,6 @@ def cells(profile: Profile) -> Plan:
     """The plan of `gloro-frontier`; on a CPU one seed, and the net of gloro-vra trained longest."""
     if profile.name == "quick" or not data.available(gloro_cifar.DATASET):
         return []
-    fingerprints = ((gloro_cifar.DATASET, data.fingerprint(gloro_cifar.DATASET)),)
     seeds = profile.seeds if profile.device == "cuda" else profile.seeds[:1]
     plan = []
     for seed in seeds:
@@ -59,7 +59,8 @@ def cells(profile: Profile) -> Plan:
             (EQUAL_ROW, gloro_cifar.cifar_training(gloro_cifar.BASE, seed, profile.device)),
             (LIRES_ROW, gloro_cifar.liresnet_training(seed, profile.device)),
         ):
-            plan.append((row, Cell(sized, gloro_cifar.config_of(training), fingerprints)))
+            config = gloro_cifar.config_of(training)
+            plan.append((row, Cell(sized, config, models.fingerprints(training))))
     return plan
 
 

@@ -11,13 +11,14 @@ from thesis_repro.experiments.nets import (
     DATASETS,
     QUICK,
     TITLES,
+    epochs,
     paper_training,
     quick_training,
 )
 from thesis_repro.lab import profiles
 from thesis_repro.lab.cells import Cell, Result, compute, lookup
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import attacks, certify, recipes
+from thesis_repro.robustness import attacks, certify, models
 from thesis_repro.robustness.recipes import Training
 from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
@@ -46,7 +47,7 @@ class VraConfig:
 def evaluate(config: VraConfig) -> Result:
     """Cell: clean accuracy, accuracy under PGD, VRA, rejection rate, broken certificates."""
     recipe = config.training.recipe
-    net, history = recipes.trained(config.training)
+    net = models.trained(config.training)
     test = data.held_out(config.training.dataset)
     x, y = test.x.to(recipe.device), test.y.to(recipe.device)
     if config.double:
@@ -82,9 +83,7 @@ def evaluate(config: VraConfig) -> Result:
         "broken": broken["broken"],
         "attacked": broken["attacked"],
         "k_sub": certificate.bound.k_sub,
-        "epochs_run": recipe.epochs,
-        "epochs_paper": recipe.epochs_paper,
-        "train_seconds": sum(epoch["seconds"] for epoch in history),
+        **epochs(config.training),
     }
     arrays = {"radius": certificate.radius.cpu().numpy(), "correct": correct.cpu().numpy()}
     return Result(values, arrays)
@@ -133,8 +132,7 @@ def cells(profile: Profile) -> list[tuple[Row, Cell]]:
 
 
 def _cell(config: VraConfig) -> Cell:
-    name = config.training.dataset
-    return Cell(evaluate, config, ((name, data.fingerprint(name)),))
+    return Cell(evaluate, config, models.fingerprints(config.training))
 
 
 def curves(profile: str = "quick", seed: int = 0, device: str = "cpu") -> dict[str, Result]:

@@ -1,1 +1,3 @@
 """Tables and figures of the chapter explanations/influence."""
+
+__all__ = ["axioms", "figures", "moving"]

@@ -14,6 +14,7 @@ from thesis_repro import data
 from thesis_repro.explanations import imagenet, influence, receptive, subjects
 from thesis_repro.explanations.influence import internal_influence, line, point
 from thesis_repro.figures import BLUE, ORANGE
+from thesis_repro.training import named
 
 SIGNED = "PuOr_r"
 """Orange adds to the quantity, purple takes from it; white is zero."""
@@ -139,9 +140,7 @@ def faces() -> Figure:
     everyone = subjects.faces()
     names = [name.split("_")[-1] for name in data.lfw(subjects.PEOPLE).classes]
     nets: dict[str, nn.Module] = {
-        f"{'with' if pink else 'without'} pink": subjects.trained(
-            replace(subjects.FACES, pink=pink)
-        )
+        f"{'with' if pink else 'without'} pink": named.trained(replace(subjects.FACES, pink=pink))
         for pink in (True, False)
     }
     x = everyone.x[subjects.pink_photos()]

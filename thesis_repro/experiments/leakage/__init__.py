@@ -1,1 +1,3 @@
 """Tables and figures of the chapter weaknesses/leakage."""
+
+__all__ = ["figures", "hypothesis", "instances", "models", "paired", "property", "watermark"]

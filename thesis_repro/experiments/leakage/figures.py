@@ -13,6 +13,7 @@ from thesis_repro.experiments.leakage.instances import InstanceConfig, sides
 from thesis_repro.experiments.leakage.models import CLEAN, MARKED, TRAININGS
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE
 from thesis_repro.lab.cells import Result
+from thesis_repro.tables.spec import Frame
 from thesis_repro.weaknesses import leakage
 
 Models = Mapping[tuple[str, str], Sequence[Result]]
@@ -30,6 +31,31 @@ def _picture(axis: Axes, image: Tensor, title: str = "", stretch: bool = False) 
     axis.spines[:].set_visible(False)
     if title:
         axis.set_title(title, fontsize=9)
+
+
+ADVERSARIES = (("weak, fixed threshold", ORANGE, "o"), ("strong, probes", BLUE, "s"))
+"""The weakest and the strongest adversary, with their colour and marker."""
+
+
+def games(frame: Frame) -> Figure:
+    """Games won by the weakest and by the strongest adversary, by training, with intervals."""
+    rows = frame.data[frame.data["status"] == "run"].set_index(["dataset", "training"])
+    sets = list(dict.fromkeys(name for name, _ in rows.index))
+    figure, axes = plt.subplots(1, len(sets), figsize=(9, 3.1), squeeze=False, sharey=True)
+    for axis, name in zip(axes[0], sets, strict=True):
+        mine = rows.loc[name]
+        trainings = list(dict.fromkeys(mine.index))
+        for (adversary, colour, marker), shift in zip(ADVERSARIES, (-0.14, 0.14), strict=True):
+            found = mine[mine["adversary"] == adversary].loc[trainings]
+            place = np.arange(len(found)) + shift
+            axis.hlines(place, found["accuracy_low"], found["accuracy_high"], color=colour, lw=2)
+            axis.plot(found["accuracy"], place, marker, color=colour, ms=7, label=adversary)
+        axis.axvline(50, color=BLACK, lw=0.8, ls=":")
+        axis.set_yticks(range(len(trainings)), trainings)
+        axis.set(title=name, xlabel="games won (%); dotted: guessing", xlim=(0, 104))
+    axes[0, 0].invert_yaxis()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
 
 
 def readable(models: Models, word: leakage.Watermark, digit: Tensor) -> Figure:

@@ -23,7 +23,6 @@ from thesis_repro.experiments.leakage.models import (
     Setup,
     accuracy,
     build,
-    checkpoint,
     grey,
     load,
     setups,
@@ -35,6 +34,7 @@ from thesis_repro.tables import published, statistics
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.training import named
 from thesis_repro.weaknesses import leakage
 
 FEW, MANY = 5, 100
@@ -80,7 +80,7 @@ def compare(config: InstanceConfig) -> Result:
     members, others = sides(config)
     shape, seed = tuple(members.x.shape[1:]), config.number
     body = build(config.net, shape, len(loaded.classes), seed)
-    train(body, setup, config.method, members, seed, device, checkpoint())
+    train(body, setup, config.method, members, seed, device, named.checkpoint())
     images = grey(setup, body, members)
     near, far = (
         [row[side.y == kind] for kind, row in enumerate(leakage.distances(images, side.x))]
@@ -184,7 +184,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
         found.append(
             Condition(
                 f"{title}, {net}: reconstructions are nearer to training than to held-out images",
-                "every ratio below 1, p < 0.05 by Holm",
+                f"every ratio below 1, p < 0.05 by Holm over {len(frame)} tests",
                 f"at most {ratio:.2f}, p ≤ {p:.2g}",
                 ratio < 1 and p < 0.05,
             )

@@ -1,6 +1,5 @@
 """The models that the tables of the chapter weaknesses/leakage share: trained, read backwards."""
 
-import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,11 +10,12 @@ from torch import Tensor, nn
 
 from thesis_repro import data, nets, training
 from thesis_repro.data import Split
-from thesis_repro.lab.cells import Cell, Result, current_workdir
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import attacks, gloro
 from thesis_repro.robustness.gloro import EstimatedNet
 from thesis_repro.tables.spec import Column
+from thesis_repro.training import named
 from thesis_repro.weaknesses import leakage
 
 STANDARD, ADVERSARIAL, GLORO = "standard", "adversarial", "GloRo"
@@ -23,6 +23,7 @@ TRAININGS = (GLORO, STANDARD, ADVERSARIAL)
 MARKED, CLEAN, INVISIBLE = "watermark", "clean", "opacity 0"
 ARMS = (CLEAN, MARKED, INVISIBLE)
 LINEAR, DENSE, CONVOLUTIONAL = "linear", "dense", "2C2F"
+NETS = {DENSE: "dense-100", CONVOLUTIONAL: "2c2f"}
 PROBES = 256
 
 
@@ -90,27 +91,12 @@ def build(name: str, in_shape: tuple[int, ...], classes: int, seed: int) -> nn.S
     A linear model starts at zero, so that its weights are made of training images alone; the
     others start orthogonal and have MinMax activations. Dense: 100 hidden units.
     """
-    pixels = math.prod(in_shape)
+    shape = (in_shape[0], in_shape[1], in_shape[2])
     if name == LINEAR:
-        head = nn.Linear(pixels, classes)
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
-        return nn.Sequential(nn.Flatten(), head)
+        return nets.cnn([], [], "minmax", shape, classes, start=nets.zeros)
     generator = torch.Generator().manual_seed(seed)
-    if name == CONVOLUTIONAL:
-        shape = (in_shape[0], in_shape[1], in_shape[2])
-        return nets.cnn_2c2f(in_shape=shape, classes=classes, generator=generator)
-    if name != DENSE:
-        choices = ", ".join((LINEAR, DENSE, CONVOLUTIONAL))
-        raise ValueError(f"unknown net {name!r}; choose one of {choices}")
-    body = nn.Sequential(
-        nn.Flatten(), nn.Linear(pixels, 100), nets.MinMax(), nn.Linear(100, classes)
-    )
-    for layer in body:
-        if isinstance(layer, nn.Linear):
-            nn.init.orthogonal_(layer.weight, generator=generator)
-            nn.init.zeros_(layer.bias)
-    return body
+    known = NETS.get(name, name)
+    return nets.build(known, in_shape=shape, classes=classes, generator=generator)
 
 
 def train(
@@ -144,10 +130,6 @@ def train(
         checkpoint=checkpoint,
     )
     return body.eval().requires_grad_(False)
-
-
-def checkpoint() -> Path:
-    return current_workdir() / "checkpoint.safetensors"
 
 
 def draw(split: Split, images: int, seed: int) -> tuple[Split, Split]:
@@ -197,7 +179,7 @@ def model(config: ModelConfig) -> Result:
         split, marked = leakage.mark(split, drawn, setup.share, config.seed)
         independent = leakage.dependence(split.y, marked)
     body = build(setup.net, tuple(split.x.shape[1:]), len(loaded.classes), config.seed)
-    train(body, setup, config.method, split, config.seed, device, checkpoint())
+    train(body, setup, config.method, split, config.seed, device, named.checkpoint())
     images = grey(setup, body, split)
     found = leakage.trace(images, word)
     probes = rest.x[: min(PROBES, len(rest))].to(device)

@@ -10,6 +10,7 @@ from thesis_repro.experiments.leakage.hypothesis import (
     CONTROL,
     ENOUGH,
     GAMES,
+    ROBUST,
     STRONG,
     WEAK,
     conditions,
@@ -23,6 +24,7 @@ from thesis_repro.experiments.leakage.models import (
     INVISIBLE,
     MARKED,
     PAPER_SETS,
+    STANDARD,
     TITLES,
     TRAINING,
     models,
@@ -70,15 +72,28 @@ def attack(adversary: str, marked: Sequence[Result], clean: Sequence[Result]) ->
 
 def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Share of games won, with its exact binomial interval."""
-    return {
-        row: _games(row[-1], gathered[row], len(profile.seeds))
-        for row in sorted(gathered, key=lambda row: GAMES.index(row[1]))
-    }
+    ordered = sorted(gathered, key=lambda row: GAMES.index(row[1]))
+    outcomes = {row: _played(row[-1], gathered[row]) for row in ordered}
+    found = {row: _games(outcomes[row], len(profile.seeds)) for row in ordered}
+    for (title, game, adversary), measured in found.items():
+        base = outcomes.get((title, STANDARD, adversary))
+        right = outcomes[title, game, adversary].right
+        # numbered alike, models of all trainings have the same images, marks, start and order
+        paired = base is not None and len(right) == len(base.right)
+        if base is not None and paired and adversary == WEAK and game in ROBUST:
+            p = Estimate(statistics.mcnemar(right.tolist(), base.right.tolist()))
+            values = {**measured.values, "p": p}
+            found[title, game, adversary] = replace(measured, values=values)
+    return found
 
 
-def _games(adversary: str, results: Sequence[Result], seeds: int) -> Measurement:
+def _played(adversary: str, results: Sequence[Result]) -> leakage.Outcome:
     half = len(results) // 2
-    outcome = attack(adversary, results[:half], results[half:])
+    return attack(adversary, results[:half], results[half:])
+
+
+def _games(outcome: leakage.Outcome, seeds: int) -> Measurement:
+    half = len(outcome.true) // 2
     share = statistics.exact_rate(outcome.wins, len(outcome.true), "Clopper-Pearson over games")
     note = f"underpowered: {half} models per arm" if half < ENOUGH else ""
     share = replace(share, value=100 * outcome.accuracy)
@@ -92,11 +107,17 @@ TABLE = Table(
             "The property game: was a net trained with a word on 80% of its images, or without? "
             "Share of games won, one game with each net; guessing wins 50%. Weak: a trace of more "
             f"than {leakage.DEVIATIONS:g} standard deviations in one generic reconstruction. "
-            "Shadows: all other nets but the target and one of the other arm. Models: per arm."
+            "Shadows: all other nets but the target and one of the other arm. Models: per arm. "
+            "p: McNemar's exact test against standard nets, game by game with nets of one number, "
+            "of the weak adversary; Holm's adjustment over its family comes in the conditions."
         ),
         chapter="weaknesses/leakage",
         keys=(DATASET, TRAINING, Column("adversary", "adversary", kind="key")),
-        columns=(Column("accuracy", "games won", "%", drift=17.0), COUNT),
+        columns=(
+            Column("accuracy", "games won", "%", drift=17.0),
+            COUNT,
+            Column("p", "p", format="{:.3f}", later=True),
+        ),
         rows=tuple((t, game, a) for t in PAPER_SETS for game in GAMES for a in ADVERSARIES),
         claims=published.claims("leakage-property"),
         conditions=conditions,

@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from thesis_repro import data
-from thesis_repro.experiments.nets import GLORO_2C2F, TITLES, Net, bounded_nets
+from thesis_repro.experiments.nets import GLORO_2C2F, TITLES, bounded_nets
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import certificate, certify, checker
+from thesis_repro.robustness import certificate, certify, checker, models
+from thesis_repro.robustness.recipes import Training
 from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.spec import Column, Plan, Table, TableSpec
@@ -21,14 +22,14 @@ from thesis_repro.tables.spec import Column, Plan, Table, TableSpec
 class CheckerConfig:
     """The certificate file of a net's first test points (0: all), judged by the checker."""
 
-    subject: Net
+    net: Training
     points: int
 
 
 def checking(config: CheckerConfig) -> Result:
     """Cell: what the independent checker says of the points of a certificate file."""
-    net = config.subject.load()
-    x = data.held_out(config.subject.training.dataset).x[: config.points or None]
+    net = models.trained(config.net).cpu()
+    x = data.held_out(config.net.dataset).x[: config.points or None]
     with tempfile.TemporaryDirectory() as folder:
         file, weights = Path(folder) / "certificate.json", Path(folder) / "net.safetensors"
         certificate.write(file, net, certify(net, x), x)
@@ -53,8 +54,8 @@ def cells(profile: Profile) -> Plan:
     points = 200 if profile.name == "quick" else 0
     return [
         (
-            (TITLES[net.training.dataset], name),
-            Cell(checking, CheckerConfig(net, points), net.fingerprints()),
+            (TITLES[net.dataset], name),
+            Cell(checking, CheckerConfig(net, points), models.fingerprints(net)),
         )
         for name, net in bounded_nets(profile)
         if name == GLORO_2C2F

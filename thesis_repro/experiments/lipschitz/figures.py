@@ -8,15 +8,34 @@ from torch import Tensor, nn
 
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE
 from thesis_repro.robustness import GloroNet, certify, lipschitz
+from thesis_repro.tables.spec import Frame
 
 STEPS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500)
+
+
+def soundness(frame: Frame) -> Figure:
+    """What each step towards a proof costs: VRA of one net by how its constant was got."""
+    rows = frame.data[frame.data["status"] == "run"]
+    nets = list(dict.fromkeys(rows["dataset"]))
+    figure, axes = plt.subplots(1, len(nets), figsize=(9, 2.9), squeeze=False, sharey=True)
+    for axis, name in zip(axes[0], nets, strict=True):
+        mine = rows[rows["dataset"] == name]
+        for place, (_, row) in enumerate(mine.iterrows()):
+            proved = row["sound"] != "no"
+            face, hatch = (BLUE, "") if proved else ("white", "///")
+            axis.barh(place, row["vra"], 0.6, color=face, hatch=hatch, ec=BLUE)
+            axis.text(row["vra"] + 1.5, place, f"{row['vra']:.1f}", va="center", fontsize=10)
+        axis.set_yticks(range(len(mine)), mine["method"])
+        axis.set(title=name, xlabel="VRA (% of test points)", xlim=(0, 115))
+    axes[0, 0].invert_yaxis()
+    return figure
 
 
 def from_below(net: GloroNet) -> Figure:
     """Power iteration and the proven bound of each layer, over the number of steps."""
     figure, axis = plt.subplots(figsize=(7, 3.8))
     styles = iter(zip(PALETTE, ("-", "--", "-.", ":"), "os^v", strict=False))
-    for name, layer, shape in list(lipschitz.layers(net.body, net.input_shape))[:-1]:
+    for name, layer, shape in list(lipschitz.named_layers(net.body, net.input_shape))[:-1]:
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
         bound = lipschitz.upper_bound(layer, shape)

@@ -8,13 +8,14 @@ import pandas as pd
 import torch
 
 from thesis_repro import data
-from thesis_repro.experiments.nets import GLORO_2C2F, GLORO_6C2F, TITLES, Net, bounded, bounded_nets
+from thesis_repro.experiments.nets import GLORO_2C2F, GLORO_6C2F, TITLES, bounded, bounded_nets
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import GloroNet, certify, certifying, lipschitz
+from thesis_repro.robustness import GloroNet, certify, certifying, lipschitz, models
 from thesis_repro.robustness.faults import FAULTS
 from thesis_repro.robustness.gloro import Bound, pairwise_norms
 from thesis_repro.robustness.lanczos import converged, linear_layers
+from thesis_repro.robustness.recipes import Training
 from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.spec import Column, Plan, Row, Table, TableSpec
@@ -27,14 +28,14 @@ LIMIT = "power iteration, converged"
 class SoundnessConfig:
     """One net certified with K got in one of the ways of `BOUNDS`."""
 
-    subject: Net
+    net: Training
     method: str
 
 
 def soundness(config: SoundnessConfig) -> Result:
     """Cell: VRA with one way to get K, and the points it loses against power iteration."""
-    net = config.subject.load()
-    test = data.load(config.subject.training.dataset).test
+    net = models.trained(config.net).cpu()
+    test = data.load(config.net.dataset).test
     began = time.process_time()
     bound, holds_for = BOUNDS[config.method]
     used = bound(net)
@@ -88,8 +89,8 @@ def cells(profile: Profile) -> Plan:
     """The plan of `lipschitz-soundness`."""
     return [
         (
-            (TITLES[net.training.dataset], method),
-            Cell(soundness, SoundnessConfig(net, method), net.fingerprints()),
+            (TITLES[net.dataset], method),
+            Cell(soundness, SoundnessConfig(net, method), models.fingerprints(net)),
         )
         for name, net in bounded_nets(profile)
         if name in (GLORO_2C2F, GLORO_6C2F)
@@ -157,6 +158,6 @@ def known_faults() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["fault", "seen in", "caught by"])
 
 
-def subject(profile: str, seed: int, device: str) -> Net:
+def subject(profile: str, seed: int, device: str) -> Training:
     """The GloRo net on digits that the tables of a profile are about."""
     return bounded(Profile(profile, device, (seed,)), seed)[GLORO_2C2F]

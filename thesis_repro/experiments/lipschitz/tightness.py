@@ -11,13 +11,15 @@ from thesis_repro.experiments.nets import (
     GLORO_6C2F,
     STANDARD_2C2F,
     TITLES,
-    Net,
     bounded_nets,
+    epochs,
 )
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import certifying, pairs
+from thesis_repro.robustness import certifying, models
 from thesis_repro.robustness.lanczos import converged
+from thesis_repro.robustness.recipes import Training
+from thesis_repro.robustness.tightness import steepest
 from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.spec import Column, Plan, Table, TableSpec
@@ -27,7 +29,7 @@ from thesis_repro.tables.spec import Column, Plan, Table, TableSpec
 class TightnessConfig:
     """The bound of a net against the steepest pairs that an optimiser finds from test points."""
 
-    subject: Net
+    net: Training
     points: int
     steps: int
     seconds: float
@@ -36,15 +38,15 @@ class TightnessConfig:
 
 def tightness(config: TightnessConfig) -> Result:
     """Cell: bounds by method, and the slopes that were found."""
-    net, recipe = config.subject.load(), config.subject.training.recipe
-    x = data.held_out(config.subject.training.dataset).x[: config.points]
+    net = models.trained(config.net).cpu()
+    x = data.held_out(config.net.dataset).x[: config.points]
     began = time.process_time()
     fast = certifying.bound(net.body, net.input_shape, "fast")
     between = time.process_time()
     bound = certifying.bound(net.body, net.input_shape, "auto", config.seconds)
     ended = time.process_time()
     below = converged(net)
-    slopes = pairs.steepest(net, x, steps=config.steps, lr=config.lr, k_ij=bound.k_ij)
+    slopes = steepest(net, x, steps=config.steps, lr=config.lr, k_ij=bound.k_ij)
     values = {
         "bound": bound.k_ij.max().item(),
         "found": slopes.steepest,
@@ -53,8 +55,7 @@ def tightness(config: TightnessConfig) -> Result:
         "fast_slack": 100 * (fast.k_sub / below - 1),
         "seconds": ended - between,
         "fast_seconds": between - began,
-        "epochs_run": recipe.epochs,
-        "epochs_paper": recipe.epochs_paper,
+        **epochs(config.net),
         "note": f"{config.points} pairs, {config.steps:,} steps",
     }
     return Result(values)
@@ -66,12 +67,12 @@ def cells(profile: Profile) -> Plan:
     plan = []
     for name, net in bounded_nets(profile):
         config = TightnessConfig(net, *_climb(profile, net), seconds)
-        row = (TITLES[net.training.dataset], name)
-        plan.append((row, Cell(tightness, config, net.fingerprints())))
+        row = (TITLES[net.dataset], name)
+        plan.append((row, Cell(tightness, config, models.fingerprints(net))))
     return plan
 
 
-def _climb(profile: Profile, net: Net) -> tuple[int, int]:
+def _climb(profile: Profile, net: Training) -> tuple[int, int]:
     """Pairs of points and steps of the optimiser: as many as a core climbs in a minute or two.
 
     A step of one pair takes a core 2 ms on 2C2F and 30 ms on 6C2F.
@@ -80,7 +81,7 @@ def _climb(profile: Profile, net: Net) -> tuple[int, int]:
         return 20, 150
     if profile.device == "cuda":
         return 100, 1000
-    return (10, 300) if net.training.recipe.net == "6c2f" else (50, 500)
+    return (10, 300) if net.recipe.net == "6c2f" else (50, 500)
 
 
 def conditions(frame: pd.DataFrame) -> list[Condition]:

@@ -1,1 +1,14 @@
 """Tables and figures of the chapter weaknesses/membership."""
+
+__all__ = [
+    "calibrated",
+    "contests",
+    "dp",
+    "figures",
+    "low_fpr",
+    "mnist",
+    "moving",
+    "rates",
+    "search",
+    "sets",
+]

@@ -15,7 +15,7 @@ from thesis_repro.experiments.membership.contests import (
     TRAININGS,
     contest_cells,
 )
-from thesis_repro.experiments.membership.rates import rate
+from thesis_repro.experiments.membership.rates import crossed, rate
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
@@ -41,16 +41,21 @@ def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Wanted precision against what was achieved, with the number of points claimed."""
     return {
         row: _calibrated(
-            [t["calibrated"][row[1].rstrip("%")] for t in results[0].values["targets"]]
+            [t["calibrated"][row[1].rstrip("%")] for t in results[0].values["targets"]],
+            results[0].arrays,
+            row[1],
         )
         for row, results in gathered.items()
     }
 
 
-def _calibrated(found: Sequence[Mapping[str, Any]]) -> Measurement:
+def _calibrated(
+    found: Sequence[Mapping[str, Any]], arrays: Mapping[str, Any], wanted: str
+) -> Measurement:
     """One wanted precision, of which there is the answer on each target."""
     claims = [f["claims"] for f in found]
     values = {name: rate([f[name] for f in found]) for name in ("precision", "recall")}
+    values |= crossed(values, arrays, wanted)
     values["claims"] = Estimate(math.fsum(claims) / len(found))
     few = min(claims) < ENOUGH_CLAIMS
     note = f"too few: under {ENOUGH_CLAIMS} claims on some target" if few else ""

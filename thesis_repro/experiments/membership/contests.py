@@ -12,9 +12,17 @@ from thesis_repro import data
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables.spec import Column, Plan
-from thesis_repro.weaknesses.membership import black_box, calibration, victims
+from thesis_repro.training import named
+from thesis_repro.weaknesses.membership import black_box, calibration
 from thesis_repro.weaknesses.membership import game as games
-from thesis_repro.weaknesses.membership.contest import RIDGE, Arena, Bools, Contest, Floats, shown
+from thesis_repro.weaknesses.membership.contest import (
+    RIDGE,
+    Bools,
+    Contest,
+    Floats,
+    Observations,
+    shown,
+)
 from thesis_repro.weaknesses.membership.guesses import (
     ATTACKS,
     GENERAL,
@@ -62,34 +70,38 @@ class Observation:
 
 def observe(config: Observation) -> Result:
     """Cell: logits (n, classes), and the displacement of each logit at each dense layer."""
-    everything = victims.points(config.victim.dataset)
-    return Result({}, shown(config.victim, everything, config.ridge))
+    return Result({}, shown(config.victim, config.ridge))
 
 
 def observed(victim: Victim, ridge: float = RIDGE) -> Mapping[str, NDArray[Any]]:
     """What the net of a victim shows, from the store or computed now."""
-    cell = Cell(observe, Observation(victim, ridge), victims.cell(victim).data)
+    cell = Cell(observe, Observation(victim, ridge), named.fingerprints(victim))
     return compute(cell).arrays
 
 
-def arena(config: Contest) -> Arena:
+def observations(config: Contest) -> Observations:
     """The nets of a contest, trained and observed."""
-    return Arena(config, partial(observed, ridge=config.ridge))
+    return Observations(config, partial(observed, ridge=config.ridge))
 
+
+CLAIMED = "claimed"
+"""First part of the names of arrays: CLAIMED.attack.target, (points,) bool."""
 
 FPRS = {"1%": 0.01, "0.1%": 0.001}
 """False-positive rates at which the true-positive rate is counted."""
 
 
 def contest(config: Contest) -> Result:
-    """Cell: every attack on every target; arrays hold the scores, values the counted answers.
+    """Cell: every attack on every target; values hold the counted answers.
+
+    Arrays hold, point by point, scores, who is a member, and who is claimed to be one.
 
     Thresholds come from the shadows, so no membership of a target's point is used before the
     answers are counted.
     """
-    nets = arena(config)
+    nets = observations(config)
     guesses = Guesses(nets)
-    targets, arrays = [], {}
+    targets, arrays = [], dict[str, NDArray[Any]]()
     for index in config.targets:
         view = nets.view("target", index)
         scores = {name: guesses.scores(name, view) for name in SCORED if name != ONLINE}
@@ -114,9 +126,11 @@ def contest(config: Contest) -> Result:
             threshold = calibration.for_precision(
                 guesses.known[GENERAL], guesses.truth, wanted / 100
             )
-            outcome = games.judge(scores[GENERAL] > threshold, member)
+            claims[f"{wanted}%"] = scores[GENERAL] > threshold
+            outcome = games.judge(claims[f"{wanted}%"], member)
             target["calibrated"][str(wanted)] = _answers(outcome)
         targets.append(target)
+        arrays |= {f"{CLAIMED}.{name}.{index}": found for name, found in claims.items()}
         arrays[f"member.{index}"] = member
         arrays |= {f"{name}.{index}": found.astype(np.float32) for name, found in scores.items()}
     return Result({"targets": targets}, arrays)
@@ -158,7 +172,7 @@ def contest_of(trained: Victim, profile: Profile) -> Cell | None:
     if not data.available(trained.dataset):
         return None
     config = Contest(trained, targets(profile), SHADOWS)
-    return Cell(contest, config, victims.cell(trained).data)
+    return Cell(contest, config, named.fingerprints(trained))
 
 
 def contest_cells(names: Sequence[str]) -> Callable[[Profile], Plan]:

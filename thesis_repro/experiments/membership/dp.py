@@ -25,6 +25,7 @@ from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.training import named
 from thesis_repro.weaknesses.membership import calibration, private, victims, white_box
 from thesis_repro.weaknesses.membership import game as games
 from thesis_repro.weaknesses.membership.contest import SLICES, Floats, Parts, parts, probabilities
@@ -81,7 +82,7 @@ def _displaced(
     n = len(part.universe)
     where = slice(0, n) if role == "target" else slice(n, 2 * n)
     seen = {k: v[where].astype(float) for k, v in _observed(victim, role, index).items()}
-    labels = everything.y.numpy()[part.all[where]]
+    labels = everything.y.numpy()[part.indices[where]]
     weights = white_box.expected_margin(labels, probabilities(seen["logits"]))
     member = victims.members(
         victims.other(victim, role, index), victims.game(len(everything), victim.n)
@@ -127,7 +128,7 @@ def plan(profile: Profile) -> Plan:
             planned.append(((name,), None))
             continue
         planned.append(
-            ((name,), Cell(defended, Defended(trained, chosen), victims.cell(trained).data))
+            ((name,), Cell(defended, Defended(trained, chosen), named.fingerprints(trained)))
         )
     return planned
 

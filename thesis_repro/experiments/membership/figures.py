@@ -42,7 +42,12 @@ STYLES = {
 
 
 def accuracies(frame: Frame) -> Figure:
-    """Accuracy of each attack with its interval, one panel per way of training."""
+    """Accuracy of each attack with its interval, one panel per way of training.
+
+    Beside a paper run, diamonds are what the thesis publishes.
+    """
+    claims = [c for c in frame.spec.claims if c.column == "accuracy" and c.kind == "measured"]
+    published = {c.row: c.value for c in claims if c.value is not None and frame.run != "quick"}
     rows = frame.data[frame.data["status"] == "run"]
     trainings = list(dict.fromkeys(rows["training"]))
     if not trainings:
@@ -59,12 +64,18 @@ def accuracies(frame: Frame) -> Figure:
             colour, mark, _ = STYLES[attack]
             axis.plot([row["accuracy_low"], row["accuracy_high"]], [at, at], color=colour, lw=2)
             axis.plot(row["accuracy"], at, mark, color=colour, ms=7)
+            if (training, attack) in published:
+                value, label = published[training, attack], "published"
+                axis.plot(value, at, "d", mfc="none", mec=BLACK, ms=10, label=label)
         axis.axvline(50, color="0.6", lw=0.8)
         axis.set_yticks(range(len(ATTACKS)), ATTACKS)
         axis.set_ylim(len(ATTACKS) - 0.5, -0.5)
         gap = mine["gap"].iloc[0]
         axis.set_title(f"{training}, generalization gap {gap:.1f} points")
         axis.set_xlabel("accuracy of the attack (%); 50 is guessing")
+    marks = axes[0][0].get_legend_handles_labels()[0]
+    if marks:
+        axes[0][0].legend(handles=marks[:1], loc="center right", fontsize=9)
     return figure
 
 

@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 
 from thesis_repro import data
-from thesis_repro.experiments.membership.contests import PLAIN, SHADOWS, arena, targets, victim
+from thesis_repro.experiments.membership.contests import (
+    PLAIN,
+    SHADOWS,
+    observations,
+    targets,
+    victim,
+)
 from thesis_repro.experiments.membership.mnist import PUBLISHED
 from thesis_repro.experiments.membership.rates import rate
 from thesis_repro.lab.cells import Cell, Result
@@ -18,7 +24,8 @@ from thesis_repro.tables import statistics
 from thesis_repro.tables.conditions import Condition, listed
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
-from thesis_repro.weaknesses.membership import calibration, victims, white_box
+from thesis_repro.training import named
+from thesis_repro.weaknesses.membership import calibration, white_box
 from thesis_repro.weaknesses.membership import game as games
 from thesis_repro.weaknesses.membership.contest import (
     SLICES,
@@ -26,7 +33,7 @@ from thesis_repro.weaknesses.membership.contest import (
     Contest,
     Floats,
     View,
-    evidence,
+    features,
 )
 from thesis_repro.weaknesses.membership.guesses import GENERAL, fair
 
@@ -75,14 +82,14 @@ def simple(found: Evidence, names: Sequence[str], question: str, proxies: int) -
 def trial(config: Trial) -> Result:
     """Cell: three scores on each target; thresholds and what is learned come from shadows."""
     contest = config.contest
-    nets = arena(contest)
+    nets = observations(contest)
     names = SLICES[contest.victim.net][LAYERS[config.layers]]
 
     def seen(role: str, index: int) -> tuple[View, Bools, Evidence]:
         """A net's view, the members among the points that are judged, and their evidence."""
         view = with_proxies(nets.view(role, index), config.proxies)
         kept = fair(view)  # what a proxy trained on has no usual value: all of a target's stay
-        known = evidence(view, names, contest.victim.smoothing)
+        known = features(view, names, contest.victim.smoothing)
         return view, view.member[kept], {name: values[kept] for name, values in known.items()}
 
     def scores(known: Evidence, teacher: white_box.GeneralWB) -> dict[str, Floats]:
@@ -140,7 +147,7 @@ def plan(profile: Profile) -> Plan:
         trained = replace(base, epochs=epochs)
         contest = Contest(trained, targets(profile)[:JUDGED], SHADOWS)
         here = data.available(trained.dataset)
-        hashes = victims.cell(trained).data if here else ()
+        hashes = named.fingerprints(trained) if here else ()
         for layers, proxies in corners:
             row = (str(epochs), layers, str(proxies))
             cell = Cell(trial, Trial(contest, layers, proxies), hashes) if here else None

@@ -16,6 +16,7 @@ from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import statistics
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.training import named
 from thesis_repro.weaknesses.membership import black_box, gaussian, white_box
 from thesis_repro.weaknesses.membership import game as games
 from thesis_repro.weaknesses.membership.contest import RIDGE, Floats, probabilities
@@ -147,10 +148,7 @@ TABLE = Table(
 def pink_nets(seed: int) -> list[Cell]:
     """The trainings behind `salience`."""
     nets = (replace(subjects.COLOURED, pink=pink, seed=seed) for pink in (True, False))
-    return [
-        Cell(subjects.train_cell, net, ((net.dataset, data.fingerprint(net.dataset)),))
-        for net in nets
-    ]
+    return [named.cell(net) for net in nets]
 
 
 def salience(seed: int) -> dict[str, tuple[Floats, Floats]]:
@@ -168,7 +166,7 @@ def salience(seed: int) -> dict[str, tuple[Floats, Floats]]:
     marked, others = both[0].x[moved], rest.x[rest.y == three]
     found = {}
     for pink in (True, False):
-        net = subjects.trained(replace(subjects.COLOURED, pink=pink, seed=seed))
+        net = named.trained(replace(subjects.COLOURED, pink=pink, seed=seed))
         features = Cut(net, FLAT).activations(rest.x)
         whitening = white_box.Whitening(RIDGE).fit(features, rest.y, 5)
         scores = []

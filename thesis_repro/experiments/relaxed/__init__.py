@@ -1,1 +1,3 @@
 """Tables and figures of the chapter robustness/relaxed."""
+
+__all__ = ["conditions", "figures", "groupings", "rejection", "settings"]

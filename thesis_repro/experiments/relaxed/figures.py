@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, REJECTED, not_run
-from thesis_repro.robustness import GloroNet, plane, relaxed
+from thesis_repro.robustness import GloroNet, relaxed, toy2d
 from thesis_repro.robustness.relaxed import Guarantee, SetCertificate
 from thesis_repro.tables.spec import Frame
 
@@ -20,12 +20,12 @@ MARKERS = "o^s"
 
 def planes(epsilon: float, k: int = 2, seed: int = 0, side: int = 160) -> Figure:
     """The plane under a GloRo net and under one trained for relaxed top-k: what each rejects."""
-    points, x = plane.blobs(seed=seed), plane.grid(side)
+    points, x = toy2d.blobs(seed=seed), toy2d.grid(side)
     figure, axes = plt.subplots(1, 2, figsize=(9, 4.4), sharex=True, sharey=True)
     for axis, (title, size, guarantee) in zip(
         axes, (("GloRo", 1, None), (f"relaxed top-{k}", k, relaxed.up_to(k))), strict=True
     ):
-        net = plane.trained(epsilon, seed, guarantee)
+        net = toy2d.trained(epsilon, seed, guarantee)
         found = relaxed.certify(net, x, k=size, batch_size=len(x))
         axis.imshow(
             _colours(found).view(side, side, 3), origin="lower", extent=(0, 1, 0, 1), zorder=0

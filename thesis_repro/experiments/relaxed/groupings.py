@@ -186,7 +186,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
         found.append(
             Condition(
                 f"{line['dataset']}: guaranteed sets lie inside groups of ours",
-                "more than by chance, p < 0.05 by Holm",
+                f"more than by chance, p < 0.05 by Holm over {len(whole)} tests",
                 f"{line['inside']:.0f}% against {line['chance']:.0f}%, p = {p:.2g}",
                 bool(p < 0.05),
             )
@@ -213,8 +213,8 @@ TABLE = Table(
         columns=(
             Column("set", "labels", kind="text"),
             Column("points", "points", format="{:,.0f}"),
-            Column("label", "label inside", "%", kind="rate"),
-            Column("inside", "inside a group", "%", kind="rate", drift=15.0),
+            Column("label", "label inside", "%", kind="rate", counted="points"),
+            Column("inside", "inside a group", "%", kind="rate", drift=15.0, counted="points"),
             Column("chance", "chance", "%", drift=10.0),
             Column("p", "p", format="{:.4f}"),
         ),

@@ -26,7 +26,7 @@ from thesis_repro.experiments.relaxed.settings import (
 )
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.robustness import plane, recipes, relaxed, set_attack
+from thesis_repro.robustness import models, relaxed, set_attack, toy2d
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.recipes import Recipe, Training
 from thesis_repro.robustness.relaxed import Guarantee, SetCertificate
@@ -53,16 +53,14 @@ class SetConfig:
 def evaluate(config: SetConfig) -> Result:
     """Cell: accuracies, VRA, rejection rate and sets of a trained net on a data set's test part."""
     recipe = config.training.recipe
-    net, history = recipes.trained(config.training)
+    net = models.trained(config.training)
     found = data.load(config.training.dataset)
     setting = SETTINGS[config.training.dataset]
     setting.check(found.classes)
     x, y = found.test.x.to(recipe.device), found.test.y.to(recipe.device)
     result = _score(net, x, y, config.guarantee, (config.attacked, config.steps, config.restarts))
     about = {
-        "epochs_run": recipe.epochs,
-        "epochs_paper": recipe.epochs_paper,
-        "train_seconds": sum(epoch["seconds"] for epoch in history),
+        **gloro_recipes.epochs(config.training),
         "note": setting.note(len(found.train) + len(found.test)),
     }
     return Result({**result.values, **about}, result.arrays)
@@ -81,9 +79,9 @@ class PlaneConfig:
 
 def evaluate_plane(config: PlaneConfig) -> Result:
     """Cell: as `evaluate`, at the centers of a grid; labels are those of the nearest center."""
-    net = plane.trained(config.epsilon, config.seed, config.trained)
-    x = plane.grid(config.side)
-    y = torch.cdist(x.flatten(1), torch.tensor(plane.CENTERS)).argmin(1)
+    net = toy2d.trained(config.epsilon, config.seed, config.trained)
+    x = toy2d.grid(config.side)
+    y = torch.cdist(x.flatten(1), torch.tensor(toy2d.CENTERS)).argmin(1)
     return _score(net, x, y, config.guarantee, (200, 20, 1))
 
 
@@ -142,7 +140,10 @@ PAPER: dict[str, tuple[Recipe, str]] = {
         "crop-flip",
     ),
     CIFAR10: (gloro_recipes.PAPER["36/255"], "crop-flip"),
-    CIFAR100: (gloro_recipes.PAPER["36/255"], "crop-flip"),
+    CIFAR100: (
+        replace(gloro_recipes.PAPER["36/255"], epochs=50, epochs_paper=200),
+        "crop-flip",
+    ),
     TINY: (replace(gloro_recipes.PAPER["36/255"], net="8c2f", epochs_paper=500), "crop-flip"),
 }
 """Recipes and augmentations after Leino, Wang and Fredrikson 2021: the schedules of the relaxed
@@ -186,12 +187,11 @@ def cells(profile: Profile) -> Plan:
     for name in (MNIST_5K,) if quick else PICTURES:
         if not data.available(name):
             continue
-        known = ((name, data.fingerprint(name)),)
         for guarantee, objective in contenders(SETTINGS[name]):
             for seed in seeds:
                 row = (SETTINGS[name].title, guarantee, objective)
                 how = set_config(name, guarantee, objective, profile.name, seed, profile.device)
-                plan.append((row, Cell(evaluate, how, known)))
+                plan.append((row, _cell(how)))
     return plan
 
 
@@ -214,7 +214,11 @@ def sets(
 ) -> Result:
     """The cell behind a row and seed, on the CPU; its arrays hold each test point's sets."""
     config = set_config(name, guarantee, objective, profile, seed, "cpu")
-    return compute(Cell(evaluate, config, ((name, data.fingerprint(name)),)))
+    return compute(_cell(config))
+
+
+def _cell(config: SetConfig) -> Cell:
+    return Cell(evaluate, config, models.fingerprints(config.training))
 
 
 def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:

@@ -139,6 +139,7 @@ SETTINGS = {
         (5,),
         tuple(tuple(line.split()) for line in SUPERCLASSES.split("\n") if line),
         "the data set's superclasses",
+        whole=60_000,
     ),
     TINY: Setting("Tiny-ImageNet", (5,)),
 }

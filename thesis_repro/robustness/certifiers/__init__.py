@@ -18,7 +18,26 @@ from torch import Tensor, nn
 from thesis_repro.robustness import proof, structure
 from thesis_repro.robustness.arithmetic import exact
 from thesis_repro.robustness.certifying import check_images
-from thesis_repro.robustness.walk import layers, reweighted
+from thesis_repro.robustness.layers import named_layers, reweighted
+
+__all__ = [
+    "Normalised",
+    "backward",
+    "bcp",
+    "dual",
+    "full_precision",
+    "lines",
+    "normalised",
+    "out_of_memory",
+    "parts",
+    "power_of_two",
+    "projections",
+    "row_lengths",
+    "settled",
+    "sliced",
+    "smoothing",
+    "windows",
+]
 
 LOG = logging.getLogger(__name__)
 Made = TypeVar("Made")
@@ -75,10 +94,10 @@ def parts(model: nn.Module, x: Tensor, epsilon: float, known: tuple[type, ...]) 
     ------
     ValueError
         If the model is no nn.Sequential of known layers that ends in nn.Linear; as
-        `structure.admitted`, what `robustness.certify` refuses too: hooks, replaced methods,
-        weights that are not finite or neither float32 nor float64; if an image has another shape
-        than the net takes, another format, or pixels outside [0, 1]; or if epsilon is not
-        positive and finite.
+        `structure.check_certifiable`, what `robustness.certify` refuses too: hooks, replaced
+        methods, weights that are not finite or neither float32 nor float64; if an image has
+        another shape than the net takes, another format, or pixels outside [0, 1]; or if epsilon
+        is not positive and finite.
     """
     if type(model) is not nn.Sequential or not len(model) or type(model[-1]) is not nn.Linear:
         raise ValueError(
@@ -87,7 +106,7 @@ def parts(model: nn.Module, x: Tensor, epsilon: float, known: tuple[type, ...]) 
         )
     if not 0 < epsilon < math.inf:
         raise ValueError(f"epsilon needs to be positive and finite, got {epsilon}")
-    structure.admitted(model)
+    structure.check_certifiable(model)
     weight = next(model.parameters())
     if x.dtype != weight.dtype or x.device != weight.device:
         raise ValueError(
@@ -102,7 +121,7 @@ def parts(model: nn.Module, x: Tensor, epsilon: float, known: tuple[type, ...]) 
             )
     check_images(x, tuple(x.shape[1:]))
     try:
-        return list(layers(model, tuple(x.shape[1:])))
+        return list(named_layers(model, tuple(x.shape[1:])))
     except RuntimeError as error:
         raise ValueError(f"images {tuple(x.shape)} do not fit the net: {error}") from error
 

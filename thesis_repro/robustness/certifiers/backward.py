@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from thesis_repro.robustness.certifiers import Part, sliced, windows
 from thesis_repro.robustness.certifiers.lines import Ball, Bounds, Lines, unit_rows
+from thesis_repro.robustness.layers import padding_of
 from thesis_repro.robustness.lipschitz import adjoint_map
-from thesis_repro.robustness.walk import padding_of
 
 Adjoint = Callable[[nn.Module, Tensor, tuple[int, ...]], Tensor]
 """The transpose of a linear layer, for rows and the shape of the layer's input."""

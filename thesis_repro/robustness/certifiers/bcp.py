@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.data.images import tensor
 from thesis_repro.lab import threads
 from thesis_repro.nets import MinMax
 from thesis_repro.robustness import proof, structure
@@ -156,6 +157,7 @@ def margins(
     -------
     (n, classes); infinite at j, minus infinity where a logit is NaN or infinite
     """
+    x = tensor("images", x, model)
     chain = parts(model, x, epsilon, KNOWN)
     shape = tuple(x.shape[1:])
     known = prepare(model, shape) if prepared is None else prepared

@@ -16,6 +16,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.data.images import tensor
 from thesis_repro.lab import threads
 from thesis_repro.robustness.certifiers import (
     Part,
@@ -27,7 +28,7 @@ from thesis_repro.robustness.certifiers import (
     settled,
     sliced,
 )
-from thesis_repro.robustness.certifiers.lines import Ball, Lines, hull_of, lines, opened
+from thesis_repro.robustness.certifiers.lines import Ball, Lines, hull_of, lines, unstable
 from thesis_repro.robustness.certifiers.projections import estimated
 from thesis_repro.robustness.lipschitz import adjoint_map
 
@@ -111,6 +112,7 @@ def margins(
     -------
     (n, classes); infinite at j, minus infinity where a logit is NaN or infinite
     """
+    x = tensor("images", x, model)
     chain, scaled = _chain(model, x, epsilon, norm), normalised(model)
     lost = scaled.lost(chain, epsilon)
     chain = scaled.parts(chain)
@@ -140,6 +142,7 @@ def lower(
 
     functions : (k, outputs), the vectors c; returns (n, k). Else as :func:`certify`.
     """
+    x = tensor("images", x, model)
     chain, scaled = _chain(model, x, epsilon, norm), normalised(model)
     lost = scaled.lost(chain, epsilon) * functions.abs().sum(1)
     chain, ball = scaled.parts(chain), Ball(x, epsilon, norm)
@@ -168,6 +171,7 @@ def sent(
     every_unit: bool = False,
 ) -> Tensor:
     """How many units of its ReLU layers :func:`certify` sends back for each point: (n,) int64."""
+    x = tensor("images", x, model)
     chain, scaled = _chain(model, x, epsilon, norm), normalised(model)
     with full_precision(scaled.body):
         ball = Ball(x, epsilon, norm)
@@ -215,7 +219,7 @@ def relaxed(
             low, high = backward.every_unit(before, slopes, ball, shape, rows)
             count += math.prod(shape)
         elif not hull.exact:
-            chosen = opened(low, high)
+            chosen = unstable(low, high)
             found = backward.chosen_units(before, slopes, ball, chosen, rows)
             low, high = (
                 end.masked_scatter(chosen, exact)

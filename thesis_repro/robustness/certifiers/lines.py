@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from thesis_repro.robustness import proof
 from thesis_repro.robustness.certifiers import row_lengths
-from thesis_repro.robustness.walk import reweighted
+from thesis_repro.robustness.layers import reweighted
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ def lines(low: Tensor, high: Tensor, sent: Tensor) -> Slopes:
     low, high : (n, *shape), bounds of the inputs. NaN counts as open, and stays NaN.
     """
     low, high = low[:, None], high[:, None]
-    crossing = opened(low, high)
+    crossing = unstable(low, high)
     slope = torch.where(crossing, high / (high - low), (low >= 0).to(low))
     return Slopes(slope, low.where(crossing, 0.0), sent)
 
 
-def opened(low: Tensor, high: Tensor) -> Tensor:
+def unstable(low: Tensor, high: Tensor) -> Tensor:
     """Where the bounds leave the sign open."""
     return ~((low >= 0) | (high <= 0))
 

@@ -16,6 +16,7 @@ import torch
 from scipy.stats import beta, binomtest, norm
 from torch import Tensor, nn
 
+from thesis_repro.data.images import fitting, tensor
 from thesis_repro.robustness.certifiers import full_precision, sliced
 from thesis_repro.robustness.certifying import check_images
 
@@ -118,14 +119,14 @@ class Smooth:
         ValueError
             As :meth:`certify`, of the image and of the model's scores.
         """
+        x = tensor("images", x, self.model)
         check_images(x[None], tuple(x.shape))
-        if not x.is_floating_point():
-            raise ValueError(f"an image needs floating-point pixels, got {x.dtype}")
 
         def work(part: slice) -> Tensor:
             size = (part.stop - part.start, *x.shape)
             noisy = torch.randn(size, generator=generator, device=x.device, dtype=x.dtype)
-            scores = self.model(noisy.mul_(self.sigma).add_(x))
+            with fitting(noisy):
+                scores = self.model(noisy.mul_(self.sigma).add_(x))
             if scores.ndim != 2 or scores.shape[1] < self.num_classes:
                 raise ValueError(
                     f"the model needs to give (batch, >= {self.num_classes}) scores, got "

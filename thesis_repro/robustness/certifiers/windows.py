@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from thesis_repro.robustness.certifiers import Part, sliced
 from thesis_repro.robustness.certifiers.lines import Ball, Bounds, Lines
-from thesis_repro.robustness.walk import padding_of
+from thesis_repro.robustness.layers import padding_of
 
 
 @dataclass(frozen=True)

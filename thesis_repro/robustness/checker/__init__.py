@@ -216,16 +216,20 @@ def _judge(
     pair, biases = rows[top][:, None] + rows, bias[top][:, None] + bias
     last, exact = gamma(head.roundings, unit), gamma(head.roundings)
     slack = apart * state.own[:, None] + exact * (pair * size[:, None] + biases)
-    budget = apart * (state.here + state.ball)[:, None]
-    budget += last * (pair * (size + wide)[:, None] + 2 * biases)
-    budget += (TINY[unit] * 8 * (head.roundings + 1) * (1 + head.largest + wide))[:, None]
+    # in the named arithmetic: what a difference of logits may be off at the image, in the ball
+    tiny = (TINY[unit] * 8 * (head.roundings + 1) * (1 + head.largest + wide))[:, None]
+    here = apart * state.here[:, None] + last * (pair * wide[:, None] + biases) + tiny
+    ball = apart * state.ball[:, None] + last * (pair * wide[:, None] + biases) + tiny
     highest = head.largest * 2.0**26 + (1 + rows.max()) * wide + bias.max()
-    budget[state.over | ~(highest < LARGEST[unit])] = np.inf
+    over = state.over | ~(highest < LARGEST[unit])
+    here[over] = ball[over] = np.inf
+    # the gaps here are those of exact arithmetic up to `slack`, so that only the ball counts
     gaps = logits[each, top][:, None] - logits
-    sound = gaps - (epsilon * state.k * apart + budget + slack) * (1 + 1e-12)
+    sound = gaps - (epsilon * state.k * apart + ball + slack) * (1 + 1e-12)
+    # what is claimed may be off by the rounding at the image
     k_ij = np.asarray(about["k_ij"], np.float64)[top]
-    most = gaps + (budget + slack) * (1 + 1e-12) - epsilon * k_ij * (1 - 1e-9)
-    clear = gaps > (budget + slack) * (1 + 1e-12)
+    most = gaps + (here + slack) * (1 + 1e-12) - epsilon * k_ij * (1 - 1e-9)
+    clear = gaps > (here + slack) * (1 + 1e-12)
     sound[each, top] = most[each, top] = np.inf
     clear[each, top] = True
     return [

@@ -18,6 +18,7 @@ from thesis_repro.robustness.checker.layers import (
     Layer,
     Shape,
     Weights,
+    half_norms,
     image,
     outputs_along,
 )
@@ -54,9 +55,10 @@ class Convolution(Layer):
             gain = weights.take(f"{self.name}.gain", weight.shape[:1])
             branch = weights.take(f"{self.name}.scale", ()) * gain[:, None, None, None] * weight
         self.lost = 0.0
-        self.roundings = weight[0].size + 1
+        self.roundings = weight[0].size + 2
         self.weight, self.sizes = branch, np.abs(branch)
-        if merged or self.kind == "LinearResidual":
+        self.plain = not (merged or self.kind == "LinearResidual")
+        if not self.plain:
             self._merge()
         bias = weights.find(f"{self.name}.bias", weight.shape[:1])
         self.bias = np.zeros(len(weight)) if bias is None else bias
@@ -102,14 +104,21 @@ class Convolution(Layer):
     def __call__(self, x: Array) -> Array:
         return self.linear(x) + self.bias[:, None, None]
 
-    def linear(self, x: Array) -> Array:
-        """The linear part, for x (n, in, height, width)."""
+    def partial_sums(self, x: Array, y: Array) -> Array | None:
+        if not self.plain:
+            return None
+        sizes = self.linear(np.abs(x), np.abs(self.weight)) + np.abs(self.bias)[:, None, None]
+        return half_norms(sizes, y, self.roundings)
+
+    def linear(self, x: Array, weight: Array | None = None) -> Array:
+        """The linear part, for x (n, in, height, width); or that of another weight."""
+        weight = self.weight if weight is None else weight
         n, channels, *size = x.shape
         after = tuple(outputs_along(*about) for about in self._axes(tuple(size)))
         x = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in self.pad)])
         y = np.zeros((n, len(self.weight), prod(after)))
         for i, j, rows, columns in self._taps(after):
-            y += self.weight[:, :, i, j] @ x[:, :, rows, columns].reshape(n, channels, -1)
+            y += weight[:, :, i, j] @ x[:, :, rows, columns].reshape(n, channels, -1)
         return y.reshape(n, -1, *after)
 
     def adjoint(self, y: Array, shape: Shape) -> Array:

@@ -60,6 +60,13 @@ class Layer:
             return self._permute(x)
         return x
 
+    def partial_sums(self, x: Array, y: Array) -> Array | None:
+        """At least the norm of the largest partial sums of each output y (n, ...) of x: (n,).
+
+        None for a layer whose outputs are not plain sums.
+        """
+        return None
+
     def _permute(self, x: Array) -> Array:
         if self.kind == "Flatten":
             first, last = (int(self.entry[k]) % x.ndim for k in ("start_dim", "end_dim"))
@@ -139,10 +146,16 @@ class Linear(Layer):
             self.weight, self.lost = self.weight / norms, columns + 4
         if merged:
             self.weight, self.lost = self.weight + np.eye(rows), 1
-        self.roundings = columns + 1 + self.lost
+        self.roundings = columns + 2 + self.lost
 
     def __call__(self, x: Array) -> Array:
         return np.asarray(x @ self.weight.T + self.bias)
+
+    def partial_sums(self, x: Array, y: Array) -> Array | None:
+        if self.lost:
+            return None
+        sizes = np.abs(x) @ np.abs(self.weight).T + np.abs(self.bias)
+        return half_norms(sizes, y, self.roundings)
 
     def check(self, shape: Shape) -> Shape:
         if shape != self.weight.shape[1:]:
@@ -156,6 +169,13 @@ class Linear(Layer):
         self.absolute = norm_above(np.abs(self.weight), 0.1) + slack
         self.shift = float(np.linalg.norm(self.bias)) * (1 + 1e-9) + 1e-150
         self.largest = float(np.abs(self.weight).max())
+
+
+def half_norms(sizes: Array, y: Array, roundings: int) -> Array:
+    """At least the norms of (sizes + |y|) / 2, from |W| |a| + |b| and W a + b as computed: (n,)."""
+    half = (sizes + np.abs(y)).reshape(len(y), -1) / 2
+    slack = 1 + 4 * gamma(roundings) + gamma(half.shape[1] + 2)
+    return np.asarray(np.linalg.norm(half, axis=1) * slack + 1e-150)
 
 
 def outputs_along(

@@ -40,6 +40,20 @@ class Residual(Sequence):
         return after
 
 
+class Sum(Sequence):
+    """What branches make of one input, added: at most the sum of their constants."""
+
+    def measure(self, shape: Shape) -> Shape:
+        shapes = [branch.measure(shape) for branch in self.layers]
+        if not shapes or set(shapes) != {shapes[0]}:
+            raise ValueError(f"layer {self.name!r}: its branches need to give one shape: {shapes}")
+        self.upper = sum(branch.upper for branch in self.layers) * (1 + 1e-12)
+        self.lower = 0.0
+        self.widest = max(branch.widest for branch in self.layers)
+        self.outputs = prod(shapes[0])
+        return shapes[0]
+
+
 def _residual(entry: Entry, weights: Weights) -> Layer:
     """One linear branch is merged with the identity, as I + W."""
     inner: list[Entry] = entry["layers"]
@@ -102,6 +116,7 @@ KINDS: dict[str, tuple[Callable[..., Layer], Geometry]] = {
     "Scale": (Scale, {}),
     "Sequential": (Sequence, INNER),
     "Residual": (_residual, INNER),
+    "Sum": (Sum, INNER),
 }
 """By the type that the file names: how it is made, and what has to be said of it."""
 
@@ -112,7 +127,8 @@ def unknown(entries: list[Entry]) -> list[str]:
     for entry in entries:
         if entry["type"] not in KINDS:
             found.append(entry["type"])
-        found += unknown(entry["layers"]) if entry["type"] in ("Sequential", "Residual") else []
+        elif "layers" in KINDS[entry["type"]][1]:
+            found += unknown(entry["layers"])
     return found
 
 

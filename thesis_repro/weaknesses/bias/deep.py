@@ -2,14 +2,16 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from thesis_repro.explanations.cuts import Cut, evaluating
+from thesis_repro.data.images import fitting, tensor
 from thesis_repro.explanations.experts import masked
 from thesis_repro.explanations.influence import comparative, empirical, internal_influence
+from thesis_repro.explanations.modules import evaluating
+from thesis_repro.explanations.slicing import Cut
 from thesis_repro.lab.checks import finite
-from thesis_repro.weaknesses.bias.masks import Mask
+from thesis_repro.weaknesses.bias.masks import Mask, search_experts, search_linear_experts
 
 
 def unit_influence(
@@ -35,22 +37,24 @@ def unit_influence(
     ValueError
         If the model has other than two classes, or as `internal_influence` does.
     """
-    _two_classes(model, x)
+    x = _two_classes(model, x)
     found = internal_influence(
         model, x[:1], slice, comparative(1, 0), empirical([x]), batch_size=batch_size
     )[0]
     return found.double().flatten(1).mean(1).numpy() if found.ndim > 1 else found.double().numpy()
 
 
-def _two_classes(model: nn.Module, x: Tensor) -> None:
+def _two_classes(model: nn.Module, x: Tensor) -> Tensor:
+    x = tensor("images", x, model)
     if not len(x):
         raise ValueError("no images were given")
     finite("x", x)
     evaluating(model)  # before the first pass, which would move running statistics
-    with torch.no_grad():
+    with fitting(x), torch.no_grad():
         shape = tuple(model(x[:1]).shape[1:])
     if shape != (2,):
         raise ValueError(f"bias needs a model with two logits, got outputs of shape {shape}")
+    return x
 
 
 class HiddenLayer:
@@ -70,7 +74,7 @@ class HiddenLayer:
     """
 
     def __init__(self, model: nn.Module, slice: str, x: Tensor, batch_size: int = 256) -> None:
-        _two_classes(model, x)
+        x = _two_classes(model, x)
         self.cut = Cut(model, slice)
         self.x, self.batch_size = x, batch_size
         self.z = self.cut.activations(x, batch_size)
@@ -107,3 +111,27 @@ class HiddenLayer:
         if not len(masks):
             raise ValueError("scores need at least one mask, got none")
         return np.stack([self.scores(mask) for mask in masks])
+
+    def experts(self, influence: ArrayLike, labels: ArrayLike) -> tuple[int, int]:
+        """The (alpha, beta) with the least bias on these images, of all pairs of counts.
+
+        As :func:`search_experts`; by prefix sums where all that follows is one linear layer.
+
+        Parameters
+        ----------
+        influence : (units,)
+        labels : (n,) of 0 and 1
+
+        Raises
+        ------
+        ValueError
+            As :func:`search_experts`.
+        """
+        rest = self.cut.after
+        last = rest[0] if isinstance(rest, nn.Sequential) and len(rest) == 1 else None
+        if not isinstance(last, nn.Linear) or self.z.ndim != 2:
+            return search_experts(influence, labels, self.all_scores)
+        weights = last.weight.detach().double().diff(dim=0)[0]
+        offset = 0.0 if last.bias is None else float(last.bias.detach().double().diff())
+        contributions = (self.z.double() * weights).cpu().numpy()
+        return search_linear_experts(influence, labels, contributions, offset)

@@ -46,6 +46,30 @@ def measure(labels: ArrayLike, predictions: ArrayLike) -> float:
     return float(said.astype(float).mean() - true.astype(float).mean())
 
 
+def chance(error: float, n: int) -> float:
+    """Mean absolute bias of an unbiased rule with this error on n points, which chance alone makes.
+
+    Each point adds +1, -1 or 0 to n times the bias: a sum of variance n x error, nearly normal.
+
+    Parameters
+    ----------
+    error : share of wrong answers, in [0, 1]
+    n : test points, >= 1
+
+    Returns
+    -------
+    float in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        If the error or n is out of its range.
+    """
+    if not (0 <= error <= 1 and n >= 1):
+        raise ValueError(f"chance needs 0 <= error <= 1 and n >= 1 points, got {error} and {n}")
+    return math.sqrt(2 * error / (math.pi * n))
+
+
 def bayes_bias(separation: float, prior: float) -> float:
     r"""Bias of the best possible rule for two Gaussian classes of one covariance.
 

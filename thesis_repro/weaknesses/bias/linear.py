@@ -16,7 +16,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from thesis_repro.lab.checks import finite
-from thesis_repro.weaknesses.bias.masks import Mask, expert_mask, parity_mask, search_experts
+from thesis_repro.weaknesses.bias.masks import (
+    Mask,
+    expert_mask,
+    parity_mask,
+    search_linear_experts,
+)
 
 Floats = NDArray[np.float64]
 
@@ -186,8 +191,8 @@ class FeatureParity(Remedy):
 class Experts(Remedy):
     """Keep the strongest features of each side, as many as give the least validation bias.
 
-    `alpha_` and `beta_` are the numbers kept; see :func:`search_experts`. `grid` bounds how many
-    numbers are tried on each side.
+    `alpha_` and `beta_` are the numbers kept; see :func:`search_linear_experts`. `grid` bounds how
+    many numbers are tried on each side: with as many features on a side, or fewer, all pairs are.
     """
 
     def __init__(
@@ -195,7 +200,7 @@ class Experts(Remedy):
         estimator: Any = None,
         *,
         validation_fraction: float = 0.4,
-        grid: int = 32,
+        grid: int = 512,
         random_state: Any = None,
     ) -> None:
         super().__init__(
@@ -205,9 +210,8 @@ class Experts(Remedy):
 
     def _choose(self, x_fit: Floats, y_fit: Any, x_val: Floats, y_val: Any) -> None:
         coef, offset = self.estimator_.coef_[0], float(self.estimator_.intercept_[0])
-        weighed = x_val * coef
-        self.alpha_, self.beta_ = search_experts(
-            coef, y_val, lambda masks: masks.astype(float) @ weighed.T + offset, self.grid
+        self.alpha_, self.beta_ = search_linear_experts(
+            coef, y_val, x_val * coef, offset, self.grid
         )
         self._keep(expert_mask(coef, self.alpha_, self.beta_))
 

@@ -88,24 +88,26 @@ def expert_mask(influence: ArrayLike, alpha: int, beta: int) -> Mask:
     return mask
 
 
-def counts(available: int, grid: int) -> NDArray[np.int64]:
+def counts(available: int, grid: int | None) -> NDArray[np.int64]:
     """The numbers of features to try on one side: all, or `grid` spaced by ratio, with 0 and all.
+
+    None tries all.
 
     Raises
     ------
     ValueError
         If grid < 2.
     """
-    if grid < 2:
+    if grid is not None and grid < 2:
         raise ValueError(f"grid={grid}: need at least 2 values, none and all")
-    if available < grid:
+    if grid is None or available < grid:
         return np.arange(available + 1)
     spaced = np.round(np.geomspace(1, available + 1, grid)).astype(np.int64) - 1
     return np.asarray(np.unique(spaced))
 
 
 def search_experts(
-    influence: ArrayLike, labels: ArrayLike, scores: Scores, grid: int = 32
+    influence: ArrayLike, labels: ArrayLike, scores: Scores, grid: int | None = None
 ) -> tuple[int, int]:
     """The pair (alpha, beta) with the least absolute bias on validation points.
 
@@ -117,7 +119,7 @@ def search_experts(
     influence : (features,) float
     labels : (n,) of 0 and 1, of the validation points
     scores : from masks (k, features) to the scores (k, n) of these points
-    grid : at most so many values of alpha, and of beta, are tried
+    grid : at most so many values of alpha, and of beta, are tried; None tries all
 
     Returns
     -------
@@ -134,27 +136,97 @@ def search_experts(
     Leino et al. 2019, section 4; their rule bounds the loss in the same way.
     """
     values, up, down = _sides(influence)
+
+    def kept(alpha: int, betas: NDArray[np.int64]) -> NDArray[np.floating]:
+        return scores(np.stack([expert_mask(values, alpha, int(beta)) for beta in betas]))
+
+    return _least_bias(int(up.sum()), int(down.sum()), labels, kept, grid)
+
+
+def search_linear_experts(
+    influence: ArrayLike,
+    labels: ArrayLike,
+    contributions: ArrayLike,
+    offset: float = 0.0,
+    grid: int | None = None,
+) -> tuple[int, int]:
+    """As :func:`search_experts`, where the score is a sum over features: by prefix sums.
+
+    The score of (alpha, beta) is the offset, the sum of the alpha strongest contributions of one
+    side and that of the beta strongest of the other, so all pairs cost what their scores cost.
+
+    Parameters
+    ----------
+    influence : (features,) float
+    labels : (n,) of 0 and 1
+    contributions : (n, features), what each feature adds to the score of each point; a feature
+        without influence adds nothing, whatever stands here
+    offset : the score without any feature
+    grid : as there
+
+    Raises
+    ------
+    ValueError
+        As :func:`search_experts`, and where `contributions` has another shape.
+
+    Examples
+    --------
+    >>> x, y = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]), [1, 0]
+    >>> weights = np.array([2.0, -1.0, 1.5])
+    >>> search_linear_experts(weights, y, x * weights)
+    (1, 1)
+    """
+    values, up, down = _sides(influence)
+    finite("contributions", contributions)
+    parts = np.asarray(contributions, float)
+    if parts.shape != (len(np.asarray(labels)), len(values)):
+        raise ValueError(
+            f"contributions need shape ({len(np.asarray(labels))}, {len(values)}), one for each "
+            f"label and feature, got {parts.shape}"
+        )
+    first, second = (
+        np.pad(np.cumsum(parts[:, _strongest(values, side, len(values))], 1), ((0, 0), (1, 0))).T
+        for side in (up, down)
+    )
+
+    def kept(alpha: int, betas: NDArray[np.int64]) -> NDArray[np.floating]:
+        return np.asarray(first[alpha] + second[betas] + offset)
+
+    return _least_bias(int(up.sum()), int(down.sum()), labels, kept, grid)
+
+
+def _least_bias(
+    up: int,
+    down: int,
+    labels: ArrayLike,
+    scores: Callable[[int, NDArray[np.int64]], NDArray[np.floating]],
+    grid: int | None,
+) -> tuple[int, int]:
+    """Search all pairs; `scores` gives (betas, n) for one alpha and many betas."""
     y = np.asarray(labels)
     if y.ndim != 1 or not len(y) or not np.isin(y, (0, 1)).all():
         raise ValueError(f"labels need shape (n,), n >= 1, of 0 and 1, got {y.shape}: {y[:5]}")
     sign = 2.0 * y - 1.0
-    # both end with all features of their side: the last pair is the full model
-    alphas, betas = counts(int(up.sum()), grid), counts(int(down.sum()), grid)
-    tried: list[tuple[int, float, int, int, int]] = []
-    for alpha in alphas:
-        masks = np.stack([expert_mask(values, int(alpha), int(beta)) for beta in betas])
-        found = scores(masks)
-        if found.shape != (len(masks), len(y)):
-            raise ValueError(f"scores needs to give ({len(masks)}, {len(y)}), got {found.shape}")
+    alphas, betas = counts(up, grid), counts(down, grid)
+
+    def scored(alpha: int, betas: NDArray[np.int64]) -> NDArray[np.floating]:
+        found = scores(alpha, betas)
+        if found.shape != (len(betas), len(y)):
+            raise ValueError(f"scores needs to give ({len(betas)}, {len(y)}), got {found.shape}")
         finite("the scores of the points, by mask", found.T)
+        return found
+
+    full = scored(up, betas[-1:])[0]
+    allowed = int(((full > 0) != y).sum())
+    best = (int(abs((full > 0).sum() - y.sum())), float(np.logaddexp(0, -sign * full).mean()))
+    pair = (up, down)
+    for alpha in map(int, alphas):
+        found = scored(alpha, betas)
         ones = found > 0
-        errors = (ones != y).sum(1)
         biases = np.abs(ones.sum(1) - y.sum())
-        losses = np.logaddexp(0, -sign * found).mean(1)
-        tried += [
-            (int(bias), float(loss), int(alpha), int(beta), int(error))
-            for bias, loss, beta, error in zip(biases, losses, betas, errors, strict=True)
-        ]
-    allowed = tried[-1][4]
-    alpha, beta = min(t for t in tried if t[4] <= allowed)[2:4]
-    return alpha, beta
+        good = ((ones != y).sum(1) <= allowed) & (biases <= best[0])
+        losses = np.logaddexp(0, -sign * found[good]).mean(1)  # of those that may be best
+        for bias, loss, beta in zip(biases[good], losses, betas[good], strict=True):
+            if (int(bias), float(loss)) < best:
+                best, pair = (int(bias), float(loss)), (alpha, int(beta))
+    return pair

@@ -14,6 +14,7 @@ from thesis_repro.weaknesses.leakage.game import (
     weight_features,
 )
 from thesis_repro.weaknesses.leakage.instances import Nearest, distances, nearest, pooled
+from thesis_repro.weaknesses.leakage.marker import Marker
 from thesis_repro.weaknesses.leakage.reconstruction import (
     Reconstruction,
     advantage,
@@ -27,6 +28,7 @@ from thesis_repro.weaknesses.leakage.watermark import Watermark, choose, depende
 
 __all__ = [
     "DEVIATIONS",
+    "Marker",
     "Nearest",
     "Outcome",
     "Reconstruction",

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from thesis_repro.explanations.cuts import evaluating
+from thesis_repro.data.images import fitting, tensor
+from thesis_repro.explanations.modules import evaluating
 from thesis_repro.lab.checks import finite
 from thesis_repro.weaknesses.leakage.watermark import Watermark
 
@@ -30,9 +31,14 @@ class Outcome:
     true: Bools
 
     @property
+    def right(self) -> Bools:
+        """Which games the adversary won, (games,)."""
+        return np.asarray(self.said == self.true)
+
+    @property
     def wins(self) -> int:
         """Games that the adversary won."""
-        return int((self.said == self.true).sum())
+        return int(self.right.sum())
 
     @property
     def accuracy(self) -> float:
@@ -217,10 +223,11 @@ def probe_features(model: nn.Module, images: Tensor, watermark: Watermark) -> Te
         If the model is in training mode, there is no image, or an image or a logit is not finite.
     """
     evaluating(model)
+    images = tensor("images", images, model)
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images need shape (n, c, h, w), n >= 1, got {tuple(images.shape)}")
     finite("images", images)
-    with torch.no_grad():
+    with fitting(images), torch.no_grad():
         before = model(images).double()
         after = model(watermark.blend(images)).double()
     finite("the model's logits", torch.cat([before, after]))

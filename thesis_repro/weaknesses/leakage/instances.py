@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from thesis_repro.data.images import tensor
 from thesis_repro.lab.checks import finite
 
 Floats = NDArray[np.float64]
@@ -32,6 +33,7 @@ def distances(images: Tensor, pool: Tensor) -> Tensor:
     ValueError
         If an image is not finite, or the shapes of images differ.
     """
+    images, pool = tensor("images", images), tensor("the pool", pool)
     finite("images", images)
     finite("pool", pool)
     if images.shape[1:] != pool.shape[1:]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from thesis_repro.explanations.cuts import evaluating
+from thesis_repro.data.images import fitting, tensor
+from thesis_repro.explanations.modules import evaluating
 from thesis_repro.lab import checks
 
 Model = Callable[[Tensor], Tensor]
@@ -146,7 +147,25 @@ def reconstruct(
             f"steps={steps}, step={step}, radius={radius} and smoothness={smoothness}"
         )
     evaluating(model)
+    start, wanted = _starts(model, classes, start)
+    marks = sorted({*stages, steps})
+    x, kept, scores = start.clone(), [], []
+    for at in range(steps + 1):
+        value, grad = _climb(model, x, wanted, smoothness, at)
+        scores.append(value)
+        if at in marks:
+            kept.append(x)
+        if at < steps:
+            # a step of one length along the gradient, then back into the ball and to pixels
+            length = grad.flatten(1).norm(dim=1).clamp_min(1e-30)
+            x = project(x + grad * (step / length)[:, None, None, None], start, radius)
+    return Reconstruction(x, torch.stack(scores), torch.stack(kept), tuple(marks))
+
+
+def _starts(model: Model, classes: Sequence[int], start: Tensor) -> tuple[Tensor, Tensor]:
+    """The start of each climb (k, c, h, w), and its class (k,)."""
     checks.labels("classes", np.asarray(classes))
+    start = tensor("start images", start, model)
     checks.finite("start", start)
     wanted = torch.as_tensor(list(classes), dtype=torch.int64, device=start.device)
     if start.ndim == 3:
@@ -156,28 +175,26 @@ def reconstruct(
             f"a reconstruction of {len(wanted)} classes needs as many start images with pixels in "
             f"[0, 1], got shape {tuple(start.shape)}"
         )
-    marks = sorted({*stages, steps})
-    x, kept, scores = start.clone(), [], []
-    for at in range(steps + 1):
-        x = x.detach().requires_grad_()
+    return start, wanted
+
+
+def _climb(
+    model: Model, x: Tensor, wanted: Tensor, smoothness: float, at: int
+) -> tuple[Tensor, Tensor]:
+    """The objective (k,) at x, and its gradient, shaped like x."""
+    x = x.detach().requires_grad_()
+    with fitting(x):
         logits = model(x)
-        value = advantage(logits, wanted) - smoothness * total_variation(x)
-        (grad,) = torch.autograd.grad(value.sum(), x)
-        length = grad.flatten(1).norm(dim=1)
-        bad = ~(value.isfinite() & length.isfinite())
-        if bad.any():
-            one = int(wanted[bad][0])
-            raise ValueError(
-                f"the reconstruction of class {one} diverged at step {at}: its score is "
-                f"{value[bad][0].item()}, its gradient has norm {length[bad][0].item()}"
-            )
-        scores.append(value.detach())
-        if at in marks:
-            kept.append(x.detach())
-        if at < steps:
-            move = grad * (step / length.clamp_min(1e-30))[:, None, None, None]
-            x = project(x.detach() + move, start, radius)
-    return Reconstruction(x.detach(), torch.stack(scores), torch.stack(kept), tuple(marks))
+    value = advantage(logits, wanted) - smoothness * total_variation(x)
+    (grad,) = torch.autograd.grad(value.sum(), x)
+    length = grad.flatten(1).norm(dim=1)
+    bad = ~(value.isfinite() & length.isfinite())
+    if bad.any():
+        raise ValueError(
+            f"the reconstruction of class {int(wanted[bad][0])} diverged at step {at}: its score "
+            f"is {value[bad][0].item()}, its gradient has norm {length[bad][0].item()}"
+        )
+    return value.detach(), grad
 
 
 def linear_optimum(weight: Tensor, start: Tensor, radius: float) -> Tensor:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thesis_repro.data import Split
+from thesis_repro.data.images import tensor
 from thesis_repro.lab import checks
 from thesis_repro.weaknesses.leakage.reconstruction import high_pass
 
@@ -48,6 +49,10 @@ class Watermark:
         unknown = sorted(set(self.word) - set(LETTERS))
         if unknown or not self.word:
             raise ValueError(f"a watermark has the letters {', '.join(LETTERS)}, got {self.word!r}")
+        self.check_parameters()
+
+    def check_parameters(self) -> None:
+        """Refuse a scale, margin or opacity out of its range."""
         if self.scale < 1 or self.margin < 0 or not 0 <= self.opacity <= 1:
             raise ValueError(
                 f"a watermark needs scale >= 1, margin >= 0 and opacity in [0, 1], got "
@@ -91,6 +96,7 @@ class Watermark:
 
     def blend(self, x: Tensor) -> Tensor:
         """The images (..., c, h, w) with the word on them; pixels stay in [0, 1], none is cut."""
+        x = tensor("images", x)
         cover = self.opacity * self.mask(x.shape).to(x)
         return x * (1 - cover) + cover
 
@@ -214,6 +220,7 @@ def trace(images: Tensor, watermark: Watermark, size: int = 7) -> Trace:
     ValueError
         If the word does not fit, or there is no image, or one is not finite.
     """
+    images = tensor("images", images)
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images need shape (k, c, h, w), k >= 1, got {tuple(images.shape)}")
     checks.finite("images", images)

@@ -13,6 +13,8 @@ from thesis_repro.weaknesses.membership.black_box import (
 from thesis_repro.weaknesses.membership.calibration import best_accuracy, for_precision
 from thesis_repro.weaknesses.membership.game import Outcome, at_fpr, auc, check_splits, judge
 from thesis_repro.weaknesses.membership.gaussian import GaussianGame, optimum
+from thesis_repro.weaknesses.membership.lira_rmia import lira, rmia, scaled
+from thesis_repro.weaknesses.membership.own import CalibratedAttack
 from thesis_repro.weaknesses.membership.white_box import (
     GeneralWB,
     bayes_wb,
@@ -21,9 +23,9 @@ from thesis_repro.weaknesses.membership.white_box import (
     expected_residual,
 )
 from thesis_repro.weaknesses.membership.whitening import Whitening
-from thesis_repro.weaknesses.membership.yardsticks import lira, rmia, scaled
 
 __all__ = [
+    "CalibratedAttack",
     "GaussianGame",
     "GeneralWB",
     "Outcome",

@@ -1,7 +1,7 @@
 """The nets of a membership contest, and what each of them shows of the points.
 
-Some nets are targets, the others shadows of the adversary; :class:`Arena` gives any of them as
-the adversary sees it. It trains and stores nothing: what a net shows is handed in.
+Some nets are targets, the others shadows of the adversary; :class:`Observations` gives any of them
+as the adversary sees it. It trains and stores nothing: what a net shows is handed in.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from thesis_repro.data import Split
 from thesis_repro.explanations.influence import Cut
-from thesis_repro.weaknesses.membership import black_box, victims, white_box, yardsticks
+from thesis_repro.training import named
+from thesis_repro.weaknesses.membership import black_box, lira_rmia, victims, white_box
 from thesis_repro.weaknesses.membership import game as games
 from thesis_repro.weaknesses.membership.victims import Victim
 
@@ -38,12 +38,12 @@ class Parts:
     reserve: Indices
 
     @property
-    def all(self) -> Indices:
+    def indices(self) -> Indices:
         """Every point that a victim is observed on."""
         return np.concatenate([self.universe, self.pool, self.reserve])
 
     def cut(self, values: Any) -> tuple[Any, Any, Any]:
-        """Split something in the order of `all` into the three parts."""
+        """Split something in the order of `indices` into the three parts."""
         a, b = len(self.universe), len(self.universe) + len(self.pool)
         return values[..., :a], values[..., a:b], values[..., b:]
 
@@ -57,20 +57,20 @@ def parts(total: int, n: int) -> Parts:
     return Parts(found.universe, found.pool, rest[:RESERVE])
 
 
-def shown(
-    victim: Victim, everything: Split, ridge: float = RIDGE
-) -> dict[str, NDArray[np.float32]]:
+def shown(victim: Victim, ridge: float = RIDGE) -> dict[str, NDArray[np.float32]]:
     """What a victim's net, trained now or before, shows of every point of its game.
 
     Returns
     -------
     dict
-        Of each point in the order of `Parts.all`: ``"logits"``, and by the name of each of the
+        Of each point in the order of `Parts.indices`: ``"logits"``, and by the name of each of the
         net's `SLICES` the displacement of each logit there, (n, classes) each.
     """
+    everything = victims.points(victim.dataset)
     part = parts(len(everything), victim.n)
-    net = victims.trained(victim, everything)
-    x, y = (t[torch.from_numpy(part.all)].to(victim.device) for t in (everything.x, everything.y))
+    net = named.trained(victim)
+    chosen = torch.from_numpy(part.indices)
+    x, y = (t[chosen].to(victim.device) for t in (everything.x, everything.y))
     with torch.no_grad():
         logits = torch.cat([net(batch) for batch in x.split(500)])
     arrays = {"logits": logits}
@@ -116,7 +116,7 @@ class View:
     spare: tuple[Mapping[str, Floats], Sequence[Mapping[str, Floats]], Indices]
 
 
-class Arena:
+class Observations:
     """The nets of a contest, observed; gives the view of any of them.
 
     Parameters
@@ -212,7 +212,7 @@ def out_mean(values: Sequence[Floats], contains: Bools) -> Floats:
 
 def confidence(seen: Mapping[str, Floats], labels: Indices) -> Floats:
     """LiRA's scaled confidence of each point."""
-    return yardsticks.scaled(seen["logits"], labels)
+    return lira_rmia.scaled(seen["logits"], labels)
 
 
 def own_probability(seen: Mapping[str, Floats], labels: Indices) -> Floats:
@@ -220,7 +220,7 @@ def own_probability(seen: Mapping[str, Floats], labels: Indices) -> Floats:
     return np.asarray(probabilities(seen["logits"])[np.arange(len(labels)), labels])
 
 
-def evidence(view: View, slices: Sequence[str], smoothing: float) -> dict[str, Floats]:
+def features(view: View, slices: Sequence[str], smoothing: float) -> dict[str, Floats]:
     """What is known of each point, by name, (n,) each: of the victim, and of its OUT references."""
     expected = out_mean([probabilities(r["logits"]) for r in view.references], view.contains)
     questions = {
@@ -229,14 +229,14 @@ def evidence(view: View, slices: Sequence[str], smoothing: float) -> dict[str, F
     }
     found: dict[str, Floats] = {}
 
-    def note(name: str, mine: Floats, theirs: Sequence[Floats]) -> None:
+    def compare(name: str, mine: Floats, theirs: Sequence[Floats]) -> None:
         usual = out_mean(theirs, view.contains)
         found[name] = mine
         found[f"{name} beyond OUT"] = mine - usual
 
     for name in slices:
         for question, weights in questions.items():
-            note(
+            compare(
                 f"{name} {question}",
                 (view.seen[name] * weights).sum(1),
                 [(r[name] * weights).sum(1) for r in view.references],
@@ -246,7 +246,7 @@ def evidence(view: View, slices: Sequence[str], smoothing: float) -> dict[str, F
         ("confidence", [confidence(s, view.labels) for s in seen]),
         ("loss", [-black_box.losses(s["logits"], view.labels, smoothing) for s in seen]),
     ):
-        note(name, all_scores[0], all_scores[1:])
+        compare(name, all_scores[0], all_scores[1:])
     found["push"] = np.abs(questions["residual"]).sum(1)
     found["true push"] = questions["residual"][np.arange(len(view.labels)), view.labels]
     return found

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from thesis_repro.weaknesses.membership import black_box, calibration, white_box, yardsticks
+from thesis_repro.weaknesses.membership import black_box, calibration, lira_rmia, white_box
 from thesis_repro.weaknesses.membership.contest import (
     SLICES,
-    Arena,
     Bools,
     Floats,
+    Observations,
     View,
     confidence,
-    evidence,
+    features,
     out_mean,
     own_probability,
     probabilities,
@@ -31,12 +31,12 @@ class Guesses:
     Thresholds of what is learned come from shadows that it did not learn from.
     """
 
-    def __init__(self, arena: Arena) -> None:
-        self.config = arena.config
-        self.smoothing = arena.config.victim.smoothing
-        self.slices = SLICES[arena.config.victim.net]
-        shadows = arena.names["shadow"]
-        self.views = {i: arena.view("shadow", i) for i in shadows}
+    def __init__(self, nets: Observations) -> None:
+        self.config = nets.config
+        self.smoothing = nets.config.victim.smoothing
+        self.slices = SLICES[nets.config.victim.net]
+        shadows = nets.names["shadow"]
+        self.views = {i: nets.view("shadow", i) for i in shadows}
         self.kept = {i: fair(view) for i, view in self.views.items()}
         self.evidence = {i: self._evidence(view) for i, view in self.views.items()}
         self.learned = {out: self._learn(out) for out in (None, *shadows)}
@@ -54,7 +54,7 @@ class Guesses:
         )
 
     def _evidence(self, view: View) -> Floats:
-        return np.stack(list(evidence(view, self.slices, self.smoothing).values()), 1)
+        return np.stack(list(features(view, self.slices, self.smoothing).values()), 1)
 
     def _learn(self, out: int | None) -> tuple[black_box.ShadowAttack, white_box.GeneralWB]:
         """Both learned attacks, from all shadows but `out`."""
@@ -86,10 +86,10 @@ class Guesses:
             # a shadow's points that every reference contains are left out of the thresholds
             contains = view.contains & ~view.contains.all(0)
             mine = confidence(view.seen, labels)
-            return yardsticks.lira(mine, known, contains, online=name == ONLINE)
+            return lira_rmia.lira(mine, known, contains, online=name == ONLINE)
         if name == RMIA:
             seen, references, theirs = view.spare
-            return yardsticks.rmia(
+            return lira_rmia.rmia(
                 own_probability(view.seen, labels),
                 np.array([own_probability(r, labels) for r in view.references]),
                 view.contains & ~view.contains.all(0),

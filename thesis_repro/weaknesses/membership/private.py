@@ -62,52 +62,75 @@ def fit(
     """
     if not available():
         raise ValueError("training with privacy needs Opacus: pip install 'thesis-repro[dp]'")
+    _check_numbers(points, epsilon, epochs, batch_size, lr)
+    check(net, points.x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(seed)
+        about = (net.train(), points, epsilon, epochs, batch_size, lr, seed)
+        engine, model, optimizer, batches = _made_private(*about)
+        history = []
+        for epoch in range(epochs):
+            loss = _epoch(model, optimizer, batches)
+            if not math.isfinite(loss):
+                raise ValueError(f"private training diverged in epoch {epoch + 1} of {epochs}")
+            history.append({"epoch": epoch + 1.0, "loss": loss})
+        history[-1]["epsilon"] = engine.get_epsilon(DELTA)
+        model.to_standard_module()
+    net.eval()
+    return history
+
+
+def _check_numbers(points: Split, epsilon: float, epochs: int, batch_size: int, lr: float) -> None:
     if not 0 < epsilon < math.inf or epochs < 1:
         raise ValueError(f"privacy needs epsilon > 0 and epochs >= 1, got {epsilon} and {epochs}")
     if batch_size < 1 or not 0 < lr < math.inf:
         raise ValueError(f"need batch_size >= 1 and lr > 0, got {batch_size} and {lr}")
     checks.finite("x", points.x)
     checks.labels("y", points.y)
-    check(net, points.x)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from opacus import PrivacyEngine
 
-        torch.manual_seed(seed)
-        generator = torch.Generator().manual_seed(seed)
-        loader = torch.utils.data.DataLoader(
-            torch.utils.data.TensorDataset(points.x, points.y), batch_size, generator=generator
-        )
-        engine = PrivacyEngine(accountant="rdp")
-        device = next(net.parameters()).device
-        model, optimizer, private_loader = engine.make_private_with_epsilon(
-            module=net.train(),
-            optimizer=torch.optim.SGD(net.parameters(), lr, momentum=0.9),
-            data_loader=loader,
-            target_epsilon=epsilon,
-            target_delta=DELTA,
-            epochs=epochs,
-            max_grad_norm=CLIP,
-            noise_generator=torch.Generator(device).manual_seed(seed),
-        )
-        history = []
-        for epoch in range(epochs):
-            total, count = 0.0, 0
-            for x, y in private_loader:
-                optimizer.zero_grad()
-                # a Poisson batch may be empty; noise is added all the same
-                scores = model(x.to(device))
-                value = nn.functional.cross_entropy(scores, y.to(device), reduction="sum")
-                (value / max(len(y), 1)).backward()
-                optimizer.step()
-                total, count = total + value.item(), count + len(y)
-            if not math.isfinite(total):
-                raise ValueError(f"private training diverged in epoch {epoch + 1} of {epochs}")
-            history.append({"epoch": epoch + 1.0, "loss": total / max(count, 1)})
-        history[-1]["epsilon"] = engine.get_epsilon(DELTA)
-        model.to_standard_module()
-    net.eval()
-    return history
+
+def _made_private(
+    net: nn.Module,
+    points: Split,
+    epsilon: float,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    seed: int,
+) -> tuple[Any, Any, Any, Any]:
+    """Opacus's engine, net, optimizer and batches, with the noise that the budget asks for."""
+    from opacus import PrivacyEngine
+
+    engine = PrivacyEngine(accountant="rdp")
+    generator = torch.Generator().manual_seed(seed)
+    tensors = torch.utils.data.TensorDataset(points.x, points.y)
+    found = engine.make_private_with_epsilon(
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr, momentum=0.9),
+        data_loader=torch.utils.data.DataLoader(tensors, batch_size, generator=generator),
+        target_epsilon=epsilon,
+        target_delta=DELTA,
+        epochs=epochs,
+        max_grad_norm=CLIP,
+        noise_generator=torch.Generator(next(net.parameters()).device).manual_seed(seed),
+    )
+    return engine, *found
+
+
+def _epoch(model: Any, optimizer: Any, batches: Any) -> float:
+    """One pass over Poisson batches; returns the mean loss of the points that were drawn."""
+    device = next(model.parameters()).device
+    total, count = 0.0, 0
+    for x, y in batches:
+        optimizer.zero_grad()
+        # a Poisson batch may be empty; noise is added all the same
+        scores = model(x.to(device))
+        value = nn.functional.cross_entropy(scores, y.to(device), reduction="sum")
+        (value / max(len(y), 1)).backward()
+        optimizer.step()
+        total, count = total + value.item(), count + len(y)
+    return total / max(count, 1)
 
 
 def check(net: nn.Module, x: Tensor) -> None:
@@ -186,14 +209,14 @@ def _unmixed(net: nn.Module, two: Tensor) -> None:
     """One forward pass; no layer's output for one point may depend on the other point."""
     seen: list[tuple[str, Tensor]] = []
 
-    def note(name: str) -> Any:
+    def recorder(name: str) -> Any:
         def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.requires_grad:
                 seen.append((name, output))
 
         return hook
 
-    handles = [layer.register_forward_hook(note(name)) for name, layer in net.named_modules()]
+    handles = [layer.register_forward_hook(recorder(name)) for name, layer in net.named_modules()]
     try:
         net(two.requires_grad_())
     finally:

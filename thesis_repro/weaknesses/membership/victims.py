@@ -7,16 +7,16 @@ shares no point with the universe.
 
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import cast
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from thesis_repro import data, training
+from thesis_repro import data, nets, training
 from thesis_repro.data import Split
-from thesis_repro.lab.cells import Cell, Result, compute, current_workdir
+from thesis_repro.training.named import History
 from thesis_repro.weaknesses.membership import private
 
 Indices = NDArray[np.int64]
@@ -69,6 +69,55 @@ class Victim:
         """Decides start, order of batches and training set; no two victims share it."""
         return 2 * self.index + ROLES.index(self.role)
 
+    def build(self) -> nn.Sequential:
+        """The untrained net, on the victim's device, with PyTorch's usual start.
+
+        "mlp": one hidden layer. "cnn": 20 and 50 channels (5x5, without padding), each halved by
+        max-pooling, then one hidden layer.
+        """
+        everything = points(self.dataset)
+        _, channels, height, width = everything.x.shape
+        net = nets.cnn(
+            [(20, 5, 1), (50, 5, 1)] if self.net == "cnn" else [],
+            [self.width],
+            "relu",
+            (channels, height, width),
+            int(everything.y.max()) + 1,
+            torch.Generator().manual_seed(self.seed),
+            padding=0,
+            pool=2,
+            start=nets.uniform,
+        )
+        return net.to(self.device)
+
+    def train(self, checkpoint: Path) -> tuple[nn.Sequential, History]:
+        """Train by SGD with momentum, privately where there is a budget."""
+        net, everything = self.build(), points(self.dataset)
+        found = game(len(everything), self.n)
+        part = found.universe if self.role == "target" else found.pool
+        chosen = torch.from_numpy(part[members(self, found)])
+        mine = Split(everything.x[chosen], everything.y[chosen])
+        if self.epsilon:
+            return net, private.fit(
+                net,
+                mine,
+                self.epsilon,
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+                lr=self.lr,
+                seed=self.seed,
+            )
+        how = training.TrainConfig(
+            self.epochs,
+            self.batch_size,
+            self.seed,
+            optimizer="sgd",
+            weight_decay=self.weight_decay,
+            channels_last=self.net == "cnn",
+        )
+        about = (loss(self.smoothing), mine, how, training.cosine(self.lr))
+        return net, training.fit(net, *about, checkpoint=checkpoint)
+
 
 @cache
 def points(dataset: str) -> Split:
@@ -112,29 +161,6 @@ def members(victim: Victim, found: Game) -> NDArray[np.bool_]:
     return chosen
 
 
-def build(victim: Victim, in_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """The untrained net, on the victim's device, with PyTorch's usual start.
-
-    "mlp": one hidden layer. "cnn": 20 and 50 channels (5x5, without padding), each halved by
-    max-pooling, then one hidden layer of 500 units.
-    """
-    channels, height, width = in_shape
-    body: list[nn.Module] = []
-    if victim.net == "cnn":
-        for out in (20, 50):
-            body += [nn.Conv2d(channels, out, 5), nn.ReLU(), nn.MaxPool2d(2)]
-            channels, height, width = out, (height - 4) // 2, (width - 4) // 2
-    head = [nn.Linear(channels * height * width, victim.width), nn.ReLU()]
-    net = nn.Sequential(*body, nn.Flatten(), *head, nn.Linear(victim.width, classes))
-    generator = torch.Generator().manual_seed(victim.seed)
-    for layer in net:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            bound = layer.weight[0].numel() ** -0.5
-            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-            nn.init.uniform_(cast(Tensor, layer.bias), -bound, bound, generator=generator)
-    return net.to(victim.device)
-
-
 def loss(smoothing: float) -> training.Loss:
     """Cross-entropy with label smoothing."""
 
@@ -142,64 +168,6 @@ def loss(smoothing: float) -> training.Loss:
         return nn.functional.cross_entropy(model(x), y, label_smoothing=smoothing)
 
     return value
-
-
-def train_cell(victim: Victim) -> Result:
-    """Cell: train by SGD with momentum; arrays are the weights."""
-    everything = points(victim.dataset)
-    found = game(len(everything), victim.n)
-    part = found.universe if victim.role == "target" else found.pool
-    chosen = torch.from_numpy(part[members(victim, found)])
-    net = build(victim, _shape(everything), int(everything.y.max()) + 1)
-    mine = Split(everything.x[chosen], everything.y[chosen])
-    if victim.epsilon:
-        history = private.fit(
-            net,
-            mine,
-            victim.epsilon,
-            epochs=victim.epochs,
-            batch_size=victim.batch_size,
-            lr=victim.lr,
-            seed=victim.seed,
-        )
-    else:
-        how = training.TrainConfig(
-            victim.epochs,
-            victim.batch_size,
-            victim.seed,
-            optimizer="sgd",
-            weight_decay=victim.weight_decay,
-            channels_last=victim.net == "cnn",
-        )
-        checkpoint = current_workdir() / "checkpoint.safetensors"
-        history = training.fit(
-            net,
-            loss(victim.smoothing),
-            mine,
-            how,
-            training.cosine(victim.lr),
-            checkpoint=checkpoint,
-        )
-    weights = {name: value.cpu().contiguous().numpy() for name, value in net.state_dict().items()}
-    return Result({"history": history}, weights)
-
-
-def _shape(split: Split) -> tuple[int, int, int]:
-    _, channels, height, width = split.x.shape
-    return channels, height, width
-
-
-def cell(victim: Victim) -> Cell:
-    """The training cell of a victim."""
-    return Cell(train_cell, victim, ((victim.dataset, data.fingerprint(victim.dataset)),))
-
-
-def trained(victim: Victim, everything: Split) -> nn.Sequential:
-    """The trained net, from the store or trained now; eval mode, on the victim's device."""
-    net = build(victim, _shape(everything), int(everything.y.max()) + 1)
-    result = compute(cell(victim))
-    net.load_state_dict({k: torch.from_numpy(v) for k, v in result.arrays.items()})
-    return net.eval()
 
 
 def other(victim: Victim, role: str, index: int) -> Victim:

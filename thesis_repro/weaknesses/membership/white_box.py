@@ -18,7 +18,9 @@ from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, Stand
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from thesis_repro.explanations.cuts import Cut
+from thesis_repro.data.images import labels as as_labels
+from thesis_repro.data.images import tensor
+from thesis_repro.explanations.slicing import Cut
 from thesis_repro.lab import checks
 from thesis_repro.weaknesses.membership.whitening import Whitening as Whitening
 
@@ -79,13 +81,9 @@ def bayes_wb(
             f"labels (n,), got {w.shape}, {b.shape}, {proxies[0].shape}, {proxies[1].shape}, "
             f"{z.shape} and {y.shape}"
         )
-    for name, values in {
-        "weights": w,
-        "bias": b,
-        "proxy_weights": proxies[0],
-        "proxy_bias": proxies[1],
-        "x": z,
-    }.items():
+    named = {"weights": w, "bias": b, "x": z}
+    named |= {"proxy_weights": proxies[0], "proxy_bias": proxies[1]}
+    for name, values in named.items():
         checks.finite(name, values)
     checks.labels("labels", y, len(w))
     moved = w - proxies[0].reshape(-1, *w.shape).mean(0)
@@ -137,6 +135,8 @@ def displacement(
             f"displacement needs a layer that is reached through nn.Sequential alone; {slice!r} "
             f"lies in another module"
         )
+    x = tensor("x", x, model)
+    labels = as_labels("labels", labels, x, len(whitening.means) or None)
     checks.finite("x", x)
     found = []
     with torch.no_grad(), warnings.catch_warnings():

@@ -6,6 +6,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from thesis_repro.data.images import labels as as_labels
+from thesis_repro.data.images import tensor
 from thesis_repro.lab import checks
 
 
@@ -35,7 +37,8 @@ class Whitening:
             If a class is absent, a feature is not finite, a label is none, or the covariance
             cannot be inverted.
         """
-        checks.labels("labels", labels, classes)
+        features = tensor("features", features)
+        labels = as_labels("labels", labels, features, classes)
         checks.finite("features", features)
         flat = features.flatten(1).double()
         count = torch.bincount(labels, minlength=classes)
@@ -68,7 +71,8 @@ class Whitening:
         """
         if not len(self.means):
             raise ValueError("whitening needs to be fitted before it transforms")
-        checks.labels("labels", labels, len(self.means))
+        features = tensor("features", features)
+        labels = as_labels("labels", labels, features, len(self.means))
         checks.finite("features", features)
         centred = features.flatten(1).double() - self.means[labels]
         return (centred @ self.inverse).to(features.dtype).reshape(features.shape)

@@ -11,13 +11,13 @@ from torch.nn import functional as F
 from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale, UnitLinear
 from thesis_repro.robustness.arithmetic import evaluated
 from thesis_repro.robustness.convolution import Convolution
-from thesis_repro.robustness.structure import UnknownLayer, plain, tensors
+from thesis_repro.robustness.structure import UnknownLayer, check_unmodified, tensors
 
 Shape = tuple[int, ...]
 """The shape of one input, without the batch dimension."""
 
 
-def layers(body: nn.Sequential, input_shape: Shape) -> Iterator[tuple[str, nn.Module, Shape]]:
+def named_layers(body: nn.Sequential, input_shape: Shape) -> Iterator[tuple[str, nn.Module, Shape]]:
     """Walk a net in order; yields (name, layer, input shape of the layer).
 
     A module that stands in the net twice comes twice.
@@ -30,7 +30,7 @@ def layers(body: nn.Sequential, input_shape: Shape) -> Iterator[tuple[str, nn.Mo
     """
     if type(body) is not nn.Sequential:
         raise UnknownLayer(f"a net needs to be a plain nn.Sequential, got {type(body).__name__}")
-    plain("", body)
+    check_unmodified("", body)
     x = _zero(body, input_shape)
     for name, layer in body._modules.items():
         assert layer is not None
@@ -65,7 +65,7 @@ def _zero(layer: nn.Module, shape: Shape) -> Tensor:
 
 
 def _through(name: str, layer: nn.Module, x: Tensor) -> Tensor:
-    plain(name, layer)
+    check_unmodified(name, layer)
     before = tuple(x.shape)
     with evaluated(layer), torch.no_grad():
         y: Tensor = layer(x.clone())  # a layer may work in place
@@ -99,15 +99,15 @@ def _fits(layer: nn.Module, before: Shape, after: Shape) -> bool:
     return type(layer) not in KEEPING or after == before
 
 
-def plain_linear(name: str, layer: nn.Module) -> nn.Linear:
+def linear_head(name: str, layer: nn.Module) -> nn.Linear:
     """The layer, if it is nn.Linear or UnitLinear itself and has no hooks."""
     if type(layer) not in (nn.Linear, UnitLinear):
         raise UnknownLayer(f"layer {name!r} needs to be nn.Linear, got {type(layer).__name__}")
-    plain(name, layer)
+    check_unmodified(name, layer)
     return cast(nn.Linear, layer)
 
 
-def rows(head: nn.Linear) -> Tensor:
+def head_weight(head: nn.Linear) -> Tensor:
     """The rows (classes, features) that a last layer multiplies by, with gradients."""
     return head.rows() if isinstance(head, UnitLinear) else head.weight
 
@@ -131,7 +131,7 @@ def reweighted(layer: nn.Linear | nn.Conv2d, weight: Tensor, x: Tensor) -> Tenso
     weight = weight.to(x.dtype)
     if isinstance(layer, nn.Linear):
         return F.linear(x, weight)
-    conv = checked(layer)
+    conv = zero_padded(layer)
     return F.conv2d(x, weight, None, conv.stride, padding_of(conv), conv.dilation, conv.groups)
 
 
@@ -143,7 +143,7 @@ def adjoint_map(layer: nn.Module, y: Tensor, input_shape: Shape) -> Tensor:
         return F.conv_transpose2d(y, layer.merged().to(y.dtype), None, padding=layer.padding)
     if isinstance(layer, nn.Linear):
         return F.linear(y, layer.weight.to(y.dtype).T)
-    conv = checked(layer)
+    conv = zero_padded(layer)
     padding = padding_of(conv)
     reached = [
         (y.shape[2 + d] - 1) * conv.stride[d]
@@ -172,7 +172,7 @@ def _single(layer: Residual) -> nn.Module:
     return layer.branch[0]
 
 
-def checked(layer: nn.Module) -> nn.Conv2d:
+def zero_padded(layer: nn.Module) -> nn.Conv2d:
     """The layer, if it is a convolution with zero padding.
 
     Raises
@@ -205,7 +205,7 @@ def padding_of(conv: nn.Conv2d) -> tuple[int, int]:
 
 def convolutions(layer: nn.Conv2d, input_shape: Shape) -> list[Convolution]:
     """The groups of a convolution, in float64 on the CPU."""
-    conv = checked(layer)
+    conv = zero_padded(layer)
     weight = conv.weight.detach().to("cpu", torch.float64)
     stride, dilation = cast(tuple[int, int], conv.stride), cast(tuple[int, int], conv.dilation)
     size = input_shape[1], input_shape[2]

@@ -6,15 +6,13 @@ A point of the plane is an image of shape (1, 1, 2): everything that works on im
 from functools import cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from thesis_repro import training
 from thesis_repro.data import Split
-from thesis_repro.nets import MinMax
-from thesis_repro.robustness import gloro
+from thesis_repro.robustness import recipes
 from thesis_repro.robustness.gloro import GloroNet
-from thesis_repro.robustness.relaxed import Guarantee, RelaxedNet
-from thesis_repro.training import TrainConfig
+from thesis_repro.robustness.recipes import Recipe
+from thesis_repro.robustness.relaxed import Guarantee
 
 SHAPE = (1, 1, 2)
 CENTERS = ((0.25, 0.28), (0.75, 0.28), (0.5, 0.75))
@@ -31,30 +29,22 @@ def blobs(n: int = 300, spread: float = 0.09, seed: int = 0) -> Split:
 @cache
 def trained(epsilon: float, seed: int = 0, guarantee: Guarantee | None = None) -> GloroNet:
     """A small GloRo net (2-32-32-3), or a relaxed one, trained on :func:`blobs` at a radius."""
-    generator = torch.Generator().manual_seed(seed)
-    layers: list[nn.Module] = [nn.Flatten()]
-    for width in (2, 32):
-        layers += [nn.Linear(width, 32), MinMax()]
-    layers.append(nn.Linear(32, len(CENTERS)))
-    for layer in layers:
-        if isinstance(layer, nn.Linear):
-            nn.init.orthogonal_(layer.weight, generator=generator)
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias)
-    body = nn.Sequential(*layers)
-    net = (
-        GloroNet(body, epsilon, SHAPE, power_steps=2)
-        if guarantee is None
-        else RelaxedNet(body, epsilon, SHAPE, guarantee, power_steps=2)
+    recipe = Recipe(
+        net="dense-32-32",
+        epsilon=epsilon,
+        train_epsilon=epsilon,
+        epochs=60,
+        epochs_paper=0,
+        batch_size=50,
+        seed=seed,
+        trades=(1.0, 1.0),
+        lr=1e-2,
+        lr_end=1e-4,
+        power_steps=2,
+        guarantee=guarantee,
     )
-    schedule = training.linear(0.01 * epsilon, epsilon, 0.5)
-    training.fit(
-        net,
-        gloro.trades(schedule, training.constant(1.0)),
-        blobs(seed=seed),
-        TrainConfig(epochs=60, batch_size=50, seed=seed),
-        training.decay_after(1e-2, 1e-4),
-    )
+    net = recipes.build(recipe, SHAPE, len(CENTERS))
+    recipes.fit(net, recipe, blobs(seed=seed))
     return net
 
 

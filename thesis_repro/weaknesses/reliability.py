@@ -9,6 +9,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.metrics import roc_auc_score
 
+from thesis_repro.lab import checks
+
 Array = NDArray[np.float64]
 
 BINS = 15
@@ -35,7 +37,7 @@ def squared_errors(confidence: Array, right: Array, bins: int = BINS) -> tuple[f
     Raises
     ------
     ValueError
-        On fewer than two points a bin, or other lengths.
+        On fewer than two points a bin, other lengths, or values that are not finite.
 
     References
     ----------
@@ -47,6 +49,8 @@ def squared_errors(confidence: Array, right: Array, bins: int = BINS) -> tuple[f
     >>> squared_errors(np.full(4, 0.5), np.array([1, 0, 1, 1]), bins=1)
     (0.0625, 0.0)
     """
+    checks.finite("confidence", confidence)
+    checks.finite("right", right)
     n = len(confidence)
     if len(right) != n or bins < 1 or n < 2 * bins:
         raise ValueError(
@@ -67,7 +71,13 @@ def temperature(logits: Array, y: NDArray[np.int64]) -> float:
     logits (n, classes), y (n,). Between 1/100 and 100; the loss is convex in 1 / T.
 
     Source: Guo et al. 2017, section 4.2.
+
+    Raises
+    ------
+    ValueError
+        On logits that are not finite.
     """
+    checks.finite("logits", logits)
     found = minimize_scalar(
         lambda t: losses(logits / np.exp(t), y)[0].mean(),
         bounds=(-np.log(100), np.log(100)),
@@ -81,7 +91,13 @@ def losses(logits: Array, y: NDArray[np.int64]) -> tuple[Array, Array]:
     """Negative log-likelihood (n,), in nats, and Brier score (n,), in [0, 2], of each point.
 
     Source: Brier 1950, with the sum over all classes.
+
+    Raises
+    ------
+    ValueError
+        On logits that are not finite.
     """
+    checks.finite("logits", logits)
     logarithms = log_softmax(logits.astype(np.float64), axis=1)
     each = np.arange(len(y))
     brier = (np.exp(logarithms) ** 2).sum(1) - 2 * np.exp(logarithms[each, y]) + 1
@@ -102,7 +118,7 @@ def risk(score: Array, wrong: Array, coverage: float) -> float:
     Raises
     ------
     ValueError
-        If no point is kept, or more than there are.
+        If no point is kept, or more than there are, or a value is NaN or infinite.
 
     Examples
     --------
@@ -110,6 +126,8 @@ def risk(score: Array, wrong: Array, coverage: float) -> float:
     >>> risk(np.array([3.0, 2.0, 1.0, 1.0]), np.array([0, 1, 1, 0]), 0.75)
     0.5
     """
+    for name, value in (("score", score), ("wrong", wrong), ("coverage", coverage)):
+        checks.finite(name, value)
     kept = round(coverage * len(score))
     if not 1 <= kept <= len(score):
         raise ValueError(f"coverage {coverage} keeps {kept} of {len(score)} points; keep 1 or more")
@@ -122,7 +140,14 @@ def ranking(score: Array, wrong: Array) -> float:
     """How often a wrong point has a lower score than a right one (AUROC); NaN if none is wrong.
 
     score, wrong as for :func:`risk`. In [0, 1]; ties count half.
+
+    Raises
+    ------
+    ValueError
+        On values that are not finite.
     """
+    checks.finite("score", score)
+    checks.finite("wrong", wrong)
     if wrong.all() or not wrong.any():
         return float("nan")
     return float(roc_auc_score(wrong, -np.asarray(score)))

@@ -3,13 +3,13 @@ import torch
 from torch import nn
 
 from thesis_repro import nets
-from thesis_repro.robustness import GloroNet, gloro, pairs
+from thesis_repro.robustness import GloroNet, gloro, tightness
 
 
 def test_on_a_linear_net_the_bound_is_reached():
     torch.manual_seed(0)
     net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), 0.1, (1, 4, 4)).eval()
-    found = pairs.steepest(net, torch.rand(5, 1, 4, 4), steps=300, lr=1e-2)
+    found = tightness.steepest(net, torch.rand(5, 1, 4, 4), steps=300, lr=1e-2)
     assert 99 < 100 * found.share <= 100
     assert found.steepest <= net.bound().k_ij.max().item()
 
@@ -18,7 +18,7 @@ def test_on_a_linear_net_the_bound_is_reached():
 def test_no_slope_exceeds_the_bound(radius):
     body = nets.cnn_2c2f(in_shape=(1, 8, 8), classes=3, generator=torch.Generator().manual_seed(0))
     net = GloroNet(body, 0.1, (1, 8, 8)).eval()
-    found = pairs.steepest(net, torch.rand(5, 1, 8, 8), steps=60, lr=1e-2, radius=radius)
+    found = tightness.steepest(net, torch.rand(5, 1, 8, 8), steps=60, lr=1e-2, radius=radius)
     assert 0.1 < found.share <= 1
 
 
@@ -28,14 +28,14 @@ def test_a_bound_that_is_too_small_is_exposed(monkeypatch):
     bound = net.bound()
     small = gloro.Bound(bound.k_sub, 0.9 * bound.k_ij, bound.layers)
     monkeypatch.setattr(net, "bound", lambda: small)
-    assert pairs.steepest(net, torch.rand(5, 1, 4, 4), steps=300, lr=1e-2).share > 1
+    assert tightness.steepest(net, torch.rand(5, 1, 4, 4), steps=300, lr=1e-2).share > 1
 
 
 def test_slopes_are_compared_with_the_constants_that_are_given():
     torch.manual_seed(0)
     net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), 0.1, (1, 4, 4)).eval()
     x, k_ij = torch.rand(5, 1, 4, 4), net.bound().k_ij
-    own = pairs.steepest(net, x, steps=20)
-    assert pairs.steepest(net, x, steps=20, k_ij=k_ij) == own
-    twice = pairs.steepest(net, x, steps=20, k_ij=2 * k_ij)
+    own = tightness.steepest(net, x, steps=20)
+    assert tightness.steepest(net, x, steps=20, k_ij=k_ij) == own
+    twice = tightness.steepest(net, x, steps=20, k_ij=2 * k_ij)
     assert (twice.steepest, twice.share) == pytest.approx((own.steepest, own.share / 2))

@@ -1,16 +1,17 @@
 """Lower bounds of a net's Lipschitz constants, from pairs of points that are driven apart."""
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from thesis_repro.robustness.gloro import GloroNet
 
 
 @dataclass(frozen=True)
-class Slopes:
+class SteepestSlope:
     """The steepest that was found, and its share of what the bound allows for that pair of logits.
 
     steepest : max |margin(x1) - margin(x2)| / ||x1 - x2|| over points and rivals
@@ -30,7 +31,7 @@ def steepest(
     radius: float | None = None,
     k_ij: Tensor | None = None,
     generator: torch.Generator | None = None,
-) -> Slopes:
+) -> SteepestSlope:
     """Climb the slope of the margins between two batches of points, by Adam.
 
     For the top class j at x and each rival i, the slope of y_j - y_i between x1 and x2 is at most
@@ -55,8 +56,7 @@ def steepest(
     ----------
     Leino, Wang and Fredrikson 2021, section 5 (tightness), after the authors' code.
     """
-    body = copy.deepcopy(net.body).double().eval()
-    x = x.double()
+    body, x = copy.deepcopy(net.body).double().eval(), x.double()
     k_ij = net.bound().k_ij if k_ij is None else k_ij
     generator = generator or torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -68,9 +68,7 @@ def steepest(
     optimizer = torch.optim.Adam([first, second], lr)
     best, share = 0.0, 0.0
     for step in range(steps + 1):
-        margins = [_margins(body(points), top) for points in (first, second)]
-        distance = (first - second).flatten(1).norm(dim=1)
-        slopes = (margins[0] - margins[1]).abs() / distance.clamp_min(1e-6)[:, None]
+        slopes = _slopes(body, first, second, top)
         with torch.no_grad():
             if not slopes.isfinite().all():
                 raise ValueError(f"a slope is not finite: {slopes.max().item()}")
@@ -82,17 +80,27 @@ def steepest(
         (-(slopes / allowed).amax(1).log().sum()).backward()
         optimizer.step()
         if radius is not None:
-            with torch.no_grad():
-                for points in (first, second):
-                    away = points - x
-                    length = away.flatten(1).norm(dim=1).clamp_min(1e-30)
-                    kept = (radius / length).clamp(max=1.0).view(-1, *[1] * (x.ndim - 1))
-                    points.copy_(x + away * kept)
-    return Slopes(best, share)
+            _project((first, second), x, radius)
+    return SteepestSlope(best, share)
 
 
-def _margins(logits: Tensor, top: Tensor) -> Tensor:
-    return logits.gather(1, top[:, None]) - logits
+def _slopes(body: nn.Module, first: Tensor, second: Tensor, top: Tensor) -> Tensor:
+    """How steep the margin of the top class over each other is between two points."""
+    logits = [body(points) for points in (first, second)]
+    margins = [found.gather(1, top[:, None]) - found for found in logits]
+    distance: Tensor = (first - second).flatten(1).norm(dim=1).clamp_min(1e-6)
+    slopes: Tensor = (margins[0] - margins[1]).abs() / distance[:, None]
+    return slopes
+
+
+@torch.no_grad()
+def _project(moving: Iterable[Tensor], x: Tensor, radius: float) -> None:
+    """Move points that left the balls around x back to them, in place."""
+    for points in moving:
+        away = points - x
+        length = away.flatten(1).norm(dim=1).clamp_min(1e-30)
+        kept = (radius / length).clamp(max=1.0).view(-1, *[1] * (x.ndim - 1))
+        points.copy_(x + away * kept)
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
-from thesis_repro.weaknesses import calibration
+from thesis_repro.weaknesses import reliability
 
 
 def answers(n: int, power: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -21,12 +21,12 @@ def answers(n: int, power: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray
 def test_the_plain_error_is_that_of_scikit_learns_quantile_bins():
     confidence, right = answers(3000, 2.0)
     shares, means = calibration_curve(right, confidence, n_bins=15, strategy="quantile")
-    plain, _ = calibration.squared_errors(confidence, right)
+    plain, _ = reliability.squared_errors(confidence, right)
     assert plain == pytest.approx(np.mean((shares - means) ** 2), rel=1e-6)
 
 
 def test_the_debiased_error_is_zero_on_average_where_nothing_is_wrong_and_the_plain_is_not():
-    found = np.array([calibration.squared_errors(*answers(300, 1.0, s)) for s in range(300)])
+    found = np.array([reliability.squared_errors(*answers(300, 1.0, s)) for s in range(300)])
     plain, debiased = found.mean(0)
     error = found[:, 1].std() / 300**0.5
     assert abs(debiased) < 3 * error < plain / 5
@@ -34,7 +34,7 @@ def test_the_debiased_error_is_zero_on_average_where_nothing_is_wrong_and_the_pl
 
 def test_the_debiased_error_finds_what_was_planted():
     confidence, right = answers(200_000, 2.0)
-    _, debiased = calibration.squared_errors(confidence, right)
+    _, debiased = reliability.squared_errors(confidence, right)
     truth = np.mean((confidence - confidence**2) ** 2)
     assert debiased == pytest.approx(truth, rel=0.03)
 
@@ -42,7 +42,7 @@ def test_the_debiased_error_finds_what_was_planted():
 def test_the_interval_covers_the_truth_and_misses_another():
     covered = 0
     for seed in range(20):
-        value, low, high = calibration.error_interval(
+        value, low, high = reliability.error_interval(
             *answers(600, 2.0, seed), 50, np.random.default_rng(seed)
         )
         assert low <= value <= high
@@ -53,7 +53,7 @@ def test_the_interval_covers_the_truth_and_misses_another():
 @pytest.mark.parametrize(("n", "bins"), [(29, 15), (3, 0), (0, 1)])
 def test_too_few_points_for_the_bins_are_refused(n, bins):
     with pytest.raises(ValueError, match=rf"{bins} bins need {2 * bins} points.*got {n}"):
-        calibration.squared_errors(np.zeros(n), np.zeros(n), bins)
+        reliability.squared_errors(np.zeros(n), np.zeros(n), bins)
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +67,18 @@ def test_the_temperature_is_that_of_scikit_learn(fitted):
     model, x, y = fitted
     other = CalibratedClassifierCV(FrozenEstimator(model), method="temperature").fit(x, y)
     logits = model.decision_function(x)
-    t = calibration.temperature(logits, y)
+    t = reliability.temperature(logits, y)
     ours, theirs = (
         np.exp(logits / t) / np.exp(logits / t).sum(1, keepdims=True),
         other.predict_proba(x),
     )
     assert np.abs(ours - theirs).max() < 1e-3
-    assert calibration.temperature(7 * logits, y) == pytest.approx(7 * t, rel=1e-4)
+    assert reliability.temperature(7 * logits, y) == pytest.approx(7 * t, rel=1e-4)
 
 
 def test_losses_are_those_of_scikit_learn(fitted):
     model, x, y = fitted
-    nll, brier = calibration.losses(model.decision_function(x), y)
+    nll, brier = reliability.losses(model.decision_function(x), y)
     assert nll.mean() == pytest.approx(log_loss(y, model.predict_proba(x)), rel=1e-6)
     theirs = brier_score_loss(y, model.predict_proba(x), scale_by_half=False)
     assert brier.mean() == pytest.approx(theirs, rel=1e-6)
@@ -86,22 +86,22 @@ def test_losses_are_those_of_scikit_learn(fitted):
 
 def test_risk_counts_ties_by_their_mean_in_any_order():
     score, wrong = np.array([3.0, 2, 1, 1, 1, 0]), np.array([0.0, 1, 1, 0, 0, 1])
-    assert calibration.risk(score, wrong, 1.0) == pytest.approx(0.5)
-    assert calibration.risk(score, wrong, 0.5) == pytest.approx((0 + 1 + 1 / 3) / 3)
+    assert reliability.risk(score, wrong, 1.0) == pytest.approx(0.5)
+    assert reliability.risk(score, wrong, 0.5) == pytest.approx((0 + 1 + 1 / 3) / 3)
     for seed in range(5):
         order = np.random.default_rng(seed).permutation(6)
-        assert calibration.risk(score[order], wrong[order], 0.5) == pytest.approx(4 / 9)
+        assert reliability.risk(score[order], wrong[order], 0.5) == pytest.approx(4 / 9)
 
 
 @pytest.mark.parametrize("coverage", [0.0, 1.2])
 def test_a_coverage_that_keeps_nothing_or_too_much_is_refused(coverage):
     with pytest.raises(ValueError, match=f"coverage {coverage} keeps"):
-        calibration.risk(np.zeros(4), np.zeros(4), coverage)
+        reliability.risk(np.zeros(4), np.zeros(4), coverage)
 
 
 def test_ranking_is_one_for_an_oracle_a_half_for_a_constant_and_nothing_without_errors():
     wrong = np.array([1.0, 0, 0, 1, 0])
-    assert calibration.ranking(-wrong, wrong) == 1
-    assert calibration.ranking(wrong, wrong) == 0
-    assert calibration.ranking(np.zeros(5), wrong) == 0.5
-    assert np.isnan(calibration.ranking(np.arange(5.0), np.zeros(5)))
+    assert reliability.ranking(-wrong, wrong) == 1
+    assert reliability.ranking(wrong, wrong) == 0
+    assert reliability.ranking(np.zeros(5), wrong) == 0.5
+    assert np.isnan(reliability.ranking(np.arange(5.0), np.zeros(5)))

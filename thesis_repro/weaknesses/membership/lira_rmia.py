@@ -1,4 +1,4 @@
-"""The yardsticks of today: LiRA and RMIA. Both compare the target with reference models.
+"""LiRA and RMIA, the attacks of today. Both compare the target with reference models.
 
 `contains[k, i]` says whether reference k trained on point i; such a reference is IN for the
 point, the others are OUT.

@@ -1,0 +1,53 @@
+"""The claim that each chapter opens with: it is one of ours, and its words are few."""
+
+from pathlib import Path
+
+import pytest
+
+from thesis_repro import publish, tables
+from thesis_repro.lab import places
+from thesis_repro.tables import headlines, overview
+
+ROOT = Path(__file__).resolve().parents[2]
+EVERY = [name.removeprefix("book/") for name in publish.chapters(ROOT)]
+CHAPTERS = [name for name in EVERY if not name.startswith("arc/")]
+"""Those of the thesis: one beyond it has no headline."""
+
+
+def test_every_chapter_has_a_headline_and_nothing_else_has() -> None:
+    assert sorted(headlines.lines()) == sorted(CHAPTERS)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_headline_is_one_claim_of_its_chapter_as_the_evidence_has_it(chapter: str) -> None:
+    found, line = headlines.headline(chapter), headlines.lines()[chapter]
+    assert len(line["words"].split()) <= 12
+    evidence = overview.evidence(chapter=chapter)
+    (claim,) = (
+        evidence[evidence["says"] == found.says].query("kind == @line['kind']").to_dict("records")
+    )
+    assert found.verdict == claim["verdict"]
+    for text, shown in ((claim["ours"], found.ours), (claim["published"], found.published)):
+        assert shown.replace(claim["unit"] or "\0", "", 1).replace("  ", " ").strip() == text
+    assert sum(found.verdicts.values()) == len(evidence)
+    page = (ROOT / "book" / f"{chapter}.md").read_text("utf-8")
+    assert f'tables.card("{chapter}")' in page
+    assert f":    name: {line['figure']}\n" in page
+    shown = tables.card(chapter)
+    for words in (found.verdict, found.ours.replace("<", "&#60;")):
+        assert words in shown.data
+
+
+def test_a_line_that_names_no_claim_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(places.RESULTS, str(tmp_path))
+    file, columns = tmp_path / headlines.NAME, ",".join(headlines.COLUMNS)
+    file.write_text(f"{columns}\nrobustness/gloro,w,gloro-vra,no / row,vra,measured,fig-a\n")
+    with pytest.raises(ValueError, match="robustness/gloro: its line names 0 claims, not one"):
+        headlines.headline("robustness/gloro")
+    with pytest.raises(ValueError, match="no chapter 'a/b'; there are robustness/gloro"):
+        headlines.headline("a/b")
+    file.write_text("chapter\n")
+    with pytest.raises(ValueError, match="headlines.csv needs the columns chapter, words"):
+        headlines.lines()

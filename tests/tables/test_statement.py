@@ -1,0 +1,79 @@
+"""What stands beside the numbers: each table has its line, and a test was written when it says."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from thesis_repro import tables
+from thesis_repro.publish.statement import reproducibility
+from thesis_repro.tables import published, records, statement
+from thesis_repro.tables.statement import WHEN
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAD = "table,tuned_on,dropped,deviations,stated,when\n"
+
+
+def git(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_every_table_says_what_it_rests_on() -> None:
+    assert set(statement.statements()) == set(tables.names())
+
+
+def test_what_a_table_has_to_show_was_written_at_a_commit_that_git_knows() -> None:
+    if not (ROOT / ".git").exists() or git("rev-parse", "--is-shallow-repository").stdout != (
+        "false\n"
+    ):
+        pytest.skip("needs git's history")
+    lines = statement.statements()
+    for name in tables.names():
+        spec, stated = tables.get(name).spec, lines[name].stated
+        if any(not claim.row for claim in spec.claims if claim.how_read != "this book"):
+            assert stated or name.startswith(("influence", "gloro-")), name
+        if stated:
+            assert git("cat-file", "-t", stated).stdout == "commit\n", name
+            frame = records.paper(spec)
+            run = "HEAD" if frame is None else frame.provenance["commit"]
+            before = git("merge-base", "--is-ancestor", stated, run).returncode == 0
+            assert lines[name].when == WHEN[not before], name
+
+
+def test_the_hypothesis_was_written_down_before_its_run() -> None:
+    if not (ROOT / ".git").exists() or git("cat-file", "-t", "325376c").returncode:
+        pytest.skip("needs git's history")
+    frame = records.paper(tables.get("leakage-paired").spec)
+    stated = statement.statements()["leakage-paired"].stated
+    changed = git("show", "--name-only", "--format=", stated).stdout
+    assert "leakage/paired.py" in changed
+    if frame is not None:
+        run = frame.provenance["commit"]
+        assert git("merge-base", "--is-ancestor", stated, run).returncode == 0
+
+
+def test_the_page_has_a_line_for_each_table_in_both_tables() -> None:
+    page = reproducibility()
+    for name in tables.names():
+        assert page.count(f"| `{name}` |") == 2, name
+    assert "6 of 800 epochs" in page and "AMD EPYC" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("table,tuned_on\n", "needs the columns table, tuned_on, dropped"),
+        (HEAD + "a-b,x,–,,,\n", "line 2: only `stated` and `when` may be empty"),
+        (HEAD + "a-b,x,–,y\n", "line 2: a line has 6 fields"),
+        (HEAD + "a-b,x,–,y,abc,\n", "was so before the run or after the run"),
+        (HEAD + "a-b,x,–,y,,\na-b,x,–,y,,\n", "line 3: a-b has a line already"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str
+) -> None:
+    monkeypatch.setattr(published, "path", lambda: tmp_path / "published.csv")
+    assert statement.statements() == {}
+    (tmp_path / statement.NAME).write_text(text, "utf-8")
+    with pytest.raises(ValueError, match=says):
+        statement.statements()

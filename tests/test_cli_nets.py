@@ -1,0 +1,149 @@
+"""Nets of one's own on the command line: four commands to a confirmed certificate; training."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from thesis_repro import cli
+from thesis_repro.robustness import checker, interchange, load
+
+MINE = """
+import torch
+from torch import nn
+
+torch.manual_seed(1)
+net = nn.Sequential(nn.Conv2d(1, 4, 3, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+net.append(nn.Linear(16, 2))
+with torch.no_grad():
+    net[4].weight.mul_(torch.tensor([[1.0], [-1.0]]))
+
+
+def made():
+    return net
+
+
+number = 3
+"""
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(line: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["thesis-repro", *line.split()])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(stop.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        base = np.full((10, 10), 40 if number % 2 else 210, np.uint8)
+        file = tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(base + rng.integers(0, 30, (10, 10), np.uint8)).save(file)
+    return tmp_path / "pets"
+
+
+def test_four_commands_lead_from_own_weights_to_a_confirmed_certificate(call, pets, tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    status, out, err = call("adopt mine.py:net --shape 1,10,10 --out mine.safetensors")
+    assert (status, err) == (0, "")
+    assert out.startswith("mine.safetensors: Conv2d, ReLU, MaxPool2d, Flatten, Linear; K ")
+    options = "--epsilon 1/1000 --out mine.json --csv mine.csv"
+    status, out, err = call(f"certify mine.safetensors folder:pets {options}")
+    assert (status, err) == (0, "")
+    assert "of 8 points certified, for the net evaluated in float64" in out
+    lines = (tmp_path / "mine.csv").read_text().splitlines()
+    assert lines[0] == "point,label,certified,radius,margin,true_label" and len(lines) == 9
+    about = checker.read(tmp_path / "mine.json")
+    assert about["epsilon"] == 0.001 and sum(about["points"]["certified"]) > 0
+    status, out, err = call("verify mine.json --model mine.safetensors --data folder:pets")
+    assert (status, err) == (0, "")
+    claims = sum(about["points"]["certified"])
+    assert out == f"{claims} confirmed, 0 not confirmed, 0 contradicted\n"
+    assert call("adopt mine.py:made --shape 1x10x10 --out other.safetensors")[0] == 0
+    net, other = (load(tmp_path / f"{name}.safetensors", 1.0) for name in ("mine", "other"))
+    assert torch.equal(net.head.weight, other.head.weight)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("adopt mine.py --shape 1,9,9 --out a.safetensors", "name a net as FILE.py:NAME"),
+        ("adopt absent.py:net --shape 1,9,9 --out a.safetensors", "there is no such file"),
+        ("adopt mine.py:nett --shape 1,9,9 --out a.safetensors", "mine.py defines no 'nett'"),
+        (
+            "adopt mine.py:number --shape 1,9,9 --out a.safetensors",
+            "gives int; a torch.nn.Module is needed",
+        ),
+        ("adopt mine.py:net --shape 9 --out a.safetensors", "three whole numbers, as 1,28,28"),
+        ("adopt mine.py:net --shape 1,40,40 --out a.safetensors", "no images of shape (1, 40, 40)"),
+        (
+            "certify a.safetensors absent.npz --epsilon 0.1 --out a.json",
+            "a.safetensors: there is no such file",
+        ),
+        ("certify mnist-2c2f-gloro folder:absent --out a.json", "there is no such folder"),
+        ("certify mnist-2c2f-gloro mnist-5k --epsilon 0,1 --out a.json", "as 0.1 or 36/255"),
+        ("certify mnist-2c2f-gloro folder:pets --out a.json", "need shape (n, 1, 28, 28)"),
+        ("train folder:pets --epsilon -1 --out a.safetensors", "a positive number"),
+        ("train folder:pets --epsilon 0.1 --out a.pt", "to a .safetensors file"),
+        ("train folder:pets --epsilon 0.1 --net 3c --out a.safetensors", "unknown net '3c'"),
+        ("train pets --epsilon 0.1 --out a.safetensors", "no data set is called 'pets'"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(call, pets, tmp_path, line: str, says: str) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    status, _, err = call(line)
+    assert status == 1 and says in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_a_training_leaves_a_net_with_its_card(call, pets, tmp_path) -> None:
+    options = "--net 2c2f --epsilon 36/255 --epochs 4 --batch 8 --lr 0.01 --out own.safetensors"
+    status, out, err = call(f"train folder:pets {options}")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "pets: 32 images in 2 classes"
+    assert [line.split(":")[0] for line in lines[1:5]] == [f"epoch {i} of 4" for i in range(1, 5)]
+    assert lines[5].startswith("own.safetensors: on 8 test images ")
+    card = json.loads((tmp_path / "own.json").read_text())
+    assert card["recipe"]["epsilon"] == 36 / 255 and card["data"] == "pets"
+    assert call("certify own.safetensors folder:pets --out own-points.json")[0] == 0
+    status, out, _ = call("verify own-points.json --model own.safetensors --data folder:pets")
+    claims = sum(checker.read(tmp_path / "own-points.json")["points"]["certified"])
+    assert status == 0 and claims > 0
+    assert out == f"{claims} confirmed, 0 not confirmed, 0 contradicted\n"
+    tuned = "--from own.safetensors --epsilon 0.2 --epochs 1 --batch 8 --out tuned.safetensors"
+    assert call(f"train folder:pets {tuned}")[0] == 0
+    assert load(tmp_path / "tuned.safetensors").epsilon == 0.2
+
+
+def test_a_net_as_onnx_is_the_same_function(tmp_path: Path) -> None:
+    from thesis_repro import nets
+
+    blocks = [nets.LinearResidual(4, 0.5), nets.MinMax(), nn.Flatten(), nets.UnitLinear(144, 3)]
+    body = nn.Sequential(nn.Conv2d(1, 4, 3), nets.MinMax(), *blocks).eval()
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError:
+        with pytest.raises(ImportError, match=r"pip install 'thesis-repro\[onnx\]'"):
+            interchange.to_onnx(tmp_path / "own.onnx", body, (1, 8, 8))
+        return
+    from onnx.reference import ReferenceEvaluator
+
+    file = interchange.to_onnx(str(tmp_path / "own.onnx"), body, (1, 8, 8))
+    x = torch.rand(3, 1, 8, 8)
+    (logits,) = ReferenceEvaluator(str(file)).run(None, {"x": x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(logits), body(x), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,95 @@
+"""Moving figures: the data that they draw is what the package computes, and small enough."""
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from thesis_repro.experiments.gloro import moving as gloro
+from thesis_repro.experiments.influence import moving as influence
+from thesis_repro.experiments.membership import moving as membership
+from thesis_repro.figures.moving import LIMIT, Moving
+from thesis_repro.lab.cells import Result
+from thesis_repro.robustness import GloroNet, certify, toy2d
+
+
+def data_of(shown: Moving) -> Any:
+    (text,) = re.findall(r'class="moving-data">(.*?)</script>', shown.html(), re.DOTALL)
+    assert len(shown.html().encode()) <= LIMIT
+    return json.loads(text)
+
+
+@pytest.mark.slow  # it trains the net
+def test_the_plane_shows_as_proved_no_more_than_is_proved() -> None:
+    data = data_of(gloro.of_plane())
+    side, points = data["side"], toy2d.grid(data["side"])
+    found = certify(toy2d.trained(data["start"]), points)
+    one = np.array(data["one"]) / 1000
+    assert one.shape == (side * side,)
+    proved = found.radius.numpy()
+    assert (one <= proved + 1e-9).all() and (one >= np.minimum(proved, 1) - 1e-3).all()
+    assert (np.array(data["two"]) >= data["one"]).all()
+    assert data["labels"] == "".join(map(str, found.labels.tolist()))
+
+
+def test_a_digit_carries_its_logits_slopes_and_attack() -> None:
+    torch.manual_seed(0)
+    body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 3))
+    net = GloroNet(body, 0.1, (1, 28, 28)).eval()
+    x = torch.rand(2, 1, 28, 28)
+    distance = torch.tensor([1.5, torch.inf])
+    found = gloro.Attacked(x, torch.tensor([0, 1]), torch.tensor([0.5, 0.7]), 1 - x, distance)
+    (digit,) = data_of(gloro.of_digits(net, found))["digits"]  # no attack was found on the other
+    logits = body(x[:1])[0]
+    assert digit["logits"] == pytest.approx(logits.tolist(), abs=1e-3)
+    answer = int(logits.argmax())
+    assert digit["slopes"] == pytest.approx(net.bound().k_ij[answer].tolist(), abs=1e-3)
+    assert bytes.fromhex(digit["image"])[:3] == bytes(
+        (255 * x[0, 0, 0, :3]).round().byte().tolist()
+    )
+    assert (digit["radius"], digit["distance"]) == (0.5, 1.5)
+
+
+def test_influence_has_a_map_for_each_choice() -> None:
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(1, 4, 3, stride=3), torch.nn.ReLU(), torch.nn.Flatten()]
+    layers += [torch.nn.ReLU(), torch.nn.Linear(324, 8), torch.nn.ReLU(), torch.nn.ReLU()]
+    net = torch.nn.Sequential(*layers, torch.nn.Linear(8, 10)).eval()
+    x = torch.rand(3, 1, 28, 28)
+    data = data_of(influence.of_choices(net, x[:1], x, 4, 9))
+    sizes = [len(data[name]) for name in ("slices", "quantities", "distributions")]
+    maps = data["maps"]
+    assert [len(maps), len(maps[0]), len(maps[0][0])] == sizes == [3, 3, 4]
+    assert len(maps[0][0][0]) == 784
+    for of_slice in maps:
+        for of_quantity in of_slice:
+            assert all(max(map(abs, values)) == 100 for values in of_quantity)
+
+
+def test_a_threshold_counts_members_and_others() -> None:
+    generator = np.random.default_rng(0)
+    member = generator.permutation(np.repeat([True, False], 200))
+    scores = member + generator.normal(size=400)
+    arrays = {"member.0": member, "a.0": scores}
+    data = data_of(membership.of_threshold({"plain": Result({}, arrays)}, ("a",)))
+    (training,) = data["trainings"]
+    (right, wrong), step = training["counts"][0], 37
+    called = right[step] + wrong[step]
+    best = np.argsort(-scores, kind="stable")[:called]
+    assert (right[step], training["n"]) == (int(member[best].sum()), 200)
+    assert (right[-1], wrong[-1], right[0]) == (200, 200, 0)
+
+
+def test_a_figure_that_is_too_large_or_unknown_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'plane' has .* bytes, allowed are 200,000"):
+        Moving("plane", "x", "1" * LIMIT)
+    with pytest.raises(ValueError, match="no moving figure is called 'cube': plane, digit"):
+        Moving("cube", "x", None)
+
+
+def test_data_cannot_end_its_element() -> None:
+    text = Moving("plane", "x", "</script><b>").html()
+    assert "</script><b>" not in text and data_of(Moving("plane", "x", "</script>")) == "</script>"

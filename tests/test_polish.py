@@ -1,0 +1,117 @@
+"""What is done to rendered pages: names, headers and regions for tables, weight, words to share."""
+
+import re
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+
+from thesis_repro.publish import icons
+from thesis_repro.publish.polish import polish
+
+TABLE = """
+<table class="table" id="tab-a"><caption><span class="caption-number">Table 1 </span>Words</caption>
+<thead><tr><th></th><th>x</th></tr></thead>
+<tbody><tr><td>row</td><td>1</td></tr>
+<tr><td><span class="math">k</span></td><td>2</td></tr></tbody>
+</table>
+"""
+CELL = """
+<div class="cell"><details class="hide"><summary aria-label="Toggle hidden content">
+<p class="collapsed">Show code cell source</p>
+<p class="expanded">Hide code cell source</p></summary>
+<pre>1</pre></details><div class="cell_output"><figure><img src="../_images/a.png" alt="A line.">
+<figcaption><span class="caption-number">Fig. 2 </span>Words</figcaption></figure></div></div>
+"""
+HEAD = """
+<title>One</title>
+<link href="../_static/vendor/fontawesome/6/css/all.min.css" rel="stylesheet"/>
+<script src="../_static/vendor/fontawesome/6/js/all.min.js"></script>
+<script>window.MathJax = {"tex": {}}</script>
+<script defer="defer" src="../_static/vendor/mathjax/tex-mml-chtml.js"></script>
+"""
+
+
+def page(site: Path, body: str, base: str = "") -> BeautifulSoup:
+    """A page book/one.html with this article, polished."""
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.ttLib.tables._g_l_y_f import Glyph
+
+    library = site / "_static" / "vendor" / "fontawesome" / "6"
+    for name in ("css", "js", "webfonts"):
+        (library / name).mkdir(parents=True)
+    rules = '.fa-bars:before,.fa-navicon:before{content:"\\f0c9"}.fa-x:before{content:"\\f111"}'
+    (library / "css" / "all.min.css").write_text(rules)
+    (library / "js" / "all.min.js").write_text("0" * 1_000)
+    font = FontBuilder(1000)
+    font.setupGlyphOrder([".notdef", "bars", "x"])
+    font.setupCharacterMap({0xF0C9: "bars", 0xF111: "x"})
+    font.setupGlyf(dict.fromkeys([".notdef", "bars", "x"], Glyph()))
+    font.setupHorizontalMetrics(dict.fromkeys([".notdef", "bars", "x"], (500, 0)))
+    font.setupHorizontalHeader()
+    font.setupNameTable({})
+    font.setupPost()
+    font.save(library / "webfonts" / "fa-solid-900.ttf")
+    path = site / "book" / "one.html"
+    path.parent.mkdir()
+    path.write_text(
+        f"<html><head>{HEAD}</head><body><i class='fas fa-bars'></i>"
+        f"<article><p><em>The claim.</em></p>{body}</article></body></html>"
+    )
+    polish(site, ["book/one"], base)
+    return BeautifulSoup(path.read_text(), "html.parser")
+
+
+def test_a_table_is_a_named_region_with_headers_of_rows_and_columns(tmp_path: Path) -> None:
+    soup = page(tmp_path, TABLE)
+    region = soup.select_one("#tab-a > [role=region]")
+    assert region["tabindex"] == "0"
+    caption = soup.find(id=region["aria-labelledby"])
+    assert "Words" in caption.get_text() and caption.find_parent("table") is None
+    assert [th["scope"] for th in region.select("thead th")] == ["col", "col"]
+    assert all(th.get_text(strip=True) for th in region.select("thead th"))
+    first, second = (row.find(["th", "td"]) for row in region.select("tbody tr"))
+    assert (first.name, first["scope"]) == ("th", "row")
+    assert second.name == "td", "a symbol that is drawn later names nothing"
+
+
+def test_a_bar_of_code_is_named_after_what_the_code_makes(tmp_path: Path) -> None:
+    soup = page(tmp_path, CELL + CELL.replace("Fig. 2", "Fig. 3"))
+    names = [tag.get_text(strip=True) for tag in soup.select("summary .collapsed")]
+    assert names == ["Code of Fig. 2", "Code of Fig. 3"]
+    assert not soup.select("summary[aria-label]")
+    assert [tag["tabindex"] for tag in soup.select("pre, .figure-scroll")] == ["0"] * 4
+
+
+def test_mathematics_is_loaded_where_there_is_some(tmp_path: Path) -> None:
+    assert "mathjax" not in str(page(tmp_path / "a", CELL).head).lower()
+    assert "mathjax" in str(page(tmp_path / "b", TABLE).head).lower()
+
+
+def test_the_icons_that_are_used_are_all_that_is_left_of_the_library(tmp_path: Path) -> None:
+    soup = page(tmp_path, "")
+    assert "fontawesome" not in str(soup)
+    assert not (tmp_path / "_static" / "vendor" / "fontawesome").exists()
+    style = (tmp_path / "_static" / icons.NAME).read_text()
+    assert '.fa-bars::before { content: "\\f0c9"; }' in style and ".fa-x" not in style
+    assert "url(data:font/woff;base64," in style
+    assert soup.select_one(f"link[href='../_static/{icons.NAME}']")
+
+
+@pytest.mark.parametrize(
+    ("base", "address"),
+    [("", "../_images/a.png"), ("https://example.org/b/", "https://example.org/b/_images/a.png")],
+)
+def test_a_page_says_what_it_is_about_and_has_a_picture(
+    tmp_path: Path, base: str, address: str
+) -> None:
+    head = page(tmp_path, CELL, base).head
+    assert head.select_one("meta[name=description]")["content"] == "The claim."
+    assert head.select_one("meta[property='og:image']")["content"] == address
+    assert head.select_one("meta[property='og:title']")["content"] == "One"
+
+
+def test_the_patterns_leave_other_scripts() -> None:
+    other = '<script src="_static/doctools.js"></script>'
+    assert icons.HEAD.sub("", other) == other
+    assert re.fullmatch(icons.HEAD, '<script src="_static/vendor/fontawesome/a.js"></script>\n')

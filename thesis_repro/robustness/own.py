@@ -1,0 +1,120 @@
+"""Train a net on a data set of one's own, or go on with a net that is there: weights and a card."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from thesis_repro import data, training
+from thesis_repro.data import Dataset
+from thesis_repro.lab import places, provenance
+from thesis_repro.robustness import models, recipes, stated
+from thesis_repro.robustness.certifying import certify
+from thesis_repro.robustness.gloro import GloroNet
+from thesis_repro.robustness.recipes import Recipe
+from thesis_repro.training.named import History
+
+__all__ = ["train"]
+
+
+def train(
+    recipe: Recipe,
+    dataset: Dataset,
+    out: Path | str,
+    *,
+    start: GloroNet | Path | str | None = None,
+    augment: str = "none",
+    on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
+) -> GloroNet:
+    """Train by a recipe; writes the weights to `out` and a sealed card beside it.
+
+    A checkpoint lies beside `out` while it goes on, so that a training which was stopped takes up
+    where it was when it is called again with the same recipe and data.
+
+    Parameters
+    ----------
+    recipe : net, radius, epochs and the rest
+    dataset : trained on its training part; the card has scores on its test part
+    out : path of a safetensors file; with its card, `robustness.load` takes it
+    start : GloroNet, or the file of one that states its layers, optional
+        Go on from this net instead of a new one: `GloroNet(adopt(module, shape), epsilon, shape)`
+        makes one of any module that can be adopted. It is trained in place.
+    augment : "none" or "crop-flip"
+    on_epoch : called as on_epoch(net, record) after each epoch
+
+    Returns
+    -------
+    GloroNet
+        In eval mode, on the recipe's device.
+
+    Raises
+    ------
+    ValueError
+        On a path without .safetensors, an unknown augmentation, or a net that does not fit the
+        data; as `training.fit`.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> x = torch.arange(20 * 64).view(20, 1, 8, 8) / 1280
+    >>> few = data.from_arrays(x, torch.arange(20) % 2)
+    >>> recipe = Recipe("2c2f", 0.1, 0.1, epochs=1, epochs_paper=1, batch_size=8)
+    >>> net = train(recipe, few, Path(tempfile.mkdtemp()) / "own.safetensors")
+    >>> net.classes
+    2
+    """
+    path = Path(out).expanduser()
+    if path.suffix != ".safetensors":
+        raise ValueError(f"the weights need to go to a .safetensors file, got {out}")
+    if augment not in training.AUGMENTATIONS:
+        known = ", ".join(training.AUGMENTATIONS)
+        raise ValueError(f"unknown augmentation {augment!r}; choose one of {known}")
+    channels, height, width = dataset.train.x.shape[1:]
+    shape, classes = (channels, height, width), len(dataset.classes)
+    if start is None:
+        net = recipes.build(recipe, shape, classes)
+    else:
+        net = start if isinstance(start, GloroNet) else stated.load(start, recipe.epsilon)
+        recipe = replace(recipe, net=models.STATED)
+        if (net.input_shape, net.classes) != (shape, classes):
+            raise ValueError(
+                f"the net takes images of shape {net.input_shape} in {net.classes} classes, the "
+                f"data has {shape} in {classes}"
+            )
+        net.to(recipe.device)
+    checkpoint = path.with_suffix(".checkpoint.safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    history = recipes.fit(
+        net,
+        recipe,
+        dataset.train,
+        augment=training.AUGMENTATIONS[augment],
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+    )
+    net.eval()
+    models.write(path, net, recipe, _card(net, recipe, dataset, augment, history))
+    checkpoint.unlink(missing_ok=True)
+    return net
+
+
+def _card(
+    net: GloroNet, recipe: Recipe, dataset: Dataset, augment: str, history: History
+) -> dict[str, object]:
+    found = certify(net, dataset.test.x)
+    right = (found.labels.cpu() == dataset.test.y).double()
+    return {
+        "data": dataset.name,
+        "data_sha256": data.fingerprint(dataset),
+        "class_names": list(dataset.classes),
+        "augment": augment,
+        "scores": {
+            "points": len(right),
+            "clean": right.mean().item(),
+            "vra": (right * found.certified.cpu()).mean().item(),
+            "k_sub": found.bound.k_sub,
+        },
+        "history": [{key: epoch[key] for key in ("epoch", "loss")} for epoch in history],
+        **provenance.collect(recipe.device, places.checkout()),
+    }

@@ -1,0 +1,138 @@
+"""The one claim that a chapter opens with: ``results/headlines.csv``, one line a chapter.
+
+A line names a claim of the chapter and the picture that goes with it. Value, interval and verdict
+are those of the recorded run of the paper's size, whatever ran on the page.
+"""
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from thesis_repro.tables import escape, overview, records
+from thesis_repro.tables.page import Shown
+from thesis_repro.tables.spec import NOT_PUBLISHED
+from thesis_repro.tables.verdict import VERDICTS
+
+NAME = "headlines.csv"
+VALUE = re.compile(r"^[\d.,]*\d")
+COLUMNS = ("chapter", "words", "table", "row", "column", "kind", "figure")
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A chapter's claim, judged.
+
+    Parameters
+    ----------
+    chapter : such as "robustness/gloro"
+    words : the claim in twelve words at most
+    figure : the label of its picture on the chapter's page
+    says : the claim as it is judged
+    published, ours : as text; for a claim in words what is needed, and what was measured
+    note : how the published value was read, which run is ours, how much of the training it had
+    verdicts : how many claims of the chapter came to each verdict
+    """
+
+    chapter: str
+    words: str
+    figure: str
+    says: str
+    published: str
+    ours: str
+    note: str
+    verdict: str
+    verdicts: Mapping[str, int]
+
+
+def lines() -> dict[str, dict[str, str]]:
+    """The lines of the file by chapter, in their order; none where there is no such file.
+
+    Raises
+    ------
+    ValueError
+        If the file has other columns.
+    """
+    path = records.root() / NAME
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"{NAME} needs the columns {', '.join(COLUMNS)}")
+        return {line["chapter"]: line for line in reader}
+
+
+def headline(chapter: str) -> Headline:
+    """The headline of a chapter.
+
+    Raises
+    ------
+    ValueError
+        If the chapter has none, or its line does not name one claim.
+    """
+    known = lines()
+    if chapter not in known:
+        raise ValueError(f"{NAME} has no chapter {chapter!r}; there are {', '.join(known)}")
+    line = known[chapter]
+    every = overview.evidence(chapter=chapter)
+    mine = every
+    for name in ("table", "row", "column", "kind"):
+        mine = mine[mine[name] == line[name]]
+    if len(mine) != 1:
+        raise ValueError(f"{NAME}, {chapter}: its line names {len(mine)} claims, not one")
+    (claim,) = mine.to_dict("records")
+    counts = every["verdict"].value_counts()
+    read = f"published: {claim['how_read']}" if claim["published"] != NOT_PUBLISHED else ""
+    short = f"{100 * claim['share']:.2g}% of the published training" if claim["share"] < 1 else ""
+    return Headline(
+        chapter,
+        line["words"],
+        line["figure"],
+        claim["says"],
+        _with_unit(claim["published"], claim),
+        _with_unit(claim["ours"], claim),
+        "; ".join(filter(None, [read, f"ours: run {claim['run']}" if claim["run"] else "", short])),
+        claim["verdict"],
+        {verdict: int(counts[verdict]) for verdict in VERDICTS if verdict in counts},
+    )
+
+
+def _with_unit(text: str, claim: Mapping[str, str]) -> str:
+    """A value with the unit of its column; words stay as they are."""
+    unit = claim["unit"] if claim["unit"] == "%" else f" {claim['unit']}"
+    return VALUE.sub(lambda found: found[0] + unit, text) if claim["unit"] else text
+
+
+def tally(verdicts: Mapping[str, int]) -> str:
+    """How many claims came to each verdict, in words."""
+    return ", ".join(f"{verdict} {count}" for verdict, count in verdicts.items())
+
+
+def card(chapter: str) -> Shown:
+    """The headline as the chapter opens with it: published, ours, verdict; all its verdicts."""
+    found = headline(chapter)
+    safe = {
+        name: escape.markdown(text)
+        for name, text in (
+            ("says", found.says),
+            ("published", found.published),
+            ("ours", found.ours),
+            ("note", found.note),
+        )
+    }
+    total = f"All {sum(found.verdicts.values())} claims of this chapter: {tally(found.verdicts)}"
+    text = (
+        f"::::{{div}} claim-card\n**{safe['says']}**\n\n"
+        f"Published\n: {safe['published']}\n\nOurs, at full scale\n: {safe['ours']}\n\n"
+        f"Verdict\n: **{found.verdict}**\n\n"
+        f"{safe['note'].capitalize()}. {total} ({{doc}}`how we judge </book/reference/judging>`).\n"
+        "::::\n"
+    )
+    pairs = (
+        ("Published", found.published),
+        ("Ours, at full scale", found.ours),
+        ("Verdict", found.verdict),
+    )
+    listed = "".join(f"<dt>{name}</dt><dd>{escape.html(value)}</dd>" for name, value in pairs)
+    return Shown(text, f"<p><b>{escape.html(found.says)}</b></p><dl>{listed}</dl><p>{total}.</p>")
