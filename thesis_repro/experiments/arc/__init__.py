@@ -7,6 +7,7 @@ __all__ = [
     "paths",
     "rejection",
     "soundness",
+    "threats",
     "trainings",
     "universe",
 ]
