@@ -125,6 +125,8 @@ def test_a_training_leaves_a_net_with_its_card(call, pets, tmp_path) -> None:
     claims = sum(checker.read(tmp_path / "own-points.json")["points"]["certified"])
     assert status == 0 and claims > 0
     assert out == f"{claims} confirmed, 0 not confirmed, 0 contradicted\n"
+    status, _, err = call("certify own.safetensors folder:pets --out own.json")
+    assert status == 1 and "own.json is the card of own.safetensors: name another file" in err
     tuned = "--from own.safetensors --epsilon 0.2 --epochs 1 --batch 8 --out tuned.safetensors"
     assert call(f"train folder:pets {tuned}")[0] == 0
     assert load(tmp_path / "tuned.safetensors").epsilon == 0.2

@@ -29,7 +29,7 @@ def from_folder(path: Path | str, size: tuple[int, int] | None = None) -> Datase
 
     Parameters
     ----------
-    path : folder with PATH/<class>/*.png, or PATH/train/<class>/ and PATH/test/<class>/
+    path : folder with ``PATH/CLASS/*.png``, or ``PATH/train/CLASS/`` and ``PATH/test/CLASS/``
         (or val/); jpg, bmp, gif, ppm, tif and webp are read as well, at any depth
     size : (height, width) to resize the pictures to; by default they need to have one size
 
