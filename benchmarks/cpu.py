@@ -1,25 +1,28 @@
 """Print what certifying costs on a CPU, as ratios beside the limits that the project sets itself.
 
-python benchmarks/cpu.py [kw] [bound] [certifying] [smooth] [epoch]
+python benchmarks/cpu.py [kw] [bound] [certifying] [smooth] [epoch] [peers]
 
 Medians of calls in turn: processor time on one thread; where two threads are compared with one,
-seconds, which need a machine with nothing else to do.
+seconds, which need a machine with nothing else to do. `peers` measures others' code in the same
+run, on the same nets and points, where it is installed (`pip install -e .[peers]`).
 """
 
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from thesis_repro import data, nets, training
+from thesis_repro import data, nets
 from thesis_repro.experiments.certifiers.cost import subject
 from thesis_repro.experiments.certifiers.scaling import untrained
+from thesis_repro.experiments.gloro.speed import bare, fastest_batch
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.timing import interleaved
-from thesis_repro.robustness import GloroNet, batches, certify, gloro, models
+from thesis_repro.robustness import GloroNet, batches, certify, gloro, models, recipes
 from thesis_repro.robustness.certifiers import dual, smoothing
 
 CIFAR, DIGITS = (3, 32, 32), (1, 28, 28)
@@ -105,27 +108,13 @@ def bound() -> None:
         )
 
 
-def bare(net: nn.Module, x: torch.Tensor, size: int) -> None:
-    with torch.no_grad():
-        for part in x.split(size):
-            net(part)
-
-
-def best(net: nn.Module, x: torch.Tensor) -> int:
-    """The batch in which the bare net is fastest here."""
-    sizes = (20, 50, 100, 200, 500, 1000)
-    calls = [lambda s=size: bare(net, x, s) for size in sizes]
-    torch.set_num_threads(1)
-    found = [timing.seconds for timing in interleaved(calls, 3, warmup=1, clock=CPU)]
-    return sizes[found.index(min(found))]
-
-
 def certifying() -> None:
     for name, shape, count in (("2c2f", DIGITS, 5000), ("6c2f", CIFAR, 1000)):
         body = nets.build(name, generator=torch.Generator().manual_seed(0))
         net, x = GloroNet(body, 0.1, shape).eval(), images(count, shape)
         net.bound()
-        size = best(body, x)
+        torch.set_num_threads(1)
+        size = fastest_batch(body, x, CPU)
         share = ratio(
             lambda n=net, x=x: certify(n, x), lambda b=body, x=x, s=size: bare(b, x, s), 5
         )
@@ -145,17 +134,48 @@ def smooth() -> None:
 
 
 def epoch() -> None:
-    digits = data.load("mnist-5k").train
+    digits = data.load("mnist-5k")
+    recipe = recipes.Recipe("2c2f", 0.3, 0.3, 1, 1, 128, objective="cross-entropy")
 
     def train() -> None:
-        body = nets.build("2c2f", generator=torch.Generator().manual_seed(0))
-        config = training.TrainConfig(1, 128)
-        loss = gloro.cross_entropy(training.constant(0.3))
-        training.fit(GloroNet(body, 0.3, DIGITS), loss, digits, config, training.constant(1e-3))
+        recipes.train(recipe, digits)
 
     line("an epoch of GloRo training, two threads over one", wall(train), 1.0, "2c2f, MNIST-5k")
 
 
-PARTS = {part.__name__: part for part in (kw, bound, certifying, smooth, epoch)}
+def wongs(net: nn.Module, x: Tensor, epsilon: float) -> Tensor:
+    """Margins by the code of Wong et al., (n, classes), one point at a time; 0 at the label."""
+    from convex_adversarial import DualNetwork
+
+    found = []
+    for point in x[:, None]:
+        label, one = net(point).argmax(1), torch.eye(net(point).shape[1])
+        dual_net = DualNetwork(net, point, epsilon, norm_type="l2")
+        found.append(dual_net((one[label] - one)[None]))
+    return torch.cat(found)
+
+
+def peers() -> None:
+    if find_spec("convex_adversarial") is None:
+        print("convex_adversarial: not installed")
+        return
+    cases = [(f"{depth} convolutions, side 16", untrained(10, depth, 16)) for depth in (1, 2, 4)]
+    for name, net in cases:
+        x = images(2, (3, 16, 16))
+        theirs = wongs(net, x, 0.05)
+        for what, whole, limit in (("KW", False, 1.0), ("KW to the letter", True, None)):
+            ours = dual.margins(net, x, 0.05, every_unit=whole)
+            off = (ours - theirs)[ours.isfinite()].abs().max().item()
+            if off > 1e-4:
+                sys.exit(f"{what}, {name}: bounds differ from those of Wong's code by {off:.1e}")
+            share = ratio(
+                lambda n=net, x=x, w=whole: dual.margins(n, x, 0.05, every_unit=w),
+                lambda n=net, x=x: wongs(n, x, 0.05),
+            )
+            note = f"largest difference of bounds {off:.0e}"
+            line(f"{what} over convex_adversarial, {name}", share, limit, note)
+
+
+PARTS = {part.__name__: part for part in (kw, bound, certifying, smooth, epoch, peers)}
 for chosen in sys.argv[1:] or PARTS:
     PARTS[chosen]()

@@ -11,8 +11,8 @@ def train(x: torch.Tensor, y: torch.Tensor, seed: int) -> nn.Sequential:
     """How the target was trained, as far as the adversary knows."""
     torch.manual_seed(seed)
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
-    config = training.TrainConfig(epochs=60, batch_size=25, seed=seed)
-    training.fit(net, training.classification, data.Split(x, y), config, training.constant(2e-3))
+    config = training.TrainConfig(epochs=30, batch_size=50, seed=seed)
+    training.fit(net, training.classification, data.Split(x, y), config, training.constant(5e-3))
     return net
 
 

@@ -78,6 +78,14 @@ def test_arrays_in_another_order_of_memory_come_back_right() -> None:
     np.testing.assert_array_equal(back.arrays["s"], array[:, ::2])
 
 
+def test_arrays_are_in_the_order_of_their_names_computed_or_read(store: Store) -> None:
+    names = [f"{letter}{i}" for letter in "cab" for i in range(9)]
+    result = Result({}, {name: np.zeros(1) for name in names})
+    store.put("ab", result)
+    back = store.get("ab")
+    assert back is not None and list(result.arrays) == list(back.arrays) == sorted(names)
+
+
 def test_nothing_is_pickled(store: Store) -> None:
     store.put(KEY, RESULT)
     content = store.path(KEY).read_bytes()

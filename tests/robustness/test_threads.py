@@ -7,8 +7,17 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
+from thesis_repro.data import Dataset, Split
 from thesis_repro.lab import threads
-from thesis_repro.robustness import GloroNet, certify, certifying, lipschitz, proof, rounding
+from thesis_repro.robustness import (
+    GloroNet,
+    certify,
+    certifying,
+    lipschitz,
+    proof,
+    recipes,
+    rounding,
+)
 from thesis_repro.robustness.certifiers import bcp, dual
 
 SHAPE = (1, 12, 12)
@@ -78,6 +87,24 @@ def test_proofs_use_one_thread_and_give_the_others_back(name, monkeypatch):
     again = CALLS[name]()
     assert torch.equal(torch.as_tensor(found), torch.as_tensor(again))
     assert torch.get_num_threads() == 1
+
+
+def test_a_recipe_trains_on_the_threads_of_a_cell_whatever_torch_has(monkeypatch):
+    x = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    made_up = Dataset("made up", Split(x, torch.arange(16) % 4), Split(x, X), ("a", "b", "c", "d"))
+    recipe, seen = recipes.Recipe("2c2f", 0.1, 0.1, 1, 1, 8), []
+
+    def trained():
+        found, _ = recipes.train(recipe, made_up, on_epoch=lambda *_: seen.append(used()))
+        return found.body[0].weight
+
+    one = trained()
+    assert seen == [{1}] and used() == {2}
+    with threads.limit():
+        assert torch.equal(trained(), one)  # as in a cell
+    monkeypatch.setenv(threads.VARIABLE, "2")
+    trained()
+    assert seen[2] == {2}
 
 
 @threads.limit(1)

@@ -29,11 +29,19 @@ NO_LOCKS = "this file system has no locks: do not start the same work twice at a
 
 @dataclass(frozen=True)
 class Result:
-    """What a cell gives: JSON values and numpy arrays; the engine adds how long it took."""
+    """What a cell gives: JSON values and numpy arrays; the engine adds how long it took.
+
+    Arrays are in the order of their names, computed now or read back: a safetensors file is read
+    in an order that differs from process to process, and what is drawn over them, such as a
+    bootstrap, would differ with it.
+    """
 
     values: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arrays", dict(sorted(self.arrays.items())))
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -254,7 +262,7 @@ def pack(result: Result) -> bytes:
     from safetensors.numpy import save
 
     values = json.dumps(dict(result.values), sort_keys=True, allow_nan=True)
-    arrays = {name: np.asarray(a, order="C") for name, a in sorted(result.arrays.items())}
+    arrays = {name: np.asarray(a, order="C") for name, a in result.arrays.items()}
     return save(arrays, {"values": values, "seconds": repr(float(result.seconds))})
 
 

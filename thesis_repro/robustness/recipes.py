@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from thesis_repro import data, nets, training
 from thesis_repro.data import Dataset, Split
+from thesis_repro.lab import threads
 from thesis_repro.robustness import attacks, gloro
 from thesis_repro.robustness.gloro import EstimatedNet, GloroNet
 from thesis_repro.robustness.relaxed import EstimatedRelaxedNet, Guarantee, RelaxedNet
@@ -132,6 +133,7 @@ def _build(
     return relaxed(*about, recipe.guarantee, recipe.power_steps).to(recipe.device)
 
 
+@threads.limit()
 def train(
     recipe: Recipe,
     dataset: Dataset,
@@ -139,6 +141,9 @@ def train(
     on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
 ) -> tuple[GloroNet, History]:
     """Train by recipe on dataset.train; returns the net in eval mode and the history.
+
+    On a CPU it runs on as many threads as a cell does, so that it gives the same net: on one,
+    unless THESIS_REPRO_THREADS says more. Power iteration is tiny calls, in which threads wait.
 
     A standard or adversarially trained body comes back inside a GloroNet too, so that it can be
     certified (with little success) like any other.
