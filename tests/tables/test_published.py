@@ -61,6 +61,7 @@ SAID = (
     "sports car and not a convertible",
     "not the norm",
     "pink background",
+    "rare in the data betrays",
     "guaranteed to be locally robust",
     "only a single forward pass",
     "training takes less time and memory",

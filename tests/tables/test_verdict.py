@@ -256,6 +256,20 @@ def test_what_chance_alone_gives_is_not_measurable() -> None:
     assert found(NAN) == "not run"
 
 
+def test_a_claim_in_words_that_is_not_decided_says_why() -> None:
+    def word(measurable: bool) -> str:
+        def undecided(rows: pd.DataFrame) -> list[Condition]:
+            return [Condition("x is halved", "half", "0.1", None, measurable)]
+
+        asked = Claim((), "x is halved", None, "source", "holds", kind=IN_WORDS)
+        return judge(asked, frame({"ours": (0.1, NAN, NAN)}, conditions=undecided)).verdict
+
+    assert word(measurable=False) == "not measurable"  # chance alone gives as much
+    assert word(measurable=True) == "not judged"  # the run lacks a row that it takes
+    with pytest.raises(ValueError, match="'x' is not measurable, so it cannot hold or fail"):
+        Condition("x", "half", "0.1", True, measurable=False)
+
+
 def test_without_a_run_or_a_row_it_is_not_run() -> None:
     assert judge(claim(1.0), None).verdict == "not run"
     assert judge(claim(1.0), frame({"other": (1.0, NAN, NAN)})).verdict == "not run"

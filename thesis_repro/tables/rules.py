@@ -151,7 +151,7 @@ RULES = (
         Measured(74_374.0),
     ),
     Rule(
-        (MEASURED,),
+        (MEASURED, IN_WORDS),
         NOT_MEASURABLE,
         "A share is to be removed of something whose interval meets what chance alone gives.",
         "95% of a bias to be removed that is 0.4 points, where chance gives 0.6.",

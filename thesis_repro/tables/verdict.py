@@ -173,13 +173,8 @@ def _judge(claim: Claim, frame: Frame, conditions: Sequence[Checked]) -> Judged:
 def _judge_condition(claim: Claim, conditions: Sequence[Checked]) -> Judged:
     for condition in conditions:
         if condition.says == claim.column:
-            word = HOLDS if condition.holds else DOES_NOT_HOLD
-            return Judged(
-                claim,
-                NOT_JUDGED if condition.holds is None else word,
-                measured=condition.measured,
-                needed=condition.needed,
-            )
+            words = {"measured": condition.measured, "needed": condition.needed}
+            return Judged(claim, condition.verdict, **words)
     return Judged(claim, NOT_RUN)
 
 

@@ -201,7 +201,7 @@ def assemble(_: Profile, gathered: Gathered) -> dict[Row, Measurement]:
 def conditions(frame: pd.DataFrame) -> list[Condition]:
     """Experts on hidden layers, one condition for each trained net.
 
-    Not decided where the nets have no bias beyond chance.
+    Not measurable where the nets have no bias beyond chance.
     """
     found = []
     for net, rows in frame.groupby("net", sort=False):
@@ -216,6 +216,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
                 "on one layer at least, accuracy at most 0.5 lower; a bias beyond chance",
                 said.replace("-", "−"),
                 any(halves(part, EXPERTS) for part in layers) if there else None,
+                measurable=there,
             )
         )
     return found
