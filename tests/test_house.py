@@ -251,6 +251,20 @@ def test_each_package_says_what_is_public(root: Path) -> None:
             assert set(names) == modules, here
 
 
+def test_the_architecture_names_every_package_and_no_file_that_is_not_there(
+    root: Path, tracked: list[Path]
+) -> None:
+    text = (root / "ARCHITECTURE.md").read_text("utf-8")
+    package = root / "thesis_repro"
+    named = set(re.findall(r"`([\w./-]+)`", text))
+    packages = {p.parent.relative_to(package).as_posix() for p in package.rglob("*/__init__.py")}
+    told = {path.rpartition("/")[2] for path in named}
+    assert {path.rpartition("/")[2] for path in packages} - told == set()
+    files = {path for path in named if re.search(r"\w\.(py|csv|md|toml)$", path)}
+    there = [f"/{path.relative_to(root).as_posix()}" for path in tracked]
+    assert [name for name in files if not any(t.endswith(f"/{name}") for t in there)] == []
+
+
 # chapters
 
 CHAPTERS = publish.chapters(ROOT)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from thesis_repro.robustness.guarantees import Guarantee, top
+from thesis_repro.robustness.guarantees import Guarantee
 from thesis_repro.robustness.margins import Bound, pairwise
 
 
@@ -112,32 +112,6 @@ def from_logits(
         logits.shape[1],
         used,
     )
-
-
-def top_sets(logits: Tensor, k: int) -> Tensor:
-    """F^k of each point: (n, classes) to (n, classes) bool.
-
-    Raises
-    ------
-    ValueError
-        If k is not in [1, classes), or the k-th and the next logit of a point are equal, so that
-        its F^k does not exist.
-
-    Examples
-    --------
-    >>> top_sets(torch.tensor([[0.1, 0.5, 0.4]]), 2)
-    tensor([[False,  True,  True]])
-    """
-    top(k).check(logits.shape[1])
-    values, order = logits.sort(dim=1, descending=True, stable=True)
-    tied = values[:, k - 1] <= values[:, k]
-    if tied.any():
-        row = int(tied.int().argmax())
-        raise ValueError(
-            f"point {row} has no top-{k} set: the logits of classes {order[row, k - 1].item()} and "
-            f"{order[row, k].item()} are equal"
-        )
-    return torch.zeros_like(logits, dtype=torch.bool).scatter(1, order[:, :k], True)
 
 
 def ranked(logits: Tensor) -> Tensor:

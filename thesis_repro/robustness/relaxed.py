@@ -19,7 +19,6 @@ from thesis_repro.robustness.label_sets import (
     from_logits,
     outside,
     ranked,
-    top_sets,
 )
 from thesis_repro.robustness.margins import REJECT, Bound
 from thesis_repro.robustness.structure import check_given
@@ -33,7 +32,6 @@ __all__ = [
     "certify",
     "from_logits",
     "top",
-    "top_sets",
     "up_to",
     "within",
 ]
