@@ -10,21 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thesis_repro.tables import rules
-from thesis_repro.tables.conditions import Condition
-from thesis_repro.tables.spec import (
+from thesis_repro.tables.claims import (
     FACTOR,
     IN_WORDS,
     MEASURED,
     ORDER,
     THEOREM,
     Claim,
-    Column,
-    Derived,
-    Frame,
     Measured,
     Quoted,
-    TableSpec,
 )
+from thesis_repro.tables.conditions import Condition
+from thesis_repro.tables.spec import Column, Derived, Frame, TableSpec
 from thesis_repro.tables.verdict import KINDS, VERDICTS, decide, judge, judge_all, lead
 
 NAN = math.nan

@@ -8,22 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from thesis_repro.tables import statistics
-from thesis_repro.tables.spec import (
+from thesis_repro.tables.claims import (
     FACTOR,
     IN_WORDS,
     MEASURED,
-    NOT_JUDGED,
-    NOT_PUBLISHED,
-    NOT_RUN,
     ORDER,
     THEOREM,
-    Checked,
     Claim,
     ClaimKind,
-    Frame,
     Measured,
-    Row,
 )
+from thesis_repro.tables.spec import NOT_JUDGED, NOT_PUBLISHED, NOT_RUN, Checked, Frame, Row
 
 HOLDS = "holds"
 DOES_NOT_HOLD = "does not hold"

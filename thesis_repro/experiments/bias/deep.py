@@ -29,19 +29,10 @@ from thesis_repro.experiments.bias.two_classes import (
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published
+from thesis_repro.tables.claims import Measured
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.estimate import Measurement
-from thesis_repro.tables.spec import (
-    Column,
-    Derived,
-    Frame,
-    Gathered,
-    Measured,
-    Plan,
-    Row,
-    Table,
-    TableSpec,
-)
+from thesis_repro.tables.spec import Column, Derived, Frame, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.tables.verdict import measured
 from thesis_repro.weaknesses import bias
 
