@@ -235,6 +235,7 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
         calibration.for_precision, {"scores": SCORES, "member": MEMBER, "precision": 0.8}
     ),
     "game.at_fpr": (game.at_fpr, {"scores": SCORES, "member": MEMBER, "fpr": 0.1}),
+    "game.for_fpr": (game.for_fpr, {"scores": SCORES, "member": MEMBER, "fpr": 0.1}),
     "game.auc": (game.auc, {"scores": SCORES, "member": MEMBER}),
     "gaussian.GaussianGame": (
         lambda spread: membership.GaussianGame(spread=spread), {"spread": 0.3}

@@ -8,7 +8,9 @@ __all__ = [
     "low_fpr",
     "mnist",
     "moving",
+    "point",
     "rates",
     "search",
     "sets",
+    "smoothing",
 ]

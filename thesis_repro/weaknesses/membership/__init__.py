@@ -11,7 +11,15 @@ from thesis_repro.weaknesses.membership.black_box import (
     shadow,
 )
 from thesis_repro.weaknesses.membership.calibration import best_accuracy, for_precision
-from thesis_repro.weaknesses.membership.game import Outcome, at_fpr, auc, check_splits, judge
+from thesis_repro.weaknesses.membership.game import (
+    Outcome,
+    at_fpr,
+    auc,
+    check_fresh,
+    check_splits,
+    for_fpr,
+    judge,
+)
 from thesis_repro.weaknesses.membership.gaussian import GaussianGame, optimum
 from thesis_repro.weaknesses.membership.lira_rmia import lira, rmia, scaled
 from thesis_repro.weaknesses.membership.own import CalibratedAttack
@@ -35,10 +43,12 @@ __all__ = [
     "auc",
     "bayes_wb",
     "best_accuracy",
+    "check_fresh",
     "check_splits",
     "displacement",
     "expected_margin",
     "expected_residual",
+    "for_fpr",
     "for_precision",
     "judge",
     "lira",
