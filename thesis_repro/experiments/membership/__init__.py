@@ -1,6 +1,8 @@
 """Tables and figures of the chapter weaknesses/membership."""
 
 __all__ = [
+    "audit",
+    "audit_cells",
     "calibrated",
     "contests",
     "dp",

@@ -22,7 +22,9 @@ from thesis_repro.weaknesses.membership.game import (
 )
 from thesis_repro.weaknesses.membership.gaussian import GaussianGame, optimum
 from thesis_repro.weaknesses.membership.lira_rmia import lira, rmia, scaled
+from thesis_repro.weaknesses.membership.one_run import epsilon_at_least, p_value, right_guesses
 from thesis_repro.weaknesses.membership.own import CalibratedAttack
+from thesis_repro.weaknesses.membership.quantile import QuantileAttack
 from thesis_repro.weaknesses.membership.white_box import (
     GeneralWB,
     bayes_wb,
@@ -37,6 +39,7 @@ __all__ = [
     "GaussianGame",
     "GeneralWB",
     "Outcome",
+    "QuantileAttack",
     "ShadowAttack",
     "Whitening",
     "at_fpr",
@@ -46,6 +49,7 @@ __all__ = [
     "check_fresh",
     "check_splits",
     "displacement",
+    "epsilon_at_least",
     "expected_margin",
     "expected_residual",
     "for_fpr",
@@ -56,6 +60,8 @@ __all__ = [
     "losses",
     "naive",
     "optimum",
+    "p_value",
+    "right_guesses",
     "rmia",
     "scaled",
     "shadow",
