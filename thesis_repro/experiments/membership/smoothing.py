@@ -62,8 +62,13 @@ def _one(result: Result, none: Result | None) -> Measurement:
             continue
         claimed, member = called
         values[column] = statistics.over_targets_and_points(claimed & member, member)
-        base = None if none is None else called_at(none.arrays, attack, FPR / 100)
-        if base is None or column not in LEADS:
+        if column not in LEADS or none is None:
+            continue
+        if result is none:
+            values[LEADS[column]] = Estimate(0.0)
+            continue
+        base = called_at(none.arrays, attack, FPR / 100)
+        if base is None:
             continue
         if base[1].shape != member.shape or (base[1] != member).any():
             raise ValueError("smoothings are compared on the same targets and members")
