@@ -106,7 +106,8 @@ def test_a_robust_victim_is_trained_for_its_radius(tmp_path, monkeypatch):
 
     def norms(net):
         return float(
-            torch.linalg.matrix_norm(net[1].weight, 2) * torch.linalg.matrix_norm(net[3].weight, 2)
+            torch.linalg.matrix_norm(net[1].weight.detach(), 2)
+            * torch.linalg.matrix_norm(net[3].weight.detach(), 2)
         )
 
     assert norms(robust) < 0.9 * norms(plain)

@@ -25,8 +25,8 @@ QUANTILE, CANARIES = "quantile regression", "canaries, one run"
 
 def shown(victim: Victim, x: torch.Tensor) -> Floats:
     """Logits of a victim's net, (n, classes)."""
+    net = named.trained(victim)
     with torch.no_grad():
-        net = named.trained(victim)
         found = torch.cat([net(part) for part in x.to(victim.device).split(500)])
     return np.asarray(found.double().cpu().numpy())
 
