@@ -22,7 +22,7 @@ def test_plans_name_rows_of_the_spec(check_plans):
 def test_attacks_share_nets_and_stand_beside_those_of_other_tables():
     quick = profile("quick")
     plan = dict(audit.plan(quick))
-    assert plan[PLAIN, GENERAL].key == contest_cell(PLAIN, quick).key
+    assert plan[PLAIN, GENERAL] == contest_cell(PLAIN, quick)
     assert plan[PLAIN, LIRA_MANY].config.shadows == MANY
     assert plan[PLAIN, LIRA_MANY].config.victim == plan[PLAIN, GENERAL].config.victim
     assert plan["GloRo", GENERAL].config.victim.radius == audit.RADIUS

@@ -18,8 +18,8 @@ def test_plans_name_rows_of_the_spec(check_plans):
 def test_rows_that_another_table_has_share_its_contest():
     quick = profile("quick")
     cells = dict(smoothing.plan(quick))
-    assert cells["0",].key == contest_cell(PLAIN, quick).key
-    assert cells["0.1",].key == contest_cell(SMOOTH, quick).key
+    assert cells["0",] == contest_cell(PLAIN, quick)
+    assert cells["0.1",] == contest_cell(SMOOTH, quick)
     sizes = {cell.config.victim.n for _, cell in smoothing.plan(profile("paper")) if cell}
     assert len(sizes) <= 1  # else a gap is of the number of members, too
 
