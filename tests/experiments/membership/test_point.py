@@ -36,6 +36,8 @@ def test_the_roc_of_two_gaussians_is_read_where_it_is_known():
     assert found.estimate("precision").value == pytest.approx(
         100 * tpr.value / (tpr.value + fpr.value)
     )
+    exactly = found.estimate("exactly")
+    assert exactly.low < expected < exactly.high and abs(exactly.value - expected) < 2
     assert found.seeds == 3 and tpr.how == "bootstrap over 3 targets and their 4,000 points"
 
 
@@ -46,6 +48,16 @@ def test_the_threshold_comes_from_shadows_alone():
     np.testing.assert_array_equal(rates.called_at(turned, GENERAL, 0.193)[0], claimed)
     moved = arrays | {f"known.{GENERAL}": arrays[f"known.{GENERAL}"] + 10}
     assert not rates.called_at(moved, GENERAL, 0.193)[0].any()
+
+
+def test_the_rate_that_no_adversary_knows_is_kept_on_each_target():
+    arrays = made()
+    travelled = arrays | {f"{GENERAL}.{i}": arrays[f"{GENERAL}.{i}"] + i for i in range(3)}
+    exactly = rates.called_exactly(travelled, GENERAL, 0.193)
+    np.testing.assert_array_equal(exactly, rates.called_exactly(arrays, GENERAL, 0.193))
+    assert exactly[:, 2000:].mean(1).tolist() == [0.193] * 3
+    with pytest.raises(ValueError, match="gave no scores"):
+        rates.called_exactly(arrays, ONLINE, 0.193)
 
 
 def test_a_contest_keeps_what_any_threshold_needs(observations):

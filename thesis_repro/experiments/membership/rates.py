@@ -100,3 +100,20 @@ def called_at(arrays: Mapping[str, Any], attack: str, fpr: float) -> tuple[Bools
         return None
     threshold, _ = games.for_fpr(arrays[f"{KNOWN}.{attack}"], arrays[f"{KNOWN}.member"], fpr)
     return found[0] > threshold, found[1]
+
+
+def called_exactly(arrays: Mapping[str, Any], attack: str, fpr: float) -> Bools:
+    """Who is called a member where each target's own false-positive rate is kept.
+
+    No adversary can do so: it is what makes attacks comparable whose thresholds travel unequally.
+
+    Raises
+    ------
+    ValueError
+        If the attack gave no scores.
+    """
+    found = scores(arrays, attack)
+    if found is None:
+        raise ValueError(f"{attack!r} gave no scores")
+    ends = [games.for_fpr(one, member, fpr)[0] for one, member in zip(*found, strict=True)]
+    return np.asarray(found[0] > np.array(ends)[:, None])
