@@ -323,6 +323,7 @@ WITHOUT_A_CALL = {
     "quantities.max_class": "test_a_quantity_that_is_not_finite",
     "quantities.unit": "test_a_quantity_that_is_not_finite",
     "watermark.dependence": "whole numbers",
+    "audited.canaries": "labels of a data set",
     "victims.game": "whole numbers",
     "victims.Victim.build": "labels of a data set",
 }
