@@ -56,6 +56,28 @@ def check_splits(members: ArrayLike, non_members: ArrayLike, pool: ArrayLike = (
             seen[i] = name
 
 
+def check_fresh(final: ArrayLike, development: ArrayLike) -> None:
+    """See that nothing was chosen on what is judged: no index is in both.
+
+    Parameters
+    ----------
+    final : (n,) int, indices of targets, or of points, that are judged
+    development : (k,) int, those that something was chosen on: an attack, a training, a size
+
+    Raises
+    ------
+    ValueError
+        Naming the first index that is in both.
+    """
+    judged, chosen_on = np.asarray(final, np.int64), np.asarray(development, np.int64)
+    both = np.intersect1d(judged, chosen_on)
+    if len(both):
+        raise ValueError(
+            f"{both[0]} was developed on ({len(both)} of {len(judged)} such): what was chosen "
+            f"there is judged on fresh ones"
+        )
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Answers counted: how many members and non-members there are, and were claimed.
@@ -186,14 +208,33 @@ def at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> tuple[Outcome, b
     >>> outcome.recall, outcome.fpr, measurable
     (1.0, 0.0, False)
     """
+    threshold, allowed = for_fpr(scores, member, fpr)
+    values, truth = scored(scores, member)
+    return judge(values > threshold, truth), allowed >= ENOUGH_FALSE_ALARMS
+
+
+def for_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> tuple[float, int]:
+    """The lowest threshold that keeps the false-positive rate at or below `fpr` on these points.
+
+    Returns
+    -------
+    float
+        What lies above it is claimed.
+    int
+        The false alarms that the rate allows.
+
+    Raises
+    ------
+    ValueError
+        As :func:`at_fpr`.
+    """
     values, truth = scored(scores, member)
     if not 0 < fpr < 1:
         raise ValueError(f"fpr, a false-positive rate, needs to lie in (0, 1), got {fpr}")
     alarms = np.sort(values[~truth])[::-1]
     allowed = math.floor(fpr * len(alarms) + 1e-9)
     # claiming what lies above the first alarm that is one too many
-    threshold = alarms[allowed]
-    return judge(values > threshold, truth), allowed >= ENOUGH_FALSE_ALARMS
+    return float(alarms[allowed]), allowed
 
 
 def auc(scores: ArrayLike, member: ArrayLike) -> float:
