@@ -76,7 +76,7 @@ def trained(radius: str, title: str, profile: Profile, seed: int) -> Training:
 
 def cells(profile: Profile) -> Plan:
     """The plan of `gloro-losses`."""
-    plan: Plan = []
+    plan: list[tuple[Row, Cell]] = []
     for radius in QUICK if profile.name == "quick" else DATASETS:
         for title in LOSSES:
             for seed in profile.seeds:

@@ -59,15 +59,17 @@ def dealt(dataset: Dataset, held: int) -> Dataset:
     if not 0 < held < n:
         raise ValueError(f"{held} images are to be held out of {n}")
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-    parts = (Split(dataset.train.x[rows], dataset.train.y[rows]) for rows in order.split(n - held))
-    return Dataset(dataset.name, *parts, dataset.classes)
+    x, y = dataset.train.x, dataset.train.y
+    kept, out = (Split(x[rows], y[rows]) for rows in order.split((n - held, held)))
+    return Dataset(dataset.name, kept, out, dataset.classes)
 
 
 def sweep(config: SweepConfig) -> Result:
     """Cell: train without the images that are held out, and judge those."""
     found = dealt(data.load(config.training.dataset), config.held)
     recipe = config.training.recipe
-    net = recipes.build(recipe, tuple(found.train.x.shape[1:]), len(found.classes))
+    _, *shape = found.train.x.shape
+    net = recipes.build(recipe, (shape[0], shape[1], shape[2]), len(found.classes))
     augment = training.AUGMENTATIONS[config.training.augment]
     recipes.fit(net, recipe, found.train, augment=augment, checkpoint=named.checkpoint())
     return _judged(net, found.test, config.training)
@@ -126,7 +128,7 @@ def trainings(radius: str, seed: int, profile: Profile) -> list[Training]:
 
 def cells(profile: Profile) -> Plan:
     """The plan of `gloro-overtrain`."""
-    plan: Plan = []
+    plan: list[tuple[Row, Cell]] = []
     for radius in QUICK if profile.name == "quick" else DATASETS:
         for seed in profile.seeds:
             compared = trainings(radius, seed, profile)
