@@ -23,7 +23,7 @@ from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import certify, models
 from thesis_repro.robustness.recipes import Training
-from thesis_repro.tables import statistics
+from thesis_repro.tables import published, statistics
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.estimate import Measurement
 from thesis_repro.tables.measure import summarise
@@ -146,6 +146,7 @@ TABLE = Table(
             Column("k_sub", "K", format="{:.2f}"),
         ),
         rows=tuple(row(DATASETS[r][0], r, title) for r in DATASETS for title in LOSSES),
+        claims=published.claims("gloro-losses"),
         conditions=conditions,
     ),
     cells,

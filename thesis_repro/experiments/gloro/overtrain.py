@@ -25,7 +25,7 @@ from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import GloroNet, certify, models, recipes
 from thesis_repro.robustness.recipes import Training
-from thesis_repro.tables import statistics
+from thesis_repro.tables import published, statistics
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.estimate import Measurement
 from thesis_repro.tables.measure import summarise
@@ -213,6 +213,7 @@ TABLE = Table(
             for radius in DATASETS
             for name in (*(f"{m:g}" for m in MULTIPLES), CHOSEN)
         ),
+        claims=published.claims("gloro-overtrain"),
         conditions=conditions,
     ),
     cells,
