@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -146,15 +147,21 @@ def train(
     dataset = sets.load_any(data)
     print(f"{dataset.name}: {len(dataset.train):,} images in {len(dataset.classes)} classes")
 
-    def say(_: object, epoch: dict[str, float]) -> None:
-        number, loss, seconds = (epoch[key] for key in ("epoch", "loss", "seconds"))
-        print(f"epoch {number:.0f} of {epochs}: loss {loss:.4f}, {seconds:.1f} s", flush=True)
-
+    say = partial(_say_epoch, epochs)
     try:
         with timebox.limited(minutes):
             own.train(recipe, dataset, out, start=start, augment=augment, on_epoch=say)
     except timebox.Stop:
         raise timebox.Unfinished(f"{out} is not whole yet; give the command again") from None
+    _say_scores(out, radius)
+
+
+def _say_epoch(epochs: int, _: object, epoch: dict[str, float]) -> None:
+    number, loss, seconds = (epoch[key] for key in ("epoch", "loss", "seconds"))
+    print(f"epoch {number:.0f} of {epochs}: loss {loss:.4f}, {seconds:.1f} s", flush=True)
+
+
+def _say_scores(out: Path, radius: float) -> None:
     from thesis_repro.robustness import models
 
     scores = models.card(out)["scores"]

@@ -14,8 +14,9 @@ from thesis_repro import tables
 from thesis_repro.lab.profiles import profile
 from thesis_repro.publish.sources import pages
 from thesis_repro.tables import overview, published, records
+from thesis_repro.tables.claims import SIDES
 from thesis_repro.tables.published import COLUMNS, QUOTED
-from thesis_repro.tables.spec import NOT_RUN, SIDES
+from thesis_repro.tables.spec import NOT_RUN
 from thesis_repro.tables.verdict import VERDICTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +61,7 @@ SAID = (
     "sports car and not a convertible",
     "not the norm",
     "pink background",
+    "rare in the data betrays",
     "guaranteed to be locally robust",
     "only a single forward pass",
     "training takes less time and memory",
