@@ -230,6 +230,53 @@ def test_a_line_too_many_is_seen() -> None:
     assert too_long("a.py", "x = 1\n" * (LINES_OF_A_MODULE + 1)) == {"a.py"}
 
 
+LINES_ALIKE = 10
+
+
+def repeated(files: dict[str, str]) -> set[str]:
+    """Where a run of as many lines of code stands again, as "file:line and file:line".
+
+    Blank lines, comments, imports, docstrings and the heads of functions do not count.
+    """
+    first: dict[tuple[str, ...], str] = {}
+    found = set()
+    for name, text in files.items():
+        left_out: set[int] = set()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                left_out |= set(range(node.lineno, node.body[0].lineno))
+            text_alone = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            if text_alone or isinstance(node, ast.Import | ast.ImportFrom):
+                left_out |= set(range(node.lineno, (node.end_lineno or 0) + 1))
+        code = [
+            (number, line.strip())
+            for number, line in enumerate(text.splitlines(), 1)
+            if number not in left_out and line.strip() and not line.strip().startswith("#")
+        ]
+        for start in range(len(code) - LINES_ALIKE + 1):
+            run = code[start : start + LINES_ALIKE]
+            place = f"{name}:{run[0][0]}"
+            before = first.setdefault(tuple(line for _, line in run), place)
+            if before != place:
+                found.add(f"{before} and {place}")
+    return found
+
+
+def test_no_run_of_ten_lines_stands_twice(root: Path) -> None:
+    rooms = ("thesis_repro", "benchmarks", "tools")
+    paths = [path for room in rooms for path in sorted((root / room).rglob("*.py"))]
+    assert repeated({p.relative_to(root).as_posix(): p.read_text("utf-8") for p in paths}) == set()
+
+
+def test_a_run_that_stands_twice_is_seen() -> None:
+    run = "".join(f"x{i} = f({i})\n" for i in range(LINES_ALIKE))
+    assert repeated({"a.py": "import a\n" + run, "b.py": "# b\ny = 1\n" + run}) == {
+        "a.py:2 and b.py:3"
+    }
+    short = run.partition("\n")[2]
+    assert repeated({"a.py": run, "b.py": short}) == set()
+
+
 def test_each_package_says_what_is_public(root: Path) -> None:
     package = root / "thesis_repro"
     for path in package.rglob("*/__init__.py"):
