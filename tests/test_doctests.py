@@ -18,6 +18,7 @@ BUILDERS = (
     "weaknesses.membership.own",
 )
 OTHERS = ("data", "explanations.influence", "nets.blocks", "robustness.guarantees")
+OTHERS += ("weaknesses.membership.one_run",)
 WITHOUT = {
     "to_onnx": "needs an extra",
     "check_images": "see images",
