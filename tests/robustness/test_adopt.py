@@ -221,7 +221,8 @@ HERE = r"test_adopt\.py, line \d+: "
     [
         (headed().half(), r"weights in float16: module.float\(\)"),
         (headed(nn.Conv2d(3, 3, 1).double()), r"float32 and float64: module.float\(\)"),
-        (headed(nn.Conv2d(3, 3, 1, device="meta")), r"on cpu and meta: module.to\('cpu'\)"),
+        (headed(nn.Conv2d(3, 3, 1, device="meta")), r"device meta \(0.weight\): model.to_empty"),
+        (nn.DataParallel(headed()), "DataParallel is around a module: adopt that, module.module"),
         (nn.ReLU(), "weights in no format"),
         (nn.Flatten, "takes an nn.Module, got type"),
         (nn.Sequential(If(), nn.Linear(12, 2)), HERE + "cannot be followed .* without `if`"),
