@@ -268,6 +268,7 @@ IN_TRAINING = {
     "relaxed.EstimatedRelaxedNet.bottom": "as that of EstimatedNet",
 }
 READ_WEIGHTS = {
+    "structure.check_given",
     "outputs.check_search",
     "structure.check_given",
     "lanczos.converged",
