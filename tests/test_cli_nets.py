@@ -89,7 +89,7 @@ def test_four_commands_lead_from_own_weights_to_a_confirmed_certificate(call, pe
         ("adopt absent.py:net --shape 1,9,9 --out a.safetensors", "there is no such file"),
         (
             "adopt faulty.py:net --shape 1,9,9 --out a.safetensors",
-            "faulty.py, line 2: ZeroDivisionError: division by zero",
+            "faulty.py, line 2: ZeroDivisionError: ",
         ),
         ("adopt spelt.py:net --shape 1,9,9 --out a.safetensors", "spelt.py, line 1: SyntaxError: "),
         ("adopt mine.py:net --shape 1,10,10 --out a.pt", "to a .safetensors file, got a.pt"),
