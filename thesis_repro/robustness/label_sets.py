@@ -4,7 +4,7 @@ Sets are sets of class indices, never of logit values, so a tie at the edge of a
 guarantee.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -29,13 +29,22 @@ class SetCertificate:
     classes : int
     bound : Bound
         The Lipschitz bound that was used.
+
+    Examples
+    --------
+    >>> from thesis_repro import data, robustness
+    >>> from thesis_repro.robustness import relaxed
+    >>> net, x = robustness.load("mnist-2c2f-gloro"), data.load("mnist-5k").test.x[:20]
+    >>> found = relaxed.certify(net, x, k=2, epsilon=1.0)
+    >>> found.sets().shape, bool((found.sets().sum(1) == found.strictest).all())
+    (torch.Size([20, 10]), True)
     """
 
     order: Tensor
     margin: Tensor
     radii: Tensor
     classes: int
-    bound: Bound
+    bound: Bound = field(repr=False)
 
     @property
     def guaranteed(self) -> Tensor:

@@ -173,8 +173,8 @@ def _judge(claim: Claim, frame: Frame, conditions: Sequence[Checked]) -> Judged:
 def _judge_condition(claim: Claim, conditions: Sequence[Checked]) -> Judged:
     for condition in conditions:
         if condition.says == claim.column:
-            words = {"measured": condition.measured, "needed": condition.needed}
-            return Judged(claim, condition.verdict, **words)
+            said, needed = condition.measured, condition.needed
+            return Judged(claim, condition.verdict, measured=said, needed=needed)
     return Judged(claim, NOT_RUN)
 
 

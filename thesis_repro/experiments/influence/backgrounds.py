@@ -12,6 +12,7 @@ more often than in their twins, which did not.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 import pandas as pd
 import torch
@@ -35,7 +36,7 @@ from thesis_repro.weaknesses.membership import contest, victims
 UNSOUND = 0.10
 """Share of right answers that a background has to overturn for a net to count as unsound."""
 NETS, LEVEL = 10, 0.05
-GREY, NODES, ASKED = 0.2, 20, 50
+GREY, NODES, ASKED = 0.2, 10, 25
 """Shade of the plain paper; points of the line, and images, over which influence is taken."""
 
 FRAME, PAPER = "a white frame", "pink paper"
@@ -66,7 +67,7 @@ def subject(config: BackgroundConfig) -> tuple[nn.Module, Split, Tensor]:
     -------
     net, images with labels, and the same images (n, channels, h, w) on the background
     """
-    test = data.load("mnist-5k").test
+    test = held_out()
     if config.trained == MLP:
         net = named.trained(replace(VICTIM, index=config.number))
         everything = victims.points("mnist-5k")
@@ -80,6 +81,12 @@ def subject(config: BackgroundConfig) -> tuple[nn.Module, Split, Tensor]:
     pink = config.trained == WITH
     net = named.trained(replace(COLOURED, pink=pink, epochs=config.epochs, seed=config.number))
     return net, subjects.on_paper(test, GREY), subjects.on_paper(test, subjects.PINK).x
+
+
+@cache
+def held_out() -> Split:
+    """The test digits, read once for all nets."""
+    return data.load("mnist-5k").test
 
 
 def framed(x: Tensor, shade: float) -> Tensor:
@@ -133,7 +140,7 @@ def on_pink(
     on class 3 against the others, image by image, and the share that is then called a three.
     """
     three = PINK_CLASS
-    test = data.load("mnist-5k").test
+    test = held_out()
     pink, grey = subjects.on_paper(test, subjects.PINK), subjects.on_paper(test, GREY)
     other = pink.y != three
     x, plain = pink.x[other], grey.x[other]
@@ -146,14 +153,14 @@ def on_pink(
         name = f"{'with' if with_pink else 'without'} pink"
         net = named.trained(replace(COLOURED, pink=with_pink, seed=seed))
         found[name] = net
-        chi = internal_influence(net, x, "", q, line(plain, NODES), multiply=True)
+        chi = internal_influence(net, x, "", q, line(plain, 20), multiply=True)
         gains[name] = chi.flatten(1).sum(1)
         called[name] = float((nets.labels(net, x) == three).float().mean())
         accuracy[name] = float((nets.labels(net, grey.x) == grey.y).float().mean())
     return found, gains, called, accuracy
 
 
-QUICK_EPOCHS = 3
+QUICK_EPOCHS = 2
 
 
 def cells(profile: Profile) -> Plan:
