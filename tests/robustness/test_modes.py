@@ -269,6 +269,7 @@ IN_TRAINING = {
 }
 READ_WEIGHTS = {
     "outputs.check_search",
+    "structure.check_given",
     "lanczos.converged",
     "lanczos.linear_layers",
     "lanczos.operator_norm",

@@ -31,7 +31,7 @@ from thesis_repro.experiments.arc.universe import (
     Trained,
 )
 from thesis_repro.lab.cells import Cell
-from thesis_repro.lab.profiles import Profile
+from thesis_repro.lab.profiles import SEEDS, Profile
 from thesis_repro.tables import published, statistics
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.estimate import Estimate, Measurement
@@ -63,7 +63,7 @@ LEVEL = 0.05
 PER_SEED = {"quick": 4, "paper": 2}
 """Nets of each training for each seed of a profile: pairs on opposite halves."""
 QUICK = Trained("mnist-5k", STANDARD, n=400, epochs=6, batch_size=50, attack_steps=3)
-PAPER = Trained("mnist", STANDARD, n=15_000, epochs=30, batch_size=128, attack_steps=7)
+PAPER = Trained("mnist", STANDARD, n=6000, epochs=6, batch_size=50, attack_steps=3)
 
 
 def numbers(profile: Profile) -> tuple[int, ...]:
@@ -135,6 +135,14 @@ def sign(difference: float, p: float) -> str:
     return HIGHER if difference > 0 else LOWER
 
 
+def _sized(net: Trained) -> str:
+    """How much a net trains on, in words."""
+    return (
+        f"a universe of about {2 * net.n:,} digits, {net.epochs} epochs "
+        f"({net.private_epochs} of DP-SGD), attacks of {net.attack_steps} steps"
+    )
+
+
 def conditions(frame: pd.DataFrame) -> Sequence[Condition]:
     """Each direction that was written down, with the sign that was found."""
     by = frame.set_index(["training", "measure"])
@@ -159,7 +167,9 @@ TABLE = Table(
         name="arc-trainings",
         caption=(
             "One net (2C2F, digits), trained in six ways on half of a universe; nets of one number "
-            "share members, first weights and order of batches. Each sign of soundness: its mean "
+            f"share members, first weights and order of batches. At full scale {_sized(PAPER)}, "
+            f"{PER_SEED['paper'] * len(SEEDS['paper'])} nets of each training and as many twins "
+            "with a watermark: a small table of this book's own. Each sign of soundness: its mean "
             "over nets, the paired difference from standard training, and what can be said of it "
             "(Student's paired test, Holm over all trainings and signs). Expected: written down "
             "before any run."

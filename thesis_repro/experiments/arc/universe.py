@@ -34,7 +34,7 @@ STANDARD, ADVERSARIAL, GLORO, EMMA, PRIVATE, SMOOTHED = TRAININGS = (
     "label smoothing 0.1",
 )
 EPSILON, BUDGET, SMOOTHING = 0.3, 8.0, 0.1
-SHAPE, POWER_STEPS = (1, 28, 28), 2
+SHAPE, POWER_STEPS, RATE = (1, 28, 28), 2, 3e-3
 MANY, FEW = 4, 9
 """Digits: two thirds of the second are left out of the universe, so the two are there 3 : 1."""
 WATERMARK, MARKED = leakage.Watermark(), 0.8
@@ -59,6 +59,11 @@ class Trained:
     marked: bool = False
     device: str = "cpu"
 
+    @property
+    def private_epochs(self) -> int:
+        """Epochs of DP-SGD: fewer, since each costs far more and spends of the budget."""
+        return max(1, self.epochs // 3)
+
     def build(self) -> EstimatedNet:
         """The net before training, on its device."""
         return EstimatedNet(_body(self.number), EPSILON, SHAPE, POWER_STEPS).to(self.device)
@@ -72,7 +77,7 @@ class Trained:
             points, _ = leakage.mark(points, WATERMARK, MARKED, self.number)
         net, recipe = self.build(), self._recipe()
         if self.training == PRIVATE:
-            epochs = max(1, self.epochs // 3)
+            epochs = self.private_epochs
             how = {"epochs": epochs, "batch_size": 250, "lr": 0.3, "seed": self.number}
             return net, private.fit(net.body, points, BUDGET, **how)
         if self.training == SMOOTHED:
@@ -88,6 +93,7 @@ class Trained:
             net="2c2f",
             epsilon=EPSILON,
             train_epsilon=EPSILON,
+            lr=RATE,
             epochs=self.epochs,
             epochs_paper=0,
             batch_size=self.batch_size,

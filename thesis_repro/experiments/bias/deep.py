@@ -190,7 +190,7 @@ def trained_net(dataset: str, epochs: int) -> str:
     return f"{dataset}, {epochs} epochs"
 
 
-def assemble(_: object, gathered: Gathered) -> dict[Row, Measurement]:
+def assemble(_: Profile, gathered: Gathered) -> dict[Row, Measurement]:
     """Pool the nets of all seeds."""
     return {
         row: pool(results, f"{row[1]}.{row[2]}", f"{row[1]}.{FULL}")

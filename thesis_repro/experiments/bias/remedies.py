@@ -186,7 +186,7 @@ def by_learner(name: str, points: int, learner: str, seed: int) -> dict[str, Mea
     return {remedy: pool([result], remedy, FULL) for remedy in REMEDIES}
 
 
-def assemble(_: object, gathered: Gathered) -> dict[Row, Measurement]:
+def assemble(_: Profile, gathered: Gathered) -> dict[Row, Measurement]:
     """Pool the runs of all seeds."""
     return {row: pool(results, row[-1], FULL) for row, results in gathered.items()}
 
