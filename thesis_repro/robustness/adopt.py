@@ -59,6 +59,7 @@ def adopt(module: nn.Module, input_shape: tuple[int, ...]) -> nn.Sequential:
     """
     if not isinstance(module, nn.Module):
         raise ValueError(f"adopt takes an nn.Module, got {type(module).__name__}")
+    structure.check_shape(input_shape)
     _weights(module)
     inner = _plain(copy.deepcopy(module).eval())
     traced = _traced(inner)

@@ -64,39 +64,48 @@ def train(
     >>> net.classes
     2
     """
-    path = Path(out).expanduser()
-    if path.suffix != ".safetensors":
-        raise ValueError(f"the weights need to go to a .safetensors file, got {out}")
-    if augment not in training.AUGMENTATIONS:
-        known = ", ".join(training.AUGMENTATIONS)
-        raise ValueError(f"unknown augmentation {augment!r}; choose one of {known}")
-    channels, height, width = dataset.train.x.shape[1:]
-    shape, classes = (channels, height, width), len(dataset.classes)
-    if start is None:
-        net = recipes.build(recipe, shape, classes)
-    else:
-        net = start if isinstance(start, GloroNet) else stated.load(start, recipe.epsilon)
-        recipe = replace(recipe, net=models.STATED)
-        if (net.input_shape, net.classes) != (shape, classes):
-            raise ValueError(
-                f"the net takes images of shape {net.input_shape} in {net.classes} classes, the "
-                f"data has {shape} in {classes}"
-            )
-        net.to(recipe.device)
+    path, augmentation = _weights_path(out), _augmentation(augment)
+    net, recipe = _begin(recipe, dataset, start)
     checkpoint = path.with_suffix(".checkpoint.safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     history = recipes.fit(
-        net,
-        recipe,
-        dataset.train,
-        augment=training.AUGMENTATIONS[augment],
-        checkpoint=checkpoint,
-        on_epoch=on_epoch,
+        net, recipe, dataset.train, augment=augmentation, checkpoint=checkpoint, on_epoch=on_epoch
     )
     net.eval()
     models.write(path, net, recipe, _card(net, recipe, dataset, augment, history))
     checkpoint.unlink(missing_ok=True)
     return net
+
+
+def _weights_path(out: Path | str) -> Path:
+    path = Path(out).expanduser()
+    if path.suffix != ".safetensors":
+        raise ValueError(f"the weights need to go to a .safetensors file, got {out}")
+    return path
+
+
+def _augmentation(name: str) -> training.Augment | None:
+    if name not in training.AUGMENTATIONS:
+        known = ", ".join(training.AUGMENTATIONS)
+        raise ValueError(f"unknown augmentation {name!r}; choose one of {known}")
+    return training.AUGMENTATIONS[name]
+
+
+def _begin(
+    recipe: Recipe, dataset: Dataset, start: GloroNet | Path | str | None
+) -> tuple[GloroNet, Recipe]:
+    """A new net, or the one that is there, if it fits the data; and the recipe that names it."""
+    channels, height, width = dataset.train.x.shape[1:]
+    shape, classes = (channels, height, width), len(dataset.classes)
+    if start is None:
+        return recipes.build(recipe, shape, classes), recipe
+    net = start if isinstance(start, GloroNet) else stated.load(start, recipe.epsilon)
+    if (net.input_shape, net.classes) != (shape, classes):
+        raise ValueError(
+            f"the net takes images of shape {net.input_shape} in {net.classes} classes, the "
+            f"data has {shape} in {classes}"
+        )
+    return net.to(recipe.device), replace(recipe, net=models.STATED)
 
 
 def _card(

@@ -157,7 +157,7 @@ def text(frame: "Frame", format: str) -> str:
     ValueError
         On another format; the message lists them.
     """
-    from thesis_repro.tables.render import FORMATS
+    from thesis_repro.tables.formats import FORMATS
 
     if format not in FORMATS:
         raise ValueError(f"no format is called {format!r}; there are {', '.join(FORMATS)}")

@@ -2,6 +2,7 @@
 
 import html as _html
 import re
+import unicodedata
 
 MARKUP = re.compile(r"<(?=[A-Za-z/!?])|\{(?=\{)")  # what begins a tag or a substitution
 FORMULA = re.compile(r"[=+\-@\t\r]")  # as its first character, makes a cell a formula
@@ -31,15 +32,41 @@ _TEX = str.maketrans(
         "<": "$<$",
         ">": "$>$",
         "–": "--",
+        "—": "---",
+        "“": "``",
+        "”": "''",
+        "‘": "`",
+        "’": "'",
         "−": "$-$",
         "≥": r"$\geq$",
         "≤": r"$\leq$",
         "±": r"$\pm$",
         "×": r"$\times$",
+        "·": r"$\cdot$",
+        "→": r"$\to$",
+        "°": r"$^\circ$",
+        "…": r"\ldots{}",
+        "ß": r"\ss{}",
     }
 )
+_GREEK = re.compile(r"GREEK (SMALL|CAPITAL) LETTER (\w+)")
+_CAPITALS = {"GAMMA", "DELTA", "THETA", "LAMDA", "XI", "PI", "SIGMA", "PHI", "PSI", "OMEGA"}
+_ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"'}
 
 
 def tex(text: str) -> str:
-    """Text for LaTeX."""
-    return text.translate(_TEX)
+    """Text for LaTeX, in ASCII: what has no command there is named by its number in Unicode."""
+    plain = "".join(char if char >= " " else " " for char in text)
+    return "".join(c if c.isascii() else _command(c) for c in plain.translate(_TEX))
+
+
+def _command(char: str) -> str:
+    """A letter outside ASCII: Greek, or with an accent."""
+    greek = _GREEK.fullmatch(unicodedata.name(char, ""))
+    if greek and greek[2] != "OMICRON" and (greek[1] == "SMALL" or greek[2] in _CAPITALS):
+        letter = greek[2].replace("LAMDA", "LAMBDA")
+        return f"$\\{letter.lower() if greek[1] == 'SMALL' else letter.capitalize()}$"
+    letter, *accents = unicodedata.normalize("NFD", char)
+    if letter.isascii() and len(accents) == 1 and accents[0] in _ACCENTS:
+        return f"\\{_ACCENTS[accents[0]]}{{{letter}}}"
+    return f"U+{ord(char):04X}"

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -209,21 +209,6 @@ def to_bibtex(frame: Frame) -> str:
     return f"@misc{{{records.key(frame)}{body}\n}}"
 
 
-def to_latex(frame: Frame) -> str:
-    """A table environment with a booktabs tabular, caption and label."""
-    headings, rows = grid(frame)
-    right = numeric(frame, headings)
-    shown = [[escape.tex(text) for text in row] for row in rows]
-    data = pd.DataFrame(shown, columns=[escape.tex(text) for text in headings], dtype=object)
-    text: str = data.style.hide(axis="index").to_latex(
-        column_format="".join("r" if number else "l" for number in right),
-        hrules=True,
-        caption=escape.tex(caption(frame)),
-        label=f"tab:{frame.spec.name}",
-    )
-    return text
-
-
 def to_json(frame: Frame) -> str:
     """Provenance and rows at full precision; null where there is no value."""
     rows: list[dict[str, Any]] = [
@@ -252,12 +237,3 @@ def to_plain(frame: Frame) -> str:
     table = grid(frame)
     body = to_markdown(table, numeric(frame, table[0]))
     return f"{escape.markdown(caption(frame))}\n\n{body}\n"
-
-
-FORMATS: dict[str, Callable[[Frame], str]] = {
-    "md": to_plain,
-    "csv": to_csv,
-    "latex": to_latex,
-    "json": to_json,
-    "bibtex": to_bibtex,
-}

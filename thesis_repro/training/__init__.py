@@ -52,7 +52,14 @@ __all__ = [
 
 
 def classification(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
-    """Cross-entropy of the model's logits: the standard loss."""
+    """Cross-entropy of the model's logits: the standard loss.
+
+    Examples
+    --------
+    >>> net = nn.Flatten()
+    >>> round(classification(net, torch.zeros(1, 1, 1, 2), torch.tensor([0]), 0.0).item(), 4)
+    0.6931
+    """
     return nn.functional.cross_entropy(model(x).float(), y)
 
 
@@ -101,6 +108,14 @@ def fit(
         not suffice.
     lab.timebox.Stop
         If the run is to stop.
+
+    Examples
+    --------
+    >>> few = Split(torch.rand(40, 1, 4, 4), torch.arange(40) % 2)
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    >>> config = TrainConfig(epochs=2, batch_size=10, seed=0)
+    >>> [record["epoch"] for record in fit(net, classification, few, config, constant(0.01))]
+    [1.0, 2.0]
     """
     _check(data)
     memory.keep_freed()
@@ -148,6 +163,14 @@ def fit_seeds(
         As `fit`, and if nets and seeds do not match, or a layer draws at random.
     lab.timebox.Stop
         If the run is to stop.
+
+    Examples
+    --------
+    >>> few = Split(torch.rand(40, 1, 4, 4), torch.arange(40) % 2)
+    >>> nets_ = [nn.Sequential(nn.Flatten(), nn.Linear(16, 2)) for _ in range(3)]
+    >>> config = TrainConfig(epochs=1, batch_size=10, seed=0)
+    >>> len(fit_seeds(nets_, classification, few, config, constant(0.01), seeds=[0, 1, 2]))
+    3
     """
     _check(data)
     count, device = len(models), next(models[0].parameters()).device

@@ -48,6 +48,12 @@ class Report:
     """One verdict per point ("" where the file claims nothing), and what was found on the way.
 
     bound : whether the architecture is that of the weights file or the one that was handed in
+
+    Examples
+    --------
+    >>> report = Report([CONFIRMED, NO_CLAIM, UNCONFIRMED], [])
+    >>> report.claims, report.count(CONFIRMED)
+    (2, 1)
     """
 
     verdicts: list[str]
@@ -90,6 +96,19 @@ def check(
         one that was certified. One line that names it.
     OSError
         If a file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> from thesis_repro.robustness import GloroNet, certificate, certify
+    >>> body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> net, x = GloroNet(body, 1e-4, (1, 2, 2)).eval(), torch.rand(5, 1, 2, 2)
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> weights = certificate.write_net(folder / "own.safetensors", net)
+    >>> file = certificate.write(folder / "own.json", net, certify(net, x), x)
+    >>> report = check(file, weights, x.numpy())
+    >>> report.claims == report.count(CONFIRMED), report.bound
+    (True, True)
     """
     about = read(file)
     tensors, stated = files.weights(weights, about)

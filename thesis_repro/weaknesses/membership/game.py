@@ -32,6 +32,13 @@ def check_splits(members: ArrayLike, non_members: ArrayLike, pool: ArrayLike = (
     ValueError
         If a part repeats an index, shares one with another part, or members and non-members
         differ in number.
+
+    Examples
+    --------
+    >>> check_splits([0, 1], [2, 3], pool=[4, 5])
+    >>> check_splits([0, 1], [1, 2])
+    Traceback (most recent call last):
+    ValueError: splits overlap: point 1 is in members and non-members
     """
     parts = {"members": members, "non-members": non_members, "the pool": pool}
     index = {name: np.asarray(part, np.int64) for name, part in parts.items()}
@@ -73,7 +80,13 @@ def check_fresh(final: ArrayLike, development: ArrayLike) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Answers counted: how many members and non-members there are, and were claimed."""
+    """Answers counted: how many members and non-members there are, and were claimed.
+
+    Examples
+    --------
+    >>> Outcome(members=10, non_members=10, true_claims=6, false_claims=2).precision
+    0.75
+    """
 
     members: int
     non_members: int
@@ -122,6 +135,12 @@ def judge(claimed: ArrayLike, member: ArrayLike) -> Outcome:
     ------
     ValueError
         If lengths differ, or there are not as many members as non-members.
+
+    Examples
+    --------
+    >>> outcome = judge([True, True, False, True], [True, True, False, False])
+    >>> outcome.accuracy, outcome.recall
+    (0.75, 1.0)
     """
     said, truth = np.asarray(claimed, bool), balanced(member)
     if said.shape != truth.shape:
@@ -181,6 +200,13 @@ def at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> tuple[Outcome, b
     ------
     ValueError
         As :func:`scored`, and unless 0 < fpr < 1.
+
+    Examples
+    --------
+    >>> member = np.arange(100) < 50
+    >>> outcome, measurable = at_fpr(np.where(member, 1.0, 0.0), member, 0.1)
+    >>> outcome.recall, outcome.fpr, measurable
+    (1.0, 0.0, False)
     """
     threshold, allowed = for_fpr(scores, member, fpr)
     values, truth = scored(scores, member)
@@ -220,6 +246,11 @@ def auc(scores: ArrayLike, member: ArrayLike) -> float:
     ------
     ValueError
         As :func:`scored`.
+
+    Examples
+    --------
+    >>> auc([0.9, 0.8, 0.7, 0.1], [True, False, True, False])
+    0.75
     """
     from sklearn.metrics import roc_auc_score
 
