@@ -270,7 +270,6 @@ IN_TRAINING = {
 READ_WEIGHTS = {
     "structure.check_given",
     "outputs.check_search",
-    "structure.check_given",
     "lanczos.converged",
     "lanczos.linear_layers",
     "lanczos.operator_norm",
