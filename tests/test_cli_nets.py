@@ -29,6 +29,16 @@ def made():
 
 
 number = 3
+half = nn.Sequential(nn.Flatten(), nn.Linear(100, 2)).half()
+empty = nn.Sequential(nn.Flatten(), nn.Linear(100, 2, device="meta"))
+
+
+class If(nn.Module):
+    def forward(self, x):
+        return net(x) if x.sum() > 0 else net(-x)
+
+
+branching = nn.Sequential(If(), nn.Linear(2, 2))
 """
 
 
@@ -91,6 +101,15 @@ def test_four_commands_lead_from_own_weights_to_a_confirmed_certificate(call, pe
             "adopt faulty.py:net --shape 1,9,9 --out a.safetensors",
             "faulty.py, line 2: ZeroDivisionError: ",
         ),
+        ("adopt mine.py:half --shape 1,10,10 --out a.safetensors", "in float16: module.float()"),
+        ("adopt mine.py:empty --shape 1,10,10 --out a.safetensors", "without values"),
+        (
+            "adopt mine.py:branching --shape 1,10,10 --out a.safetensors",
+            "mine.py, line 23: cannot be followed",
+        ),
+        ("certify mnist-2c2f-gloro last.npz --out a.json", "channels last: x.transpose"),
+        ("train bytes.npz --epsilon 0.1 --out a.safetensors", "got uint8: for pixels in 0..255"),
+        ("train folder:pets --epsilon 0.1 --device gpu --out a.safetensors", "choose cpu or cuda"),
         ("adopt spelt.py:net --shape 1,9,9 --out a.safetensors", "spelt.py, line 1: SyntaxError: "),
         ("adopt mine.py:net --shape 1,10,10 --out a.pt", "to a .safetensors file, got a.pt"),
         ("certify a.pt folder:pets --out a.json", "a.pt: weights need to come as a .safetensors"),
@@ -119,6 +138,9 @@ def test_what_does_not_fit_is_one_line(call, pets, tmp_path, line: str, says: st
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "faulty.py").write_text("import torch\nnet = torch.nn.Linear(1 // 0, 2)\n")
     (tmp_path / "spelt.py").write_text("net = (\n")
+    pixels, text = np.zeros((10, 28, 28, 1)), np.array(["cat", "dog"] * 5)
+    np.savez(tmp_path / "last.npz", x=pixels, y=text)
+    np.savez(tmp_path / "bytes.npz", x=np.zeros((10, 1, 28, 28), np.uint8), y=text)
     status, _, err = call(line)
     assert status == 1 and says in err and err.startswith("error: ") and err.count("\n") == 1
 

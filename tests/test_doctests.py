@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import inspect
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -73,13 +74,23 @@ def own_names(module: ModuleType) -> list[str]:
     return found
 
 
+def shown(value: object) -> bool:
+    """Whether an example stands in its docstring, or calls it at the head of its module."""
+    name = getattr(value, "__name__", "")
+    head = inspect.getdoc(inspect.getmodule(value)) or ""
+    calls = [line for line in head.splitlines() if line.startswith((">>> ", "... "))]
+    return ">>> " in (inspect.getdoc(value) or "") or any(
+        re.search(rf"\b{name}\(", line) for line in calls
+    )
+
+
 @pytest.mark.parametrize("name", PUBLIC)
 def test_each_public_name_has_an_example(name: str) -> None:
     module = importlib.import_module(f"thesis_repro.{name}")
     lacking = [
         public
         for public in own_names(module)
-        if public not in WITHOUT and ">>>" not in (inspect.getdoc(getattr(module, public)) or "")
+        if public not in WITHOUT and not shown(getattr(module, public))
     ]
     assert lacking == []
 
@@ -90,5 +101,5 @@ def test_what_goes_without_an_example_is_public_and_has_none() -> None:
         module = importlib.import_module(f"thesis_repro.{name}")
         known |= {public: getattr(module, public) for public in own_names(module)}
     assert set(WITHOUT) <= set(known)
-    had = [name for name in WITHOUT if ">>>" in (inspect.getdoc(known[name]) or "")]
+    had = [name for name in WITHOUT if shown(known[name])]
     assert had == [], "take them off the list"

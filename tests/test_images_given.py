@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,12 +21,14 @@ from thesis_repro.robustness import (
     certificate,
     certify,
     interchange,
+    own,
     relaxed,
     set_attack,
 )
 from thesis_repro.robustness.certifiers import bcp, dual
 from thesis_repro.robustness.certifiers.smoothing import Smooth
 from thesis_repro.robustness.certifying import measure
+from thesis_repro.robustness.recipes import Recipe
 from thesis_repro.weaknesses.bias.deep import unit_influence
 from thesis_repro.weaknesses.leakage import Watermark, distances, probe_features, reconstruct, trace
 from thesis_repro.weaknesses.membership import CalibratedAttack, Whitening, displacement
@@ -41,6 +44,12 @@ Y = torch.tensor([0, 1, 0, 1])
 MARK = Watermark("T", 1, 0.5)
 WHITE = Whitening().fit(BODY[:5](X).detach(), Y, 2)
 CERTIFIED = certify(NET, X)
+FEW, FILE = data.from_arrays(X.repeat(5, 1, 1, 1), Y.repeat(5)), "own.safetensors"
+RECIPE = Recipe("2c2f", 0.1, 0.1, epochs=1, epochs_paper=1, batch_size=4)
+
+
+def double() -> GloroNet:
+    return GloroNet(copy.deepcopy(BODY).double(), 0.1, SHAPE)
 
 
 def fitted(train: Any = lambda x, y, seed: BODY, x: Tensor = X, y: Any = Y) -> CalibratedAttack:
@@ -211,6 +220,11 @@ def test_a_net_in_half_precision_is_one_line_with_what_to_do(name: str) -> None:
         (lambda: data.from_arrays(X, Y, 2), "a list of names, got 2"),
         (lambda: data.from_arrays(X, Y, test=X), "a pair .x, y., got Tensor"),
         (lambda: data.from_loader(None), "yield batches, got NoneType"),
+        (lambda: own.train("2c2f", FEW, FILE), "a Recipe and a Dataset.*got str and Dataset"),
+        (lambda: own.train(RECIPE, X, FILE), "got Recipe and Tensor"),
+        (lambda: own.train(RECIPE, FEW, FILE, start=BODY), r"got Sequential: GloroNet\(adopt"),
+        (lambda: own.train(RECIPE, FEW, FILE, start=double()), "in float32, got torch.float64"),
+        (lambda: own.train(replace(RECIPE, device="gpu"), FEW, FILE), "device 'gpu'; choose cpu"),
         (lambda: fitted(BODY), r"function train\(x, y, seed\) that gives a net, got Sequential"),
         (lambda: fitted(lambda *about: None), "give an nn.Sequential .*, got NoneType"),
         (lambda: fitted(lambda x, *about: BODY(x), X.flatten(1)), r"no float32 .* \(20, 63\)"),

@@ -1,5 +1,7 @@
 """The pipeline: when a chapter is executed again, what is staged, which faults a site can have."""
 
+import contextlib
+import io
 import os
 import re
 import signal
@@ -13,13 +15,18 @@ import nbformat
 import pytest
 
 from thesis_repro import publish
+from thesis_repro.figures.moving import Moving
 from thesis_repro.publish import fingerprint, generated, site, sources
-from thesis_repro.publish.execute import ChapterFailed, _check_parameters
+from thesis_repro.publish.execute import KERNEL, ChapterFailed, _check_parameters
 from thesis_repro.publish.render import _faults
 from thesis_repro.publish.sources import Run
 from thesis_repro.publish.sphinx_rules import _plain
 from thesis_repro.publish.stage import _put
 from thesis_repro.robustness import models
+from thesis_repro.tables import headlines
+
+ROOT = Path(__file__).resolve().parent.parent
+SMOOTHING = "from thesis_repro.robustness.certifiers import smoothing"
 
 PAGE = (
     '```{code-cell} ipython3\n:tags: [x]\nfrom thesis_repro.tables import show\nshow("a-b")\n```\n'
@@ -311,6 +318,57 @@ def test_build_reuse_drift_and_failure(small_book: Path) -> None:
     assert "injected" not in (html / "book" / "one.html").read_text()
 
 
+SCRATCH = re.compile(r"^### From scratch.*?^```{code-cell} ipython3\n(.*?)^```$", re.M | re.S)
+
+
+def scratch(docname: str) -> str:
+    """The cell of a chapter that writes its method out."""
+    return SCRATCH.findall((ROOT / f"{docname}.md").read_text("utf-8"))[0]
+
+
+@pytest.mark.parametrize("chapter", headlines.lines())
+def test_what_moves_and_what_is_from_scratch_is_compared_on_a_second_run(chapter: str) -> None:
+    text = (ROOT / "book" / f"{chapter}.md").read_text("utf-8")
+    assert "nbval-check-output" in scratch(f"book/{chapter}") and "assert " in text
+    cells = re.findall(r"^```{code-cell} ipython3\n(.*?)^```$", text, re.M | re.S)
+    moving = [cell for cell in cells if re.search(r"^moving\.of_", cell, re.M)]
+    assert all("nbval-check-output" in cell for cell in moving)
+
+
+@pytest.mark.parametrize("docname", publish.chapters(ROOT))
+def test_no_chapter_shows_its_parameters(docname: str) -> None:
+    text = (ROOT / f"{docname}.md").read_text("utf-8")
+    assert re.findall(r"^:tags: \[(parameters.*)\]$", text, re.M) == ["parameters, remove-cell"]
+
+
+@pytest.mark.book
+def test_nbval_sees_a_drift_in_a_moving_figure_and_in_a_cell_from_scratch(
+    small_book: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    figure = "from thesis_repro.figures.moving import Moving\nMoving('plane', 'x', [1, 2, 3])"
+    data = Moving("plane", "x", [1, 2, 3])._repr_mimebundle_()
+    drawn = nbformat.v4.new_output("execute_result", data, execution_count=1)
+    cell = re.sub(r"^:tags.*\n", "", scratch("book/robustness/certifiers"), flags=re.M)
+    cell = f"import torch\nfrom scipy.stats import beta, norm\nseed = 0\n{SMOOTHING}\n{cell}"
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(cell, {})
+    printed = nbformat.v4.new_output("stream", text=said.getvalue())
+    kept = {"figure": (figure, drawn), "scratch": (cell, printed)}
+    kept["figure-drift"] = (figure.replace("3]", "4]"), drawn)
+    kept["scratch-drift"] = (cell.replace("- hits + 1", "- hits + 2"), printed)
+    folder = small_book / "_build" / "source" / "book"
+    folder.mkdir(parents=True)
+    for name, (source, output) in kept.items():
+        tags = {"tags": ["nbval-check-output"]}
+        code = nbformat.v4.new_code_cell(source, metadata=tags, outputs=[output], execution_count=1)
+        notebook = nbformat.v4.new_notebook(cells=[code], metadata={"kernelspec": KERNEL})
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    assert publish.validate(small_book, jobs=1) == 1
+    fell = set(re.findall(r"^FAILED .*/([\w-]+)\.ipynb", capfd.readouterr().out, re.M))
+    assert fell == {"figure-drift", "scratch-drift"}
+
+
 def _until(happened: Callable[[], object], build: subprocess.Popen[bytes]) -> None:
     for _ in range(4_000):  # some 200 seconds, on a busy machine
         if happened():
@@ -442,3 +500,15 @@ def test_the_table_of_models_says_what_their_cards_say(monkeypatch: pytest.Monke
     assert "96.12" in generated.committed() and "| — |" not in generated.committed()
     monkeypatch.setattr(models, "names", tuple)
     assert generated.committed() == ""
+
+
+def test_each_part_of_the_experiments_has_its_page_and_each_module_its_place(root: Path) -> None:
+    texts = generated.experiments()
+    for part, text in texts.items():
+        page = (root / "book" / "reference" / "experiments" / f"{part}.md").read_text("utf-8")
+        assert f"_generated/experiments-{part}.md" in page and "automodule" in text, part
+    named = re.findall(r"automodule:: thesis_repro\.experiments\.([\w.]+)", "".join(texts.values()))
+    folder = root / "thesis_repro" / "experiments"
+    paths = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.py"))
+    there = {".".join(path.parts).removesuffix(".__init__") for path in paths} - {"__init__"}
+    assert sorted(named) == sorted(there)

@@ -268,8 +268,8 @@ IN_TRAINING = {
     "relaxed.EstimatedRelaxedNet.bottom": "as that of EstimatedNet",
 }
 READ_WEIGHTS = {
-    "outputs.check_search",
     "structure.check_given",
+    "outputs.check_search",
     "lanczos.converged",
     "lanczos.linear_layers",
     "lanczos.operator_norm",

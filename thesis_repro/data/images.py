@@ -91,8 +91,8 @@ def check_model(model: Any) -> None:
     --------
     >>> check_model("mine.pt")
     Traceback (most recent call last):
-    ValueError: the model needs to be an nn.Module, got str 'mine.pt': make the net and load its \
-weights by net.load_state_dict(torch.load(path, weights_only=True))
+    ValueError: the model needs to be an nn.Module, got str 'mine.pt': make the net, and load its \
+weights by net.load_state_dict
     """
     if isinstance(model, type) or not callable(model):
         kind = f"class {model.__name__}" if isinstance(model, type) else type(model).__name__
@@ -100,8 +100,7 @@ weights by net.load_state_dict(torch.load(path, weights_only=True))
         remedy = (
             "call it to make one"
             if isinstance(model, type)
-            else "make the net and load its weights by net.load_state_dict(torch.load(path, "
-            "weights_only=True))"
+            else "make the net, and load its weights by net.load_state_dict"
         )
         raise ValueError(f"the model needs to be an nn.Module, got {kind}{named}: {remedy}")
     if isinstance(model, nn.Module):

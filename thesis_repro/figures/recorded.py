@@ -18,6 +18,7 @@ from thesis_repro.lab import places, provenance, sealed
 from thesis_repro.lab.store import write_atomic
 
 FIGURES = {
+    "gloro-dog": ("photos", "squeezenet1_1", "cifar10"),
     "gloro-schedules": ("mnist-5k",),
     "influence-faces": ("lfw",),
     "influence-cars": ("photos", "squeezenet1_1"),

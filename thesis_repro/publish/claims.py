@@ -44,13 +44,14 @@ def evidence(root: Path) -> dict[str, str]:
 
 
 def _counts(counts: Any) -> str:
-    headings = ["kind", *counts.columns, "all"]
+    """Kinds from left to right: there are fewer of them than verdicts, and a page is narrow."""
+    headings = ["verdict", *counts.index, "all"]
     rows = [
-        [kind, *(str(n) if n else "–" for n in line), f"{sum(line)}"]
-        for kind, line in zip(counts.index, counts.to_numpy().tolist(), strict=True)
+        [verdict, *(str(n) if n else "–" for n in counts[verdict]), f"{counts[verdict].sum()}"]
+        for verdict in counts.columns
     ]
-    totals = counts.sum()
-    rows.append(["all", *map(str, totals), str(totals.sum())])
+    totals = counts.sum(axis=1)
+    rows.append(["all", *map(str, totals), f"{totals.sum()}"])
     caption = "How many claims of each kind came to each verdict."
     return _table("tab-evidence-counts", caption, headings, rows)
 

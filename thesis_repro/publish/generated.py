@@ -16,6 +16,8 @@ from thesis_repro.publish.sources import chapters, title
 
 DOWNLOADS = {"csv": "csv", "json": "json", "latex": "tex", "bibtex": "bib"}
 NONE_YET = "No table is recorded yet.\n"
+SHARED = "shared"
+"""The part of experiments that belong to no chapter of the thesis."""
 
 
 def pieces(root: Path, executed: Sequence[Executed]) -> dict[str, str]:
@@ -35,7 +37,7 @@ def pieces(root: Path, executed: Sequence[Executed]) -> dict[str, str]:
         f"{FOLDER}/models.md": committed(),
         f"{FOLDER}/cite.md": cite(root),
         f"{FOLDER}/errata.md": errata(),
-        f"{FOLDER}/experiments.md": experiments(),
+        **{f"{FOLDER}/experiments-{part}.md": text for part, text in experiments().items()},
         **downloads(),
     }
 
@@ -180,22 +182,25 @@ def errata() -> str:
     return _table("tab-errata", caption, headings, rows) if rows else NONE_YET
 
 
-def experiments() -> str:
-    """Return the modules of all tables and of what they share, chapter by chapter."""
+def experiments() -> dict[str, str]:
+    """Return the modules of all tables and of what they share, one text for each part."""
     import pkgutil
 
     from thesis_repro import experiments as package
+    from thesis_repro.tables import headlines
 
-    parts = []
+    part_of = {
+        chapter.rpartition("/")[2]: chapter.partition("/")[0] for chapter in headlines.lines()
+    }
+    texts = dict.fromkeys((*sorted(set(part_of.values())), SHARED), "")
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if module.ispkg:
-            parts.append(f"## {module.name.rpartition('.')[2]}\n")
-        else:
-            title = module.name.removeprefix(f"{package.__name__}.").replace(".", "/")
-            parts.append(f"### {title}.py\n" if "/" in title else f"## {title}.py\n")
+        chapter, *rest = module.name.removeprefix(f"{package.__name__}.").split(".")
+        text = "" if rest else f"## {chapter}{'' if module.ispkg else '.py'}\n"
+        text += "".join(f"### {chapter}/{name}.py\n" for name in rest)
         # tables are found by name, not imported from here: no entries in the index
-        parts.append(f"```{{eval-rst}}\n.. automodule:: {module.name}\n   :members:\n```\n")
-    return "\n".join(parts)
+        text += f"```{{eval-rst}}\n.. automodule:: {module.name}\n   :members:\n```\n"
+        texts[part_of.get(chapter, SHARED)] += text
+    return texts
 
 
 def downloads() -> dict[str, str]:

@@ -26,7 +26,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 LEFT_OUT = ("book/reference/api", "book/reference/experiments")
-"""Pages of the code, which stay on the site."""
+"""Pages of the code and those below them, which stay on the site."""
 WIDTH = 680
 MARGIN: PdfMargins = {"top": "15mm", "bottom": "15mm", "left": "15mm", "right": "15mm"}
 """CSS pixels between the margins of a sheet of A4."""
@@ -85,7 +85,7 @@ def pdf(root: Path, *, say: Callable[[str], None] = print) -> Path:
         from playwright.sync_api import sync_playwright
     except ImportError:
         raise ValueError("playwright is not installed: pip install 'thesis-repro[test]'") from None
-    names = [name for name in pages(root) if name not in LEFT_OUT]
+    names = [name for name in pages(root) if not name.startswith(LEFT_OUT)]
     whole, target = html / "book" / "whole.html", folder / "book.pdf"
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -5,6 +5,16 @@ hashes of every weight as stored and of every image in the format of that arithm
 architecture: every layer in its place, with what decides its map beside the weights. The
 weights go into a file of their own, which states the architecture as well (`write_net`).
 `checker` reads both without the code that wrote them.
+
+Examples
+--------
+>>> import tempfile
+>>> from thesis_repro.robustness import certify
+>>> net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), 0.1, (1, 2, 2)).eval()
+>>> x = torch.rand(5, 1, 2, 2)
+>>> file = write(tempfile.mkdtemp() + "/own.json", net, certify(net, x), x)
+>>> len(read(file)["images"])
+5
 """
 
 import hashlib
@@ -81,16 +91,6 @@ def write(
         If the certificate is of another number of points, of another net or of an arithmetic that
         the net cannot have, if its bound is not finite, or if a layer cannot be described in a
         file.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from thesis_repro.robustness import certify
-    >>> net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), 0.1, (1, 2, 2)).eval()
-    >>> x = torch.rand(5, 1, 2, 2)
-    >>> file = write(tempfile.mkdtemp() + "/own.json", net, certify(net, x), x)
-    >>> len(read(file)["images"])
-    5
     """
     structure.check_given(net)
     if not isinstance(certificate, Certificate):

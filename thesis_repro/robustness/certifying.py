@@ -1,6 +1,14 @@
 """Certificates: the proven bound of a net, and what one forward pass says of each point.
 
 Defined in the chapter robustness/gloro. Radii are L2, in units of pixels in [0, 1].
+
+Examples
+--------
+>>> from thesis_repro import data, robustness
+>>> net, x = robustness.load("mnist-2c2f-gloro"), data.load("mnist-5k").test.x[:50]
+>>> found = certify(net, x, epsilon=0.1)
+>>> int(found.certified.sum()) > 40
+True
 """
 
 import copy
@@ -148,16 +156,7 @@ def certify(
 
     References
     ----------
-    Leino, Wang and Fredrikson 2021, section 3: certified is min over i of (y_j - y_i) / K_ij >
-    epsilon, that is, the bottom logit is below the top logit.
-
-    Examples
-    --------
-    >>> from thesis_repro import data, robustness
-    >>> net, x = robustness.load("mnist-2c2f-gloro"), data.load("mnist-5k").test.x[:50]
-    >>> found = certify(net, x, epsilon=0.1)
-    >>> int(found.certified.sum()) > 40
-    True
+    Leino, Wang and Fredrikson 2021, section 3: min over i of (y_j - y_i) / K_ij exceeds epsilon.
     """
     structure.check_given(net)
     radius = net.epsilon if epsilon is None else epsilon

@@ -2,6 +2,14 @@
 
 Defined in the chapter robustness/relaxed. Sets are sets of class indices, never of logit values,
 so a tie at the edge of a set is never a guarantee.
+
+Examples
+--------
+>>> from thesis_repro import data, robustness
+>>> net, x = robustness.load("mnist-2c2f-gloro"), data.load("mnist-5k").test.x[:20]
+>>> one, two = (certify(net, x, k=k, epsilon=0.8).certified.sum() for k in (1, 2))
+>>> bool(one <= two)
+True
 """
 
 from collections.abc import Callable, Iterable
@@ -172,16 +180,7 @@ def certify(
     References
     ----------
     Leino and Fredrikson 2021.
-
-    Examples
-    --------
-    >>> from thesis_repro import data, robustness
-    >>> net, x = robustness.load("mnist-2c2f-gloro"), data.load("mnist-5k").test.x[:20]
-    >>> one, two = (certify(net, x, k=k, epsilon=0.8).certified.sum() for k in (1, 2))
-    >>> bool(one <= two)
-    True
     """
-    check_given(net)
     asked = _asked(net, k, exactly, affinity, guarantee)
     asked.check(net.classes)
     radius = net.epsilon if epsilon is None else epsilon
@@ -213,6 +212,7 @@ def _asked(
     affinity: Iterable[Iterable[int]] | None,
     guarantee: Guarantee | None,
 ) -> Guarantee:
+    check_given(net)
     given = [guarantee] if guarantee is not None else []
     given += [up_to(k)] if k is not None else []
     given += [top(exactly)] if exactly is not None else []

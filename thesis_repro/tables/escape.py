@@ -66,7 +66,7 @@ def _command(char: str) -> str:
     if greek and greek[2] != "OMICRON" and (greek[1] == "SMALL" or greek[2] in _CAPITALS):
         letter = greek[2].replace("LAMDA", "LAMBDA")
         return f"$\\{letter.lower() if greek[1] == 'SMALL' else letter.capitalize()}$"
-    letter, *accents = unicodedata.normalize("NFD", char)
+    letter, *accents = list(unicodedata.normalize("NFD", char))
     if letter.isascii() and len(accents) == 1 and accents[0] in _ACCENTS:
         return f"\\{_ACCENTS[accents[0]]}{{{letter}}}"
     return f"U+{ord(char):04X}"

@@ -3,6 +3,17 @@
 The loss is a callable, so the loop knows nothing of robustness, privacy or explanations.
 Randomness restarts from the seed at each epoch; a training that was killed and resumed from its
 checkpoint therefore ends with the same weights, bit for bit on a CPU with one thread count.
+
+Examples
+--------
+>>> few = Split(torch.rand(40, 1, 4, 4), torch.arange(40) % 2)
+>>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+>>> config = TrainConfig(epochs=2, batch_size=10, seed=0)
+>>> [record["epoch"] for record in fit(net, classification, few, config, constant(0.01))]
+[1.0, 2.0]
+>>> models = [nn.Sequential(nn.Flatten(), nn.Linear(16, 2)) for _ in range(3)]
+>>> len(fit_seeds(models, classification, few, config, constant(0.01), seeds=[0, 1, 2]))
+3
 """
 
 import dataclasses
@@ -108,14 +119,6 @@ def fit(
         not suffice.
     lab.timebox.Stop
         If the run is to stop.
-
-    Examples
-    --------
-    >>> few = Split(torch.rand(40, 1, 4, 4), torch.arange(40) % 2)
-    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-    >>> config = TrainConfig(epochs=2, batch_size=10, seed=0)
-    >>> [record["epoch"] for record in fit(net, classification, few, config, constant(0.01))]
-    [1.0, 2.0]
     """
     _check(data)
     memory.keep_freed()
@@ -163,14 +166,6 @@ def fit_seeds(
         As `fit`, and if nets and seeds do not match, or a layer draws at random.
     lab.timebox.Stop
         If the run is to stop.
-
-    Examples
-    --------
-    >>> few = Split(torch.rand(40, 1, 4, 4), torch.arange(40) % 2)
-    >>> nets_ = [nn.Sequential(nn.Flatten(), nn.Linear(16, 2)) for _ in range(3)]
-    >>> config = TrainConfig(epochs=1, batch_size=10, seed=0)
-    >>> len(fit_seeds(nets_, classification, few, config, constant(0.01), seeds=[0, 1, 2]))
-    3
     """
     _check(data)
     count, device = len(models), next(models[0].parameters()).device

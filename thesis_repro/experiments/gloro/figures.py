@@ -7,15 +7,21 @@ from fractions import Fraction
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
+from torch import Tensor
 
+from thesis_repro import data
 from thesis_repro.experiments.gloro import schedule as gloro_schedule
 from thesis_repro.experiments.gloro.moving import Attacked
 from thesis_repro.experiments.gloro.vra import vra
+from thesis_repro.explanations import imagenet
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, PINK, REJECTED, not_run
 from thesis_repro.lab.cells import Result
-from thesis_repro.robustness import REJECT, GloroNet, toy2d
+from thesis_repro.robustness import REJECT, GloroNet, certify, models, toy2d
+from thesis_repro.robustness.attacks import descend, pgd_l2
+from thesis_repro.robustness.outputs import Model
 from thesis_repro.tables.spec import Frame
 
 
@@ -187,3 +193,75 @@ def spread(values: Sequence[float], gap: float) -> np.ndarray:
     """Places for labels of ascending values, at least `gap` apart and else as near as can be."""
     steps = gap * np.arange(len(values))
     return np.asarray(isotonic_regression(np.asarray(values) - steps).x + steps)
+
+
+DOGS, SPORTS_CAR = range(151, 269), 817
+"""ImageNet's numbers of dogs, and of what one is turned into."""
+
+
+def dog(radius: float = 36 / 255, steps: int = 25) -> Figure:
+    """A dog that noise turns into a sports car for a standard net; one whose label is proved.
+
+    Above the first photograph of a dog that SqueezeNet gets right, and the smallest ball of a
+    growing row in which the attack gets there; below the first dog of the CIFAR-10 test part that
+    the committed GloRo net certifies at `radius`, and the strongest of five attacks inside.
+    """
+    photos, standard = data.photos(), imagenet.squeezenet()
+
+    def model(pixels: Tensor) -> Tensor:
+        logits: Tensor = standard.net(standard.inputs(pixels))
+        return logits
+
+    dogs = [at for at, label in enumerate(photos.y.tolist()) if label in DOGS]
+    at = next(k for k in dogs if int(model(photos.x[k : k + 1]).argmax()) == int(photos.y[k]))
+    x = photos.x[at : at + 1]
+    car, length = _turned(model, x, photos.y[at : at + 1], torch.tensor([SPORTS_CAR]), steps)
+    with torch.no_grad():
+        sure = [100 * float(model(point).softmax(1).max()) for point in (x, car)]
+    kinds = (photos.kinds[at].replace("_", " "), "sports car")
+    says = [f"“{kind}”, {share:.0f}%" for kind, share in zip(kinds, sure, strict=True)]
+    figure, axes = plt.subplots(2, 3, figsize=(7.4, 5.2))
+    _noise(axes[0], x, car, [f"SqueezeNet: {says[0]}", f"noise of length {length:.2f}", says[1]])
+
+    net, small = models.load("cifar10-6c2f-gloro"), data.load("cifar10")
+    test, names = small.test, small.classes
+    some = (test.y == names.index("dog")).nonzero()[:, 0][:100]
+    found = certify(net, test.x[some])
+    proved = (found.labels == test.y[some]) & (found.radius >= radius)
+    chosen = some[proved][:1]
+    x, y, own = test.x[chosen], test.y[chosen], float(found.radius[proved][0])
+    attacked = pgd_l2(net.body, x, y, radius, steps, 5)
+    answer = names[int(net.body(attacked).argmax())]
+    moved = float((attacked - x).norm())
+    says = [f"GloRo: “dog”, proved to {own:.2f}", f"noise of length {moved:.2f}", f"“{answer}”"]
+    _noise(axes[1], x, attacked, says)
+    return figure
+
+
+def _turned(model: Model, x: Tensor, y: Tensor, target: Tensor, steps: int) -> tuple[Tensor, float]:
+    """The first point of class `target` that descent finds in balls that grow by two fifths."""
+
+    def judge(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        margin = logits.gather(1, y[rows, None]) - logits.gather(1, target[rows, None])
+        return margin[:, 0], logits.argmax(1) == target[rows]
+
+    generator = torch.Generator().manual_seed(0)
+    for radius in 0.25 * 1.4 ** torch.arange(12):
+        point = descend(model, x, judge, radius[None], steps, 1, generator)
+        if int(model(point).argmax()) == int(target):
+            return point, float((point - x).norm())
+    raise ValueError("no noise was found that gets there")
+
+
+def _noise(axes: Sequence[Axes], x: Tensor, moved: Tensor, titles: Sequence[str]) -> None:
+    """An image, its noise at the strength at which it can be seen, and the sum."""
+    noise = (moved - x)[0].detach()
+    times = 0.5 / float(noise.abs().max())
+    pictures = (x[0], 0.5 + times * noise, moved[0].detach())
+    for axis, picture, title in zip(axes, pictures, titles, strict=True):
+        axis.imshow(picture.permute(1, 2, 0).clamp(0, 1).numpy())
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(title, fontsize=9)
+        axis.spines[:].set_visible(False)
+    rms = float(noise.square().mean().sqrt())
+    axes[1].set_xlabel(f"{rms:.4f} a value (RMS), shown {times:.0f} times as strong", fontsize=8)

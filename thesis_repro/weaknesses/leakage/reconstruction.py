@@ -1,4 +1,11 @@
-"""Read a class back out of a model: climb its score from a start image, inside a ball."""
+"""Read a class back out of a model: climb its score from a start image, inside a ball.
+
+Examples
+--------
+>>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)).eval()
+>>> reconstruct(net, [0, 2], torch.full((1, 4, 4), 0.5), steps=5).images.shape
+torch.Size([2, 1, 4, 4])
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -158,12 +165,6 @@ def reconstruct(
     ----------
     The protocol is ours: for "Robust Models Can Leak Instances and Their Properties" (part III
     of the thesis) no text is public. Near to it: Mejia et al. 2019.
-
-    Examples
-    --------
-    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)).eval()
-    >>> reconstruct(net, [0, 2], torch.full((1, 4, 4), 0.5), steps=5).images.shape
-    torch.Size([2, 1, 4, 4])
     """
     if steps < 1 or not 0 < step < math.inf or not radius > 0 or not 0 <= smoothness < math.inf:
         raise ValueError(

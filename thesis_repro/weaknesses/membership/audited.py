@@ -64,8 +64,15 @@ class Audited(Victim):
         """Train by SGD with momentum on what :meth:`points_of_training` gives."""
         net, mine = self.build(), self.points_of_training()
         if self.epsilon:
-            about = {"epochs": self.epochs, "batch_size": self.batch_size, "lr": self.lr}
-            return net, private.fit(net, mine, self.epsilon, seed=self.seed, **about)
+            return net, private.fit(
+                net,
+                mine,
+                self.epsilon,
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+                lr=self.lr,
+                seed=self.seed,
+            )
         model: nn.Module = net
         loss = victims.loss(self.smoothing)
         if self.radius:

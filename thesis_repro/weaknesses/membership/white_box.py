@@ -3,6 +3,18 @@
 A training step moves a layer's weights along (influence of its units) x (its input). A point that
 was trained on therefore meets, in the target, weights that lean towards itself. `displacement`
 measures that lean, feature by feature, in units of the noise that other points leave.
+
+Examples
+--------
+>>> weights, proxy, zero = np.eye(2), np.full((2, 2), 0.5), np.zeros(2)
+>>> bayes_wb(weights, zero, proxy, zero, [[2.0, 0.0], [0.0, 2.0]], [0, 1])
+array([1., 1.])
+
+>>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+>>> x, y = torch.rand(20, 1, 2, 2), torch.arange(20) % 2
+>>> whitening = Whitening().fit(net[:2](x).detach(), y, 2)
+>>> displacement(net, "1", x, y, whitening).shape
+torch.Size([20, 2])
 """
 
 import warnings
@@ -63,12 +75,6 @@ def bayes_wb(
     References
     ----------
     Leino and Fredrikson 2020, section 3 (Bayes-WB); derived again in the chapter.
-
-    Examples
-    --------
-    >>> weights, proxy, zero = np.eye(2), np.full((2, 2), 0.5), np.zeros(2)
-    >>> bayes_wb(weights, zero, proxy, zero, [[2.0, 0.0], [0.0, 2.0]], [0, 1])
-    array([1., 1.])
     """
     w, b = np.asarray(weights, float), np.asarray(bias, float)
     proxies = np.asarray(proxy_weights, float), np.asarray(proxy_bias, float)
@@ -132,14 +138,6 @@ def displacement(
     References
     ----------
     After Leino and Fredrikson 2020, section 4; whitening is ours.
-
-    Examples
-    --------
-    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
-    >>> x, y = torch.rand(20, 1, 2, 2), torch.arange(20) % 2
-    >>> whitening = Whitening().fit(net[:2](x).detach(), y, 2)
-    >>> displacement(net, "1", x, y, whitening).shape
-    torch.Size([20, 2])
     """
     if not isinstance(model, nn.Sequential):
         raise ValueError(f"displacement needs an nn.Sequential, got {type(model).__name__}")
