@@ -4,15 +4,17 @@ python benchmarks/cpu.py [kw] [bound] [certifying] [smooth] [epoch] [peers]
 
 Medians of calls in turn: processor time on one thread; where two threads are compared with one,
 seconds, which need a machine with nothing else to do. `peers` measures others' code in the same
-run, on the same nets and points, where it is installed (`pip install -e .[peers]`).
+run, on nets of the same shape, where it is installed (`pip install -e .[peers]`).
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -155,10 +157,46 @@ def wongs(net: nn.Module, x: Tensor, epsilon: float) -> Tensor:
     return torch.cat(found)
 
 
+def authors() -> Callable[[Tensor], object]:
+    """Certified radii by the code of the thesis's authors, of a 6C2F that is not trained."""
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # what it was written for
+    np.inf = np.inf  # type: ignore[attr-defined]
+    import tensorflow as tf
+    from gloro import GloroNet as Theirs
+    from gloro.layers import MinMax
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    layers = tf.keras.layers
+    images = found = tf.keras.Input((32, 32, 3))
+    for layer in nets.cnn_6c2f():
+        if isinstance(layer, nn.Conv2d):
+            width, size, stride = layer.out_channels, layer.kernel_size, layer.stride
+            found = MinMax()(layers.Conv2D(width, size, stride, "same")(found))
+    found = MinMax()(layers.Dense(512)(layers.Flatten()(found)))
+    net = Theirs(images, layers.Dense(10)(found), 36 / 255)
+    net.freeze_lipschitz_constant(converge=False)
+    radius = tf.function(net.certified_radius)
+    return lambda x: [radius(part.permute(0, 2, 3, 1).numpy()) for part in x.split(50)]
+
+
 def peers() -> None:
-    if find_spec("convex_adversarial") is None:
-        print("convex_adversarial: not installed")
-        return
+    known = {"convex_adversarial": against_wong, "gloro": against_authors}
+    for package, measure in known.items():
+        if find_spec(package) is None:
+            print(f"{package}: not installed")
+        else:
+            measure()
+
+
+def against_authors() -> None:
+    body, x = nets.cnn_6c2f(), images(200, CIFAR)
+    net, theirs = GloroNet(body, 36 / 255, CIFAR).eval(), authors()
+    share = ratio(lambda: certify(net, x), lambda: theirs(x), 5)
+    line("certify over the authors' gloro in TensorFlow, 6c2f", share, 1.0)
+
+
+def against_wong() -> None:
     cases = [(f"{depth} convolutions, side 16", untrained(10, depth, 16)) for depth in (1, 2, 4)]
     for name, net in cases:
         x = images(2, (3, 16, 16))

@@ -13,7 +13,7 @@ import sys
 import torch
 
 from thesis_repro.data import Dataset, Split
-from thesis_repro.experiments.gloro.speed import BATCH, RATIOS, SpeedConfig, measure
+from thesis_repro.experiments.gloro.speed import BATCH, RATIOS, config_of, measure
 from thesis_repro.experiments.nets import PAPER, at_scale
 from thesis_repro.robustness import recipes
 
@@ -37,7 +37,7 @@ def recorded_epoch(device: str) -> float:
 
 device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
 for what, (_, limit) in RATIOS.items():
-    values = measure(SpeedConfig(what, device)).values
+    values = measure(config_of(what, device)).values
     speed = f"{values['seconds']:.3f} s"
     if "certify" not in what:
         speed += f" a step, {an_hour(values['seconds'])}"

@@ -29,6 +29,16 @@ def made():
 
 
 number = 3
+half = nn.Sequential(nn.Flatten(), nn.Linear(100, 2)).half()
+empty = nn.Sequential(nn.Flatten(), nn.Linear(100, 2, device="meta"))
+
+
+class If(nn.Module):
+    def forward(self, x):
+        return net(x) if x.sum() > 0 else net(-x)
+
+
+branching = nn.Sequential(If(), nn.Linear(2, 2))
 """
 
 
@@ -74,7 +84,10 @@ def test_four_commands_lead_from_own_weights_to_a_confirmed_certificate(call, pe
     assert (status, err) == (0, "")
     claims = sum(about["points"]["certified"])
     assert out == f"{claims} confirmed, 0 not confirmed, 0 contradicted\n"
-    assert call("adopt mine.py:made --shape 1x10x10 --out other.safetensors")[0] == 0
+    (tmp_path / "apart").mkdir()
+    (tmp_path / "apart" / "layers.py").write_text(MINE)
+    (tmp_path / "apart" / "both.py").write_text("from layers import made\n")
+    assert call("adopt apart/both.py:made --shape 1x10x10 --out other.safetensors")[0] == 0
     net, other = (load(tmp_path / f"{name}.safetensors", 1.0) for name in ("mine", "other"))
     assert torch.equal(net.head.weight, other.head.weight)
 
@@ -84,6 +97,23 @@ def test_four_commands_lead_from_own_weights_to_a_confirmed_certificate(call, pe
     [
         ("adopt mine.py --shape 1,9,9 --out a.safetensors", "name a net as FILE.py:NAME"),
         ("adopt absent.py:net --shape 1,9,9 --out a.safetensors", "there is no such file"),
+        (
+            "adopt faulty.py:net --shape 1,9,9 --out a.safetensors",
+            "faulty.py, line 2: ZeroDivisionError: ",
+        ),
+        ("adopt mine.py:half --shape 1,10,10 --out a.safetensors", "in float16: module.float()"),
+        ("adopt mine.py:empty --shape 1,10,10 --out a.safetensors", "without values"),
+        (
+            "adopt mine.py:branching --shape 1,10,10 --out a.safetensors",
+            "mine.py, line 23: cannot be followed",
+        ),
+        ("certify mnist-2c2f-gloro last.npz --out a.json", "channels last: x.transpose"),
+        ("train bytes.npz --epsilon 0.1 --out a.safetensors", "got uint8: for pixels in 0..255"),
+        ("train folder:pets --epsilon 0.1 --device gpu --out a.safetensors", "choose cpu or cuda"),
+        ("adopt spelt.py:net --shape 1,9,9 --out a.safetensors", "spelt.py, line 1: SyntaxError: "),
+        ("adopt mine.py:net --shape 1,10,10 --out a.pt", "to a .safetensors file, got a.pt"),
+        ("certify a.pt folder:pets --out a.json", "a.pt: weights need to come as a .safetensors"),
+        ("certify mnist-2c2f-gloro pets --out a.json", "pets is a folder: name it as folder:pets"),
         ("adopt mine.py:nett --shape 1,9,9 --out a.safetensors", "mine.py defines no 'nett'"),
         (
             "adopt mine.py:number --shape 1,9,9 --out a.safetensors",
@@ -101,11 +131,16 @@ def test_four_commands_lead_from_own_weights_to_a_confirmed_certificate(call, pe
         ("train folder:pets --epsilon -1 --out a.safetensors", "a positive number"),
         ("train folder:pets --epsilon 0.1 --out a.pt", "to a .safetensors file"),
         ("train folder:pets --epsilon 0.1 --net 3c --out a.safetensors", "unknown net '3c'"),
-        ("train pets --epsilon 0.1 --out a.safetensors", "no data set is called 'pets'"),
+        ("train cats --epsilon 0.1 --out a.safetensors", "no data set is called 'cats'"),
     ],
 )
 def test_what_does_not_fit_is_one_line(call, pets, tmp_path, line: str, says: str) -> None:
     (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "faulty.py").write_text("import torch\nnet = torch.nn.Linear(1 // 0, 2)\n")
+    (tmp_path / "spelt.py").write_text("net = (\n")
+    pixels, text = np.zeros((10, 28, 28, 1)), np.array(["cat", "dog"] * 5)
+    np.savez(tmp_path / "last.npz", x=pixels, y=text)
+    np.savez(tmp_path / "bytes.npz", x=np.zeros((10, 1, 28, 28), np.uint8), y=text)
     status, _, err = call(line)
     assert status == 1 and says in err and err.startswith("error: ") and err.count("\n") == 1
 

@@ -52,6 +52,18 @@ def test_arrays_tensors_and_loaders_give_the_same_set() -> None:
     assert not same(found, data.from_arrays(X, Y, NAMES[::-1]))
 
 
+def test_a_command_resizes_a_folder(tmp_path: Path) -> None:
+    for row, image in enumerate(BYTES):
+        file = tmp_path / "pets" / NAMES[Y[row]] / f"{row}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.transpose(1, 2, 0)).resize((6, 8 + row % 2)).save(file)
+    with pytest.raises(ValueError, match=r"resizes them to one, in a command folder:PATH@8x6"):
+        data.load_any(f"folder:{tmp_path}/pets")
+    found = data.load_any(f"folder:{tmp_path}/pets@16x12")
+    assert found.train.x.shape == (24, 3, 16, 12) and found.name == "pets"
+    assert same(found, data.from_folder(tmp_path / "pets", (16, 12)))
+
+
 def test_a_test_part_that_is_given_is_kept_as_it_is() -> None:
     found = data.from_arrays(X[:20], Y[:20], test=(X[20:], Y[20:]))
     assert found.classes == ("0", "1", "2")

@@ -41,6 +41,7 @@ from thesis_repro.weaknesses.membership import (
     calibration,
     game,
     lira_rmia,
+    one_run,
     private,
     white_box,
 )
@@ -235,6 +236,7 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
         calibration.for_precision, {"scores": SCORES, "member": MEMBER, "precision": 0.8}
     ),
     "game.at_fpr": (game.at_fpr, {"scores": SCORES, "member": MEMBER, "fpr": 0.1}),
+    "game.for_fpr": (game.for_fpr, {"scores": SCORES, "member": MEMBER, "fpr": 0.1}),
     "game.auc": (game.auc, {"scores": SCORES, "member": MEMBER}),
     "gaussian.GaussianGame": (
         lambda spread: membership.GaussianGame(spread=spread), {"spread": 0.3}
@@ -244,6 +246,23 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
             net(), Split(x, Y), epsilon, epochs=1, batch_size=2, lr=lr, seed=0
         ),
         {"x": X, "epsilon": 8.0, "lr": 0.1},
+    ),
+    "one_run.right_guesses": (
+        lambda scores: one_run.right_guesses(scores, MEMBER, 4), {"scores": SCORES}
+    ),
+    "one_run.p_value": (
+        lambda epsilon, delta: one_run.p_value(20, 10, 8, epsilon, delta),
+        {"epsilon": 1.0, "delta": 1e-5},
+    ),
+    "one_run.epsilon_at_least": (
+        lambda delta: one_run.epsilon_at_least(20, 10, 8, delta), {"delta": 1e-5}
+    ),
+    "quantile.QuantileAttack.fit": (
+        lambda X, y: membership.QuantileAttack().fit(X, y), {"X": LOGITS, "y": SCORES}
+    ),
+    "quantile.QuantileAttack.score_samples": (
+        lambda X, y: membership.QuantileAttack().fit(LOGITS, SCORES).score_samples(X, y),
+        {"X": LOGITS, "y": SCORES},
     ),
     "white_box.bayes_wb": (
         white_box.bayes_wb,
@@ -304,6 +323,7 @@ WITHOUT_A_CALL = {
     "quantities.max_class": "test_a_quantity_that_is_not_finite",
     "quantities.unit": "test_a_quantity_that_is_not_finite",
     "watermark.dependence": "whole numbers",
+    "audited.canaries": "labels of a data set",
     "victims.game": "whole numbers",
     "victims.Victim.build": "labels of a data set",
 }

@@ -40,7 +40,10 @@ TABLES = {
     "certifiers-scaling",
     "relaxed-rejection",
     "relaxed-groupings",
-    *(f"membership-{name}" for name in ("mnist", "sets", "low-fpr", "calibrated", "dp", "search")),
+    *(
+        f"membership-{name}"
+        for name in ("mnist", "sets", "low-fpr", "calibrated", "point", "dp", "search")
+    ),
 }
 
 

@@ -210,7 +210,7 @@ def where(
     name: Annotated[str, typer.Argument(help="A name as `thesis-repro tables` lists it.")],
     row: Annotated[str | None, typer.Argument(help='Its keys: "key / key". Default: all.')] = None,
 ) -> None:
-    """Print where a table is specified, the cells that make it, and the science they call."""
+    """Print where a table is specified, what makes its rows, and the formulas that this calls."""
     from thesis_repro.tables import where as lines
 
     print("\n".join(map(str, lines.places(name, row))))

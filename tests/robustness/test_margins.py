@@ -11,6 +11,13 @@ from thesis_repro import nets
 from thesis_repro.robustness import GloroNet, certificate, certify, certifying, checker
 
 
+def test_what_is_printed_of_a_certificate_is_about_its_points():
+    net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(64, 9)), 0.1, (1, 8, 8)).eval()
+    found = certify(net, torch.rand(2, 1, 8, 8))
+    assert "radius=tensor" in repr(found) and len(repr(found)) < 500
+    assert "k_sub" in repr(net.bound()) and len(repr(net.bound())) < 200
+
+
 def cancelling():
     """Large logits that almost cancel: the two formats disagree on the labels of some points."""
     generator = torch.Generator().manual_seed(0)

@@ -194,3 +194,13 @@ def test_no_certified_point_of_a_committed_model_falls(name):
     near = boundary.search(net, x, pairs=20, generator=torch.Generator().manual_seed(1))
     assert near.certified > 0 and near.broken == 0
     assert certify(net, x[:10]).bound.k_sub > 0
+
+
+def test_a_radius_that_is_given_is_that_of_the_net_and_the_cards_otherwise() -> None:
+    assert (
+        models.load("mnist-2c2f-gloro").epsilon
+        == models.card("mnist-2c2f-gloro")["recipe"]["epsilon"]
+    )
+    assert models.load("mnist-2c2f-gloro", 0.12).epsilon == 0.12
+    with pytest.raises(ValueError, match="epsilon needs to be positive, got 'far'"):
+        models.load("mnist-2c2f-gloro", "far")

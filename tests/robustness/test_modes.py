@@ -33,6 +33,7 @@ from thesis_repro.robustness import (
     rules,
     set_attack,
     structure,
+    threats,
     tightness,
     transformations,
 )
@@ -225,6 +226,10 @@ CASES = {
         lambda n: paths.broken(n, X, FADING, ASSERTED, 3),
     ),
     "outputs.ask": (body, lambda n: outputs.ask(n, X, 5)),
+    "threats.l1": (body, lambda n: threats.l1(n, X, Y, 2.0, 3)),
+    "threats.linf": (body, lambda n: threats.linf(n, X, Y, 0.1, 3)),
+    "threats.patch": (body, lambda n: threats.patch(n, X, Y, 2, 3, 2)),
+    "threats.turned": (body, lambda n: threats.turned(n, X, Y, 20.0, 5)),
     "tightness.steepest": (net, lambda n: tightness.steepest(n, X, steps=3)),
     "relaxed.RelaxedNet.predict": (relaxed_net, lambda n: n.predict(X)),
     "products.through": (body, lambda n: products.through(n, X).detach()),
@@ -263,6 +268,7 @@ IN_TRAINING = {
     "relaxed.EstimatedRelaxedNet.bottom": "as that of EstimatedNet",
 }
 READ_WEIGHTS = {
+    "structure.check_given",
     "outputs.check_search",
     "lanczos.converged",
     "lanczos.linear_layers",

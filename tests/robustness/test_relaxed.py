@@ -198,8 +198,6 @@ def test_membership_by_value_would_certify_a_tie():
     logits = torch.tensor([2.0, 1.0, 1.0, -3.0], dtype=torch.float64)
     by_value = logits >= logits.sort(descending=True).values[1]
     assert set_attack.separation(logits[None], by_value[None]).item() == 4.0  # "guaranteed"
-    with pytest.raises(ValueError, match=r"point 0 has no top-2 set.* classes 1 and 2 are equal"):
-        relaxed.top_sets(logits[None], 2)
     found = relaxed.from_logits(logits[None], relaxed.top(2), plain_bound(1.0 - torch.eye(4)), 0.01)
     assert not found.certified.any()
 
@@ -260,7 +258,7 @@ def test_on_a_linear_net_the_attack_falls_exactly_where_it_can():
     net = linear_net(weight)
     x = 0.4 + 0.2 * torch.rand(30, 1, 2, 2, generator=generator)
     logits = net.body(x).detach()
-    inside = relaxed.top_sets(logits, 2)
+    inside = logits >= logits.topk(2).values[:, 1:]
     distances = [
         min(
             ((logits[n, j] - logits[n, i]) / (weight[j] - weight[i]).norm()).item()
@@ -401,7 +399,7 @@ def test_memory_grows_as_points_times_classes(n):
             ),
             "a guarantee relaxes the bottom logit, which method 'gloro' with objective 'emma'",
         ),
-        (lambda: relaxed.top_sets(torch.eye(3), 3), "k needs 1 to 2"),
+        (lambda: relaxed.top(3).check(3), "k needs 1 to 2"),
         (
             lambda: relaxed.certify(dense(), images(), k=2).sets(torch.full((40,), 3)),
             r"k needs to lie in \[0, 2\]",

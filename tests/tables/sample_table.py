@@ -10,8 +10,9 @@ import pandas as pd
 from thesis_repro.lab.cells import Cell, Result, compute, current_workdir
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.lab.store import write_atomic
+from thesis_repro.tables.claims import IN_WORDS, Claim, Quoted
 from thesis_repro.tables.conditions import Condition
-from thesis_repro.tables.spec import IN_WORDS, Claim, Column, Plan, Quoted, Table, TableSpec
+from thesis_repro.tables.spec import Column, Plan, Table, TableSpec
 
 STEPS = 4
 PAUSE = 0.002

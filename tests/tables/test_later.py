@@ -9,9 +9,10 @@ import pytest
 from thesis_repro import tables
 from thesis_repro.lab import places
 from thesis_repro.tables import drift, records, render
+from thesis_repro.tables.claims import Claim, Quoted
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import tabulate
-from thesis_repro.tables.spec import NOT_JUDGED, Claim, Column, Frame, Quoted, TableSpec
+from thesis_repro.tables.spec import NOT_JUDGED, Column, Frame, TableSpec
 from thesis_repro.tables.verdict import judge_all
 
 ABOUT = {"profile": "paper", "device": "x", "seeds": [0], "date": "2026-01-01", "spec_version": 1}

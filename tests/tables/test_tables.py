@@ -205,7 +205,7 @@ def test_the_picture_has_a_row_for_each_published_number(paper: Frame) -> None:
 
 
 def test_a_quoted_row_that_fits_no_column_is_refused() -> None:
-    from thesis_repro.tables.spec import Quoted
+    from thesis_repro.tables.claims import Quoted
 
     with pytest.raises(ValueError, match="fits no column"):
         TableSpec(

@@ -10,21 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thesis_repro.tables import rules
-from thesis_repro.tables.conditions import Condition
-from thesis_repro.tables.spec import (
+from thesis_repro.tables.claims import (
     FACTOR,
     IN_WORDS,
     MEASURED,
     ORDER,
     THEOREM,
     Claim,
-    Column,
-    Derived,
-    Frame,
     Measured,
     Quoted,
-    TableSpec,
 )
+from thesis_repro.tables.conditions import Condition
+from thesis_repro.tables.spec import Column, Derived, Frame, TableSpec
 from thesis_repro.tables.verdict import KINDS, VERDICTS, decide, judge, judge_all, lead
 
 NAN = math.nan
@@ -257,6 +254,20 @@ def test_what_chance_alone_gives_is_not_measurable() -> None:
     assert found(0.4) == "not measurable"
     assert found(4.0) == "reproduced"
     assert found(NAN) == "not run"
+
+
+def test_a_claim_in_words_that_is_not_decided_says_why() -> None:
+    def word(measurable: bool) -> str:
+        def undecided(rows: pd.DataFrame) -> list[Condition]:
+            return [Condition("x is halved", "half", "0.1", None, measurable)]
+
+        asked = Claim((), "x is halved", None, "source", "holds", kind=IN_WORDS)
+        return judge(asked, frame({"ours": (0.1, NAN, NAN)}, conditions=undecided)).verdict
+
+    assert word(measurable=False) == "not measurable"  # chance alone gives as much
+    assert word(measurable=True) == "not judged"  # the run lacks a row that it takes
+    with pytest.raises(ValueError, match="'x' is not measurable, so it cannot hold or fail"):
+        Condition("x", "half", "0.1", True, measurable=False)
 
 
 def test_without_a_run_or_a_row_it_is_not_run() -> None:

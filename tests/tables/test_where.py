@@ -33,6 +33,34 @@ def test_a_cell_leads_to_the_science_that_it_calls() -> None:
     assert ("certify", certifying.__name__) in science
 
 
+def test_what_assembles_a_table_leads_to_its_formulas_too() -> None:
+    places = where.places("leakage-property")
+    (assembly,) = (place for place in places if place.what == "assembly")
+    assert (assembly.name, assembly.module) == ("assemble", find.module_of("leakage-property"))
+    found = {(place.what, place.name) for place in places}
+    # no cell plays the games or tests a difference: the assembly does
+    assert {("science", "play"), ("science", "by_threshold"), ("statistics", "mcnemar")} <= found
+    assert "`assemble <thesis_repro.experiments.leakage.property:assemble>`" in where.links(
+        tables.recorded("leakage-property")
+    )
+    assert "assembly" not in {place.what for place in where.places("gloro-vra")}
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "formula"),
+    [
+        ("gloro-attainable", "cell", "measure"),  # the cell of a row asks another one
+        ("gloro-frontier", "cell", "at_radii"),  # which lies in another table's file
+        ("lipschitz-soundness", "science", "bound"),  # named in a dictionary of methods
+        ("lipschitz-soundness", "science", "estimate"),
+    ],
+)
+def test_what_a_cell_asks_for_is_found(name: str, what: str, formula: str) -> None:
+    assert (what, formula) in {(place.what, place.name) for place in where.places(name)}
+    if what == "cell":
+        assert f":{formula}>`" in where.links(tables.recorded(name))
+
+
 def test_a_row_leads_to_its_cells_alone() -> None:
     table = tables.get("gloro-training")
     made = {cell.function for _, cell in table.cells(profile("quick")) if cell is not None}

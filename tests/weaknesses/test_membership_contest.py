@@ -89,3 +89,18 @@ def test_too_few_shadows_or_points_are_refused():
         contest.Observations(contest.Contest(SMALL, (0,), 3), observe)
     with pytest.raises(ValueError, match="leaves nothing of 40 points"):
         contest.parts(40, 10)
+
+
+def test_what_was_developed_on_is_no_final_target():
+    with pytest.raises(ValueError, match=r"1 was developed on \(1 of 3 such\)"):
+        contest.Contest(SMALL, (0, 1, 2), 4, development=(5, 1))
+    assert contest.Contest(SMALL, (0, 1, 2), 4, development=(5, 7)).targets == (0, 1, 2)
+
+
+def test_a_proxy_that_saw_a_point_that_is_judged_is_refused(observations):
+    """As a shadow that is not trained in the pool, but on the universe."""
+    leaky = contest.Observations.__new__(contest.Observations)
+    leaky.__dict__ |= observations.__dict__
+    leaky.parts = dataclasses.replace(observations.parts, pool=observations.parts.universe)
+    with pytest.raises(ValueError, match="splits overlap: point .* and the pool"):
+        leaky.view("target", 0)

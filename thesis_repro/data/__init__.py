@@ -56,6 +56,11 @@ def source(name: str) -> Source:
     ------
     ValueError
         Nothing has this name; the message lists the names.
+
+    Examples
+    --------
+    >>> source("cifar10").title != ""
+    True
     """
     known = {s.name: s for s, _ in sets.LOADERS.values()} | {s.name: s for s in EXTRAS.values()}
     if name not in known:
@@ -107,13 +112,24 @@ def held_out(name: str) -> Split:
     ------
     ValueError, DataMissing, DataDamaged
         As for :func:`load`.
+
+    Examples
+    --------
+    >>> len(held_out("mnist-5k"))
+    1000
     """
     test = load(name).test
     return sets.spread_test(test) if name in sets.DEALT else test
 
 
 def location(name: str) -> Path | None:
-    """Return where a set lies on this machine, or None."""
+    """Return where a set lies on this machine, or None.
+
+    Examples
+    --------
+    >>> location("mnist-5k").is_file()
+    True
+    """
     if name == "mnist-5k":
         try:
             path = sets.embedded_digits()
@@ -124,12 +140,24 @@ def location(name: str) -> Path | None:
 
 
 def available(name: str) -> bool:
-    """Say whether a set is on this machine; a damaged or partial one counts as being there."""
+    """Say whether a set is on this machine; a damaged or partial one counts as being there.
+
+    Examples
+    --------
+    >>> available("mnist-5k")
+    True
+    """
     return location(name) is not None
 
 
 def how_to_get(name: str) -> str:
-    """Return one line that says how to get a set."""
+    """Return one line that says how to get a set.
+
+    Examples
+    --------
+    >>> how_to_get("cifar10")
+    'run `thesis-repro data fetch cifar10` (torchvision downloads it)'
+    """
     return source(name).get
 
 
@@ -145,6 +173,11 @@ def fingerprint(name: str | Dataset) -> str:
     ------
     DataMissing, DataDamaged
         As for :func:`load`.
+
+    Examples
+    --------
+    >>> fingerprint("mnist-5k") == MNIST_5K_SHA256
+    True
     """
     if isinstance(name, Dataset):
         return content(name)
@@ -161,6 +194,11 @@ def check(name: str) -> str:
     ------
     DataMissing, DataDamaged
         As for :func:`load`.
+
+    Examples
+    --------
+    >>> check("mnist-5k").startswith("mnist-5k: 1 file, SHA-256 as expected")
+    True
     """
     found, about = fingerprint(name), source(name)
     if name == "mnist-5k":

@@ -1,5 +1,6 @@
 """Data sets of one's own in files: a folder of pictures, an npz file, or what a command names."""
 
+import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from thesis_repro.data.sources import DataDamaged, DataMissing
 __all__ = ["from_folder", "from_npz", "load_any"]
 
 FOLDER = "folder:"
+SIZE = re.compile(r"@(\d+)x(\d+)$")
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 TESTS = ("test", "val", "valid", "validation")
 
@@ -91,9 +93,10 @@ def _listed(root: Path) -> tuple[list[str], list[list[tuple[str, Path]]]]:
     kinds = sorted({kind for part in found for kind in part})
     files = [[(kind, file) for kind in kinds for file in part.get(kind, [])] for part in found]
     if not all(files):
+        example = f"{root.resolve().name}/cat/1.png"
         raise ValueError(
-            f"{root}: need one folder of pictures for each class, as {root.name}/cat/1.png, or "
-            f"the same in train/ and test/"
+            f"{root}: need one folder of pictures for each class, as {example}, or the same in "
+            f"train/ and test/"
         )
     return kinds, files
 
@@ -105,7 +108,8 @@ def _check_sizes(files: Sequence[Path], arrays: Sequence[NDArray[np.uint8]]) -> 
         if array.shape[:2] != shape:
             raise ValueError(
                 f"{file}: {_sides(array.shape)} pixels, where {files[0].name} has "
-                f"{_sides(shape)}: size=(height, width) resizes them to one"
+                f"{_sides(shape)}: size=(height, width) resizes them to one, in a command "
+                f"{FOLDER}PATH@{_sides(shape)}"
             )
 
 
@@ -189,10 +193,11 @@ def from_npz(path: Path | str) -> Dataset:
         raise ValueError(f"{file}: {error}") from None
 
 
-def load_any(text: str) -> Dataset:
+def load_any(text: str | Path) -> Dataset:
     """Load what a command line names: a set's name, ``folder:PATH``, or the path of an npz file.
 
-    The test part of a named set is in the order of :func:`thesis_repro.data.held_out`.
+    ``folder:PATH@32x48`` resizes the pictures to 32 rows and 48 columns. The test part of a named
+    set is in the order of :func:`thesis_repro.data.held_out`.
 
     Raises
     ------
@@ -204,10 +209,16 @@ def load_any(text: str) -> Dataset:
     >>> len(load_any("mnist-5k").test)
     1000
     """
+    text = str(text)
     if text.startswith(FOLDER):
-        return from_folder(text.removeprefix(FOLDER))
+        path, resized = text.removeprefix(FOLDER), SIZE.search(text)
+        if resized is None:
+            return from_folder(path)
+        return from_folder(SIZE.sub("", path), (int(resized[1]), int(resized[2])))
     if text.endswith(".npz"):
         return from_npz(text)
+    if text not in sets.LOADERS and Path(text).expanduser().is_dir():
+        raise ValueError(f"{text} is a folder: name it as {FOLDER}{text}")
     if text not in sets.LOADERS:
         raise ValueError(
             f"no data set is called {text!r}; there are {', '.join(sets.LOADERS)}, "

@@ -7,6 +7,7 @@ into what is needed. Nothing is rescaled or transposed on a guess.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from thesis_repro.lab import checks
 
-__all__ = ["check_images", "fitting", "images", "labels", "tensor"]
+__all__ = ["check_images", "check_model", "fitting", "images", "labels", "tensor"]
 
 Shape = Sequence[int]
 
@@ -33,7 +34,7 @@ def tensor(name: str, values: Any, model: Callable[..., Any] | None = None) -> T
     Raises
     ------
     ValueError
-        If it is neither, or holds no floats.
+        If it is neither, holds no floats or no values at all; as :func:`check_model`.
 
     Examples
     --------
@@ -55,11 +56,60 @@ def tensor(name: str, values: Any, model: Callable[..., Any] | None = None) -> T
         raise ValueError(
             f"{name} need to be a torch tensor or a numpy array, got {type(values).__name__}"
         )
+    if isinstance(values, Tensor):
+        _check_values(name, values)
     if not isinstance(values, Tensor) or not values.is_floating_point():
         remedy = ": for pixels in 0..255 give x / 255 as float32" if kind == "uint8" else ""
         raise ValueError(f"{name} need to be floating-point numbers, got {kind}{remedy}")
+    if model is not None:
+        check_model(model)
     weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     return values if weight is None else values.to(weight.device)
+
+
+def _check_values(name: str, values: Tensor) -> None:
+    """Refuse tensors that hold no values, and those that lie in another layout than arrays."""
+    if values.is_meta:
+        raise ValueError(f"{name} lie on the device meta, without values: load them to cpu or cuda")
+    if values.layout is not torch.strided:
+        raise ValueError(f"{name} need to be a dense tensor: x.to_dense() makes one")
+
+
+def check_model(model: Any) -> None:
+    """Refuse what is no net, and nets whose weights have no values.
+
+    Parameters
+    ----------
+    model : nn.Module, or a function of a batch
+
+    Raises
+    ------
+    ValueError
+        On a path, a state dict, a class, or a module with weights on the device meta.
+
+    Examples
+    --------
+    >>> check_model("mine.pt")
+    Traceback (most recent call last):
+    ValueError: the model needs to be an nn.Module, got str 'mine.pt': make the net, and load its \
+weights by net.load_state_dict
+    """
+    if isinstance(model, type) or not callable(model):
+        kind = f"class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        named = f" {str(model)!r}" if isinstance(model, str | Path) else ""
+        remedy = (
+            "call it to make one"
+            if isinstance(model, type)
+            else "make the net, and load its weights by net.load_state_dict"
+        )
+        raise ValueError(f"the model needs to be an nn.Module, got {kind}{named}: {remedy}")
+    if isinstance(model, nn.Module):
+        for name, value in model.named_parameters():
+            if value.is_meta:
+                raise ValueError(
+                    f"the model has weights without values, on the device meta ({name}): "
+                    f"model.to_empty(device='cpu'), then model.load_state_dict"
+                )
 
 
 def images(
@@ -171,6 +221,7 @@ def labels(name: str, y: Any, like: Tensor, classes: int | None = None) -> Tenso
         if found.dtype.kind not in "iu":
             raise ValueError(f"{name} need to be whole numbers, got {found.dtype}")
         y = torch.from_numpy(found.astype(np.int64))
+    _check_values(name, y)
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise ValueError(f"{name} need to be whole numbers, got {y.dtype}".replace("torch.", ""))
     if y.shape != like.shape[:1]:
@@ -207,11 +258,14 @@ multiplied (2x5 and 3x1)
         if isinstance(error, torch.OutOfMemoryError) or not _SIZES.search(said):
             raise
         kind = str(x.dtype).removeprefix("torch.")
+        remedy = "; model.float() and x.float() give both one format" if _TYPES.search(said) else ""
         raise ValueError(
-            f"the model takes no {kind} inputs of shape {tuple(x.shape)}: {said}"
+            f"the model takes no {kind} inputs of shape {tuple(x.shape)}: {said}{remedy}"
         ) from error
 
 
+_TYPES = re.compile(r"dtype|same type|be the same")
 _SIZES = re.compile(
-    r"shapes? |channels|[Ee]xpected \d+D|size|must match|too small|dtype|same type|be the same"
+    r"shapes? |channels|[Ee]xpected \d+D|size|must match|too small|expected device"
+    rf"|{_TYPES.pattern}"
 )

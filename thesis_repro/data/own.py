@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
 
 from thesis_repro.data import sets
 from thesis_repro.data.images import images, labels
@@ -59,6 +60,8 @@ def from_arrays(
     >>> own.classes, len(own.train), len(own.test), own.train.x.dtype
     (('cat', 'dog'), 16, 4, torch.float32)
     """
+    if test is not None and (not isinstance(test, list | tuple) or len(test) != 2):
+        raise ValueError(f"a test part needs to be a pair (x, y), got {type(test).__name__}")
     known, (given, *others) = _numbered([y, *([test[1]] if test else [])], classes)
     train = _split(x, given, len(known))
     if test is None:
@@ -82,8 +85,17 @@ def _numbered(
 ) -> tuple[tuple[str, ...], list[Any]]:
     """Names of the classes, and labels that are numbers, of several parts."""
     parts = [y if isinstance(y, Tensor) else np.asarray(y) for y in given]
+    for part in parts:
+        if part.ndim != 1:
+            raise ValueError(
+                f"labels need to be one for each image, of shape (n,), got {tuple(part.shape)}"
+            )
+        if isinstance(part, Tensor) and part.is_meta:
+            raise ValueError("labels lie on the device meta, without values")
     text = [isinstance(y, np.ndarray) and y.dtype.kind in "USO" for y in parts]
     if classes is not None:
+        if isinstance(classes, str) or not isinstance(classes, Iterable):
+            raise ValueError(f"classes need to be a list of names, got {classes!r}")
         known = tuple(map(str, classes))
         if len(set(known)) != len(known) or not known:
             raise ValueError(f"classes need to be names, each once, got {known}")
@@ -91,7 +103,7 @@ def _numbered(
         known = tuple(sorted({str(value) for y in parts for value in y.tolist()}))
     else:
         # what is no whole number is refused further on
-        top = max((float(y.max()) for y in parts if y.ndim == 1 and len(y)), default=0.0)
+        top = max((float(y.max()) for y in parts if len(y)), default=0.0)
         known = tuple(map(str, range(int(top) + 1 if 0 <= top < 1e6 else 1)))
     number = {kind: i for i, kind in enumerate(known)}
     found = []
@@ -153,6 +165,13 @@ def from_loader(
 
 def _joined(loader: Iterable[Any]) -> Pair:
     xs, ys = [], []
+    if isinstance(loader, TorchDataset):
+        raise ValueError(
+            f"a loader needs to yield batches: DataLoader(dataset, batch_size=256) makes one of "
+            f"the {type(loader).__name__}"
+        )
+    if not isinstance(loader, Iterable):
+        raise ValueError(f"a loader needs to yield batches, got {type(loader).__name__}")
     for number, batch in enumerate(loader):
         if not isinstance(batch, list | tuple) or len(batch) != 2:
             raise ValueError(

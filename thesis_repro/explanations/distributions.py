@@ -79,7 +79,13 @@ Distribution = Point | Line | Gaussian | Empirical
 
 
 def point() -> Point:
-    """The input itself: the explanation of one instance, at this instance alone."""
+    """The input itself: the explanation of one instance, at this instance alone.
+
+    Examples
+    --------
+    >>> [weight for weight, _ in point().around(torch.ones(1, 2))]
+    [1.0]
+    """
     return Point()
 
 
@@ -105,6 +111,11 @@ def line(
     ------
     ValueError
         On fewer than one point, an unknown rule or space, a baseline that is not finite.
+
+    Examples
+    --------
+    >>> [float(z) for _, z in line(0.0, 2, rule="right").around(torch.ones(1))]
+    [0.5, 1.0]
     """
     finite("baseline", baseline)
     if points < 1:
@@ -131,6 +142,11 @@ def gaussian(sigma: float, samples: int, generator: torch.Generator | None = Non
     ------
     ValueError
         On fewer than one sample, or a sigma that is negative or not finite.
+
+    Examples
+    --------
+    >>> len(list(gaussian(0.1, 5).around(torch.zeros(1, 2))))
+    5
     """
     if samples < 1:
         raise ValueError(f"{samples} samples are a distribution of size zero; need >= 1")
@@ -146,6 +162,12 @@ def empirical(batches: Tensor | Iterable[Tensor]) -> Empirical:
     Parameters
     ----------
     batches : inputs (n, ...), or an iterable of such batches
+
+    Examples
+    --------
+    >>> distribution = empirical(torch.rand(8, 3))  # for internal_influence
+    >>> [batch.shape for batch in distribution.batches]
+    [torch.Size([8, 3])]
     """
     return Empirical([batches] if isinstance(batches, Tensor) else batches)
 

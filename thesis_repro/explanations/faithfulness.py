@@ -48,6 +48,12 @@ def attribution(
     ValueError
         On an unknown method, no images, images that are not finite, or as for
         ``internal_influence``.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2)).eval()
+    >>> attribution("saliency", net, torch.rand(4, 1, 8, 8), "1").shape
+    torch.Size([4, 8, 8])
     """
     x = _images(model, x)
     if method == "random":
@@ -95,6 +101,13 @@ def curves(
     ValueError
         On fewer than one step, no images, a worth of another shape, a model in training mode, or
         images, worth or logits that are not finite.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()
+    >>> deletion, insertion = curves(net, torch.rand(4, 1, 8, 8), torch.rand(4, 8, 8), steps=4)
+    >>> deletion.shape, torch.equal(deletion[:, 0], insertion[:, -1])
+    (torch.Size([4, 5]), True)
     """
     x, worth = _images(model, x), tensor("worth", worth, model)
     if steps < 1 or worth.shape != x[:, 0].shape:
@@ -122,6 +135,11 @@ def area(curve: Tensor) -> Tensor:
     ------
     ValueError
         Unless steps >= 1 and the curves are finite.
+
+    Examples
+    --------
+    >>> area(torch.tensor([[0.0, 1.0, 1.0]]))
+    tensor([0.7500])
     """
     if curve.ndim != 2 or curve.shape[1] < 2:
         raise ValueError(f"a curve needs shape (n, steps + 1), steps >= 1: {tuple(curve.shape)}")

@@ -235,6 +235,12 @@ def per_unit(influence: Tensor, over: str = "max") -> Tensor:
     ------
     ValueError
         On an unknown reduction, or influence that is not finite.
+
+    Examples
+    --------
+    >>> maps = torch.tensor([[[[0.1, 0.4]], [[0.0, -0.2]]]])  # (1, 2 channels, 1, 2)
+    >>> per_unit(maps).shape
+    torch.Size([1, 2])
     """
     finite("influence", influence)
     if over not in REDUCTIONS:

@@ -20,6 +20,13 @@ class Quantity:
     score : (n, ...) to (n,)
     module : dotted name of the module whose output is scored; "" for the model's own output
     name : for captions
+
+    Examples
+    --------
+    >>> import torch
+    >>> both = Quantity(lambda output: output[:, 0] + output[:, 1], name="both")
+    >>> both(torch.tensor([[1.0, 2.0, 3.0]]))
+    tensor([3.])
     """
 
     score: Score
@@ -57,6 +64,12 @@ def class_score(c: SupportsIndex) -> Quantity:
     ------
     ValueError
         If c is no whole number, or when scored, no class.
+
+    Examples
+    --------
+    >>> import torch
+    >>> class_score(2)(torch.tensor([[0.1, 0.2, 0.7]]))
+    tensor([0.7000])
     """
     wanted = _indices(c)
     return Quantity(lambda output: _columns(output, wanted)[:, 0], name=f"class {c}")
@@ -71,6 +84,12 @@ def comparative(
     ------
     ValueError
         If a side is empty, or holds no whole number, or when scored, no class.
+
+    Examples
+    --------
+    >>> import torch
+    >>> comparative(0, 2)(torch.tensor([[5.0, 1.0, 2.0]]))
+    tensor([3.])
     """
     wanted, against = _indices(a), _indices(b)
     if not wanted or not against:
@@ -83,7 +102,14 @@ def comparative(
 
 
 def max_class() -> Quantity:
-    """The largest logit of each row, whichever class has it there."""
+    """The largest logit of each row, whichever class has it there.
+
+    Examples
+    --------
+    >>> import torch
+    >>> max_class()(torch.tensor([[0.1, 0.2, 0.7], [0.9, 0.0, 0.1]]))
+    tensor([0.7000, 0.9000])
+    """
     return Quantity(lambda output: output.max(1).values, name="top class")
 
 
@@ -103,6 +129,12 @@ def unit(
     ValueError
         On an unknown reduction, an index that is no whole number, or when scored, on one outside
         the layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> unit("features.1", 0)(torch.tensor([[[[1.0, 4.0]], [[0.0, 2.0]]]]))
+    tensor([4.])
     """
     if over not in REDUCTIONS:
         raise ValueError(f"unknown reduction {over!r}; choose one of {', '.join(REDUCTIONS)}")

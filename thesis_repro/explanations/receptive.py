@@ -36,6 +36,13 @@ def top_units(
     ------
     ValueError
         If the layer has fewer units; else as for ``internal_influence``.
+
+    Examples
+    --------
+    >>> from thesis_repro.explanations.quantities import class_score
+    >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    >>> top_units(net, torch.rand(5, 3), "1", class_score(0), k=2).shape
+    torch.Size([2])
     """
     d = distribution or point()
     found = internal_influence(model, x, slice, quantity, d, multiply=multiply)
@@ -52,6 +59,12 @@ def receptive(
 
     The units' activations (a channel's maximum, or mean, by `over`) are summed; the attribution
     is the influence of the input on the line from zero, multiplied by the input.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    >>> receptive(net, torch.rand(5, 3), "1", torch.tensor([0, 2])).shape
+    torch.Size([5, 3])
     """
     find(model, slice)
     parts = [unit(slice, int(index), over) for index in units]

@@ -33,6 +33,12 @@ class Cut:
     ValueError
         If the module is unknown (close names are listed), in training mode, or works in place;
         also later, when the net is run.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    >>> Cut(net, "1").activations(torch.rand(5, 3)).shape
+    torch.Size([5, 4])
     """
 
     def __init__(self, model: nn.Module, slice: Slice) -> None:

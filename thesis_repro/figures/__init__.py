@@ -1,7 +1,8 @@
-"""Figures: one module per chapter, one function per figure, each returns a matplotlib Figure.
+"""What figures share: their palette, those that were recorded, and the picture of all claims.
 
-The only place that imports matplotlib. Colours are those of Okabe and Ito, told apart with every
-common form of colour blindness; line styles and markers repeat what colour says.
+A chapter's own lie in `experiments/<chapter>/figures.py`, one function a figure, each returns a
+matplotlib Figure; nothing else imports matplotlib. Colours are those of Okabe and Ito, told apart
+with every common form of colour blindness; line styles and markers repeat what colour says.
 """
 
 import matplotlib

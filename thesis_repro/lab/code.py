@@ -17,23 +17,9 @@ from thesis_repro.lab.reach import PACKAGE, Package
 MACHINERY = frozenset(
     f"{PACKAGE}.lab.{name}"
     for name in (
-        "cells",
-        "cluster",
-        "code",
-        "engine",
-        "estimates",
-        "memory",
-        "places",
-        "profiles",
-        "provenance",
-        "reach",
-        "scopes",
-        "sealed",
-        "statements",
-        "store",
-        "threads",
-        "timebox",
-        "transfer",
+        *("cells", "cluster", "code", "engine", "estimates", "memory", "places", "profiles"),
+        *("provenance", "reach", "scopes", "sealed", "statements", "store", "threads"),
+        *("timebox", "transfer"),
     )
 )
 """Modules that carry results about and decide none; `cells.MEANING` stands for them in a key."""

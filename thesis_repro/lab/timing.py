@@ -54,7 +54,17 @@ def interleaved(
     return [_summary(mine) for mine in seconds]
 
 
-def once(calls: Sequence[Callable[[], object]]) -> Timing:
+def clock_of(device: str) -> Callable[[], float]:
+    """What a cell, which has one thread, is timed with: on a CPU the time of its processor.
+
+    So it does not matter what else the machine does. On a GPU it is the time that passes.
+    """
+    return time.process_time if device == "cpu" else time.perf_counter
+
+
+def once(
+    calls: Sequence[Callable[[], object]], clock: Callable[[], float] = time.perf_counter
+) -> Timing:
     """Time each call once, in order: for equal pieces of one work that is too slow to repeat.
 
     The caller warms up.
@@ -66,7 +76,7 @@ def once(calls: Sequence[Callable[[], object]]) -> Timing:
     """
     if len(calls) < 2:
         raise ValueError(f"a timing needs at least 2 calls, got {len(calls)}")
-    return _summary([clocked(call) for call in calls])
+    return _summary([clocked(call, clock) for call in calls])
 
 
 def clocked(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:

@@ -49,6 +49,11 @@ def cnn_2c2f(
     """2C2F: 16 and 32 channels (4x4, stride 2), 100 units. For MNIST at radius 0.3.
 
     Source: Leino, Wang and Fredrikson 2021, appendix; the layer widths of the authors' code.
+
+    Examples
+    --------
+    >>> [type(layer).__name__ for layer in cnn_2c2f("relu")]
+    ['Conv2d', 'ReLU', 'Conv2d', 'ReLU', 'Flatten', 'Linear', 'ReLU', 'Linear']
     """
     return cnn([(16, 4, 2), (32, 4, 2)], [100], activation, in_shape, classes, generator)
 
@@ -63,6 +68,11 @@ def cnn_4c3f(
     """4C3F: 32 (3x3), 32 (4x4/2), 64 (3x3), 64 (4x4/2), then 512 and 512 units.
 
     For MNIST at radius 1.58. Source: as :func:`cnn_2c2f`.
+
+    Examples
+    --------
+    >>> cnn_4c3f()(torch.rand(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
     """
     convolutions = [(32, 3, 1), (32, 4, 2), (64, 3, 1), (64, 4, 2)]
     return cnn(convolutions, [512, 512], activation, in_shape, classes, generator)
@@ -78,6 +88,11 @@ def cnn_6c2f(
     """6C2F: 32, 32 (3x3), 32 (4x4/2), 64, 64 (3x3), 64 (4x4/2), then 512 units.
 
     For CIFAR-10 at radius 36/255. Source: as :func:`cnn_2c2f`.
+
+    Examples
+    --------
+    >>> cnn_6c2f(classes=5)(torch.rand(2, 3, 32, 32)).shape
+    torch.Size([2, 5])
     """
     convolutions = [(32, 3, 1), (32, 3, 1), (32, 4, 2), (64, 3, 1), (64, 3, 1), (64, 4, 2)]
     return cnn(convolutions, [512], activation, in_shape, classes, generator)
@@ -93,6 +108,11 @@ def cnn_8c2f(
     """8C2F: 64, 64, 64/2, 128, 128, 128/2, 256 and 256/2 channels, then 256 units.
 
     For Tiny-ImageNet at radius 36/255. Source: as :func:`cnn_2c2f`.
+
+    Examples
+    --------
+    >>> sum(type(layer).__name__ == "Conv2d" for layer in cnn_8c2f())
+    8
     """
     convolutions = [
         (64, 3, 1),
@@ -127,6 +147,11 @@ def liresnet(
     ------
     ValueError
         If depth is below 1, width is odd or below 2, or the input is too small.
+
+    Examples
+    --------
+    >>> liresnet(2, 8)(torch.rand(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
     """
     if depth < 1 or width < 2 or width % 2:
         raise ValueError(f"depth={depth} and width={width}: need depth >= 1 and an even width >= 2")
@@ -161,6 +186,12 @@ def build(name: str, activation: str = "minmax", **options: Any) -> nn.Sequentia
 
     Names are the keys of `ARCHITECTURES`, liresnet-l6w64 for :func:`liresnet` of depth 6 and width
     64, and dense-32-16 for hidden dense layers of 32 and 16 units.
+
+    Examples
+    --------
+    >>> net = build("dense-32-16", in_shape=(1, 8, 8), classes=3)
+    >>> net(torch.rand(2, 1, 8, 8)).shape
+    torch.Size([2, 3])
     """
     if found := LIRESNET.fullmatch(name):
         return liresnet(int(found[1]), int(found[2]), activation, **options)
@@ -176,5 +207,11 @@ def build(name: str, activation: str = "minmax", **options: Any) -> nn.Sequentia
 
 @torch.no_grad()
 def labels(net: nn.Module, x: Tensor, batch_size: int = 1000) -> Tensor:
-    """The class (n,) that a net gives each image (n, channels, height, width)."""
+    """The class (n,) that a net gives each image (n, channels, height, width).
+
+    Examples
+    --------
+    >>> labels(nn.Flatten(), torch.tensor([[[[0.1, 0.9]]], [[[0.8, 0.2]]]]))
+    tensor([1, 0])
+    """
     return torch.cat([net(part).argmax(1) for part in x.split(batch_size)])

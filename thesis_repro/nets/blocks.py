@@ -10,6 +10,11 @@ class Scale(nn.Module):
     """A fixed map factor * x + offset, for inputs that a net wants in other units than pixels.
 
     factor, offset : float, or tensors that broadcast against one input; not trained
+
+    Examples
+    --------
+    >>> Scale(2.0, -1.0)(torch.tensor([0.0, 0.5, 1.0]))
+    tensor([-1.,  0.,  1.])
     """
 
     factor: Tensor
@@ -35,6 +40,12 @@ class Residual(nn.Module):
     References
     ----------
     Hu et al. 2023 (the linear residual block).
+
+    Examples
+    --------
+    >>> layer, x = Residual(nn.Linear(3, 3), nn.ReLU()), torch.rand(2, 3)
+    >>> torch.equal(layer(x), x + layer.branch(x))
+    True
     """
 
     def __init__(self, *branch: nn.Module) -> None:
@@ -113,6 +124,12 @@ class LinearResidual(nn.Module):
     References
     ----------
     Hu et al. 2023 (the linear residual block).
+
+    Examples
+    --------
+    >>> layer = LinearResidual(4, 0.5)
+    >>> layer.merged().shape, layer(torch.rand(1, 4, 8, 8)).shape
+    (torch.Size([4, 4, 3, 3]), torch.Size([1, 4, 8, 8]))
     """
 
     scale: Tensor
@@ -159,6 +176,11 @@ class UnitLinear(nn.Linear):
     References
     ----------
     Hu et al. 2023, the authors' code (last-layer normalization).
+
+    Examples
+    --------
+    >>> bool((UnitLinear(5, 3).rows().norm(dim=1) - 1).abs().max() < 1e-6)
+    True
     """
 
     def rows(self) -> Tensor:

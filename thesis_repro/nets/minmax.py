@@ -136,6 +136,11 @@ class MinMax(nn.Module):
     References
     ----------
     Anil, Lucas and Grosse 2019, section 4 (GroupSort with groups of two).
+
+    Examples
+    --------
+    >>> MinMax()(torch.tensor([[3.0, 1.0, 2.0, 5.0]]))
+    tensor([[3., 5., 2., 1.]])
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from thesis_repro.data.images import check_model
 from thesis_repro.nets import Residual, Sum
 from thesis_repro.robustness import steps, structure
 from thesis_repro.robustness.arithmetic import UNITS
@@ -59,6 +61,10 @@ def adopt(module: nn.Module, input_shape: tuple[int, ...]) -> nn.Sequential:
     """
     if not isinstance(module, nn.Module):
         raise ValueError(f"adopt takes an nn.Module, got {type(module).__name__}")
+    if isinstance(module, nn.DataParallel | DistributedDataParallel):
+        raise Refused(f"{type(module).__name__} is around a module: adopt that, module.module")
+    check_model(module)
+    structure.check_shape(input_shape)
     _weights(module)
     inner = _plain(copy.deepcopy(module).eval())
     traced = _traced(inner)
@@ -86,7 +92,7 @@ def _weights(module: nn.Module) -> None:
             f"makes them float32"
         )
     devices = sorted({str(value.device) for value in found})
-    if len(devices) > 1 or devices == ["meta"]:
+    if len(devices) > 1:
         raise Refused(
             f"the module has weights on {' and '.join(devices)}: module.to('cpu') moves them to one"
         )

@@ -253,8 +253,8 @@ def break_certificates(
     dict
         attacked (int), broken (int), smallest_margin (float; infinite without certified points).
     """
-    x = images(x, net.input_shape, net.body)
     certificate = certify(net, x)
+    x = images(x, net.input_shape, net.body)
     order = certificate.margin.argsort()
     order = order[certificate.certified[order]][:smallest]
     if not len(order):

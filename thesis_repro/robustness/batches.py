@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from thesis_repro.robustness.arithmetic import evaluated
 
-BYTES = 2**22
-"""Of the widest activation of a batch: 32 images of CIFAR-10 in 6C2F."""
+BYTES = 50 * 2**17
+"""Of the widest activation of a batch: 50 images of CIFAR-10 in 6C2F."""
 MOST = 1000
 """Points in a batch at most; on a GPU, and of models that are no nn.Sequential, always so many."""
 FEW = 20

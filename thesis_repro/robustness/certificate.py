@@ -5,6 +5,16 @@ hashes of every weight as stored and of every image in the format of that arithm
 architecture: every layer in its place, with what decides its map beside the weights. The
 weights go into a file of their own, which states the architecture as well (`write_net`).
 `checker` reads both without the code that wrote them.
+
+Examples
+--------
+>>> import tempfile
+>>> from thesis_repro.robustness import certify
+>>> net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), 0.1, (1, 2, 2)).eval()
+>>> x = torch.rand(5, 1, 2, 2)
+>>> file = write(tempfile.mkdtemp() + "/own.json", net, certify(net, x), x)
+>>> len(read(file)["images"])
+5
 """
 
 import hashlib
@@ -18,6 +28,7 @@ import torch
 from safetensors.torch import save as pack
 from torch import Tensor, nn
 
+from thesis_repro.data.images import images
 from thesis_repro.lab import sealed
 from thesis_repro.lab.store import write_atomic
 from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale, Sum, UnitLinear
@@ -70,7 +81,7 @@ def write(
     path : where to; replaced as a whole or not at all
     net : the net that was certified
     certificate : what `certify(net, x, epsilon)` returned
-    x : (n, c, h, w), the images
+    x : (n, c, h, w), the images, tensor or array
     epsilon : the radius that was asked for; the net's own by default
     model, data : names for the reader
 
@@ -81,6 +92,10 @@ def write(
         the net cannot have, if its bound is not finite, or if a layer cannot be described in a
         file.
     """
+    structure.check_given(net)
+    if not isinstance(certificate, Certificate):
+        raise ValueError(f"certify gives a Certificate; got {type(certificate).__name__}")
+    x = images(x, net.input_shape, net.body)
     about, bounds = architecture(net), certificate.bound.layers
     function = _function(net, certificate, x, [entry["name"] for entry in about["layers"][:-1]])
     for entry, part in zip(about["layers"], bounds, strict=False):
@@ -178,10 +193,22 @@ def write_net(path: Path | str, net: GloroNet) -> Path:
     Raises
     ------
     ValueError
-        If a layer cannot be described in a file.
+        If a layer cannot be described in a file, or the path does not end in .safetensors.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from thesis_repro.robustness import certify
+    >>> net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), 0.1, (1, 2, 2)).eval()
+    >>> write_net(tempfile.mkdtemp() + "/own.safetensors", net).name
+    'own.safetensors'
     """
-    write_atomic(Path(path), packed(net))
-    return Path(path)
+    structure.check_given(net)
+    where = Path(path).expanduser()
+    if where.suffix != ".safetensors":
+        raise ValueError(f"the weights need to go to a .safetensors file, got {path}")
+    write_atomic(where, packed(net))
+    return where
 
 
 def _canonical(about: dict[str, Any]) -> str:
@@ -197,6 +224,15 @@ def read(path: Path | str) -> dict[str, Any]:
         If the content does not match the seal.
     ValueError
         If the file is something else.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from thesis_repro.robustness import certify
+    >>> net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), 0.1, (1, 2, 2)).eval()
+    >>> x = torch.rand(5, 1, 2, 2)
+    >>> read(write(tempfile.mkdtemp() + "/own.json", net, certify(net, x), x))["epsilon"]
+    0.1
     """
     path = Path(path)
     content = sealed.read(path)

@@ -1,6 +1,14 @@
 """Certificates: the proven bound of a net, and what one forward pass says of each point.
 
 Defined in the chapter robustness/gloro. Radii are L2, in units of pixels in [0, 1].
+
+Examples
+--------
+>>> from thesis_repro import data, robustness
+>>> net, x = robustness.load("mnist-2c2f-gloro"), data.load("mnist-5k").test.x[:50]
+>>> found = certify(net, x, epsilon=0.1)
+>>> int(found.certified.sum()) > 40
+True
 """
 
 import copy
@@ -62,6 +70,12 @@ def pairwise_norms(weight: Tensor) -> Tensor:
 
     With gradients, for training; certificates take `rounding.differences`, which underflows
     nowhere.
+
+    Examples
+    --------
+    >>> pairwise_norms(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
+    tensor([[0., 5.],
+            [5., 0.]])
     """
     return torch.stack([(weight - row).norm(dim=1) for row in weight])
 
@@ -79,6 +93,13 @@ def bound(
     ValueError
         If a layer is unknown, a weight is not finite, or the weights are neither float32 nor
         float64.
+
+    Examples
+    --------
+    >>> from thesis_repro.robustness import load
+    >>> net = load("mnist-2c2f-gloro")
+    >>> [part.method for part in bound(net.body, net.input_shape).layers[-2:]]
+    ['dense', '1-Lipschitz']
     """
     structure.check_certifiable(body)
     parts = list(lipschitz.named_layers(body, input_shape))
@@ -135,9 +156,9 @@ def certify(
 
     References
     ----------
-    Leino, Wang and Fredrikson 2021, section 3: certified is min over i of (y_j - y_i) / K_ij >
-    epsilon, that is, the bottom logit is below the top logit.
+    Leino, Wang and Fredrikson 2021, section 3: min over i of (y_j - y_i) / K_ij exceeds epsilon.
     """
+    structure.check_given(net)
     radius = net.epsilon if epsilon is None else epsilon
     own = structure.precision(net.body)
     formats = [name for name, dtype in FORMATS.items() if UNITS[dtype] <= UNITS[own]]
@@ -252,8 +273,7 @@ def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
     ValueError
         As for :func:`certify`.
     """
-    if not epsilon > 0:
-        raise ValueError(f"epsilon needs to be positive, got {epsilon}")
+    structure.check_given(net, epsilon)
     structure.check_net(net.body)
     own = structure.precision(net.body)
     return _widened(images(x, net.input_shape, net.body), own)
@@ -262,7 +282,10 @@ def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
 def _widened(x: Tensor, dtype: torch.dtype) -> Tensor:
     """The images in the net's format, if none of their digits is lost."""
     if torch.promote_types(x.dtype, dtype) != dtype or not x.is_floating_point():
-        raise ValueError(f"images need to be {_name(dtype)} as the net is, got {_name(x.dtype)}")
+        raise ValueError(
+            f"images need to be {_name(dtype)} as the net is, got {_name(x.dtype)}: "
+            f"x.astype({_name(dtype)!r}) of an array, x.to(torch.{_name(dtype)}) of a tensor"
+        )
     return x.to(dtype)
 
 

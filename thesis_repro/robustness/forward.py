@@ -84,10 +84,11 @@ def absolute_of(layer: nn.Module) -> nn.Module | None:
     """The layer with |W| and |b|, if its outputs are plain sums; None of the others."""
     if type(layer) not in SUMS:
         return None
-    found = copy.deepcopy(layer)
-    with torch.no_grad():
-        for parameter in found.parameters():
-            parameter.abs_()
+    found = copy.copy(layer)  # shares all but the parameters
+    found._parameters = {
+        name: None if value is None else nn.Parameter(value.detach().abs(), requires_grad=False)
+        for name, value in layer._parameters.items()
+    }
     return found
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from thesis_repro.data.images import check_model, fitting
 from thesis_repro.robustness import batched, estimates, structure
 from thesis_repro.robustness.certifying import bound, certify, check_images, pairwise_norms
 from thesis_repro.robustness.layers import head_weight
@@ -51,6 +52,12 @@ class EstimatedNet(nn.Module):
     References
     ----------
     Leino, Wang and Fredrikson 2021, section 3.
+
+    Examples
+    --------
+    >>> net = EstimatedNet(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), 0.1, (1, 2, 2))
+    >>> net(torch.rand(5, 1, 2, 2)).shape
+    torch.Size([5, 4])
     """
 
     _at_once: bool = False
@@ -142,9 +149,33 @@ class GloroNet(EstimatedNet):
     References
     ----------
     Leino, Wang and Fredrikson 2021, section 3.
+
+    Examples
+    --------
+    >>> net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), 0.1, (1, 2, 2)).eval()
+    >>> net(torch.rand(5, 1, 2, 2)).shape, net.predict(torch.rand(5, 1, 2, 2)).shape
+    (torch.Size([5, 4]), torch.Size([5]))
     """
 
     _cached: tuple[structure.Snapshot, Bound] | None = None
+
+    def __init__(
+        self,
+        body: nn.Sequential,
+        epsilon: float,
+        input_shape: tuple[int, int, int],
+        power_steps: int = 5,
+    ) -> None:
+        check_model(body)
+        if not isinstance(body, nn.Sequential) or not len(body):
+            raise ValueError(
+                f"the body needs to be nn.Sequential ending in nn.Linear, got "
+                f"{type(body).__name__}: adopt(module, input_shape) makes one"
+            )
+        structure.check_epsilon(epsilon)
+        structure.check_shape(input_shape)
+        with fitting(torch.empty(1, *input_shape)):
+            super().__init__(body, epsilon, input_shape, power_steps)
 
     def k_ij(self) -> Tensor:
         """(classes, classes) margin constants: estimated with gradients in training, else sound."""
@@ -172,6 +203,11 @@ def bottom_logit(logits: Tensor, k_ij: Tensor, epsilon: float) -> Tensor:
 
     logits (batch, classes), k_ij (classes, classes) to (batch,). The arg-max is masked by its
     index, so an exact tie keeps the other tied class in the maximum.
+
+    Examples
+    --------
+    >>> bottom_logit(torch.tensor([[3.0, 1.0]]), torch.tensor([[0.0, 2.0], [2.0, 0.0]]), 0.5)
+    tensor([2.])
     """
     top = logits.argmax(1)
     reach = logits + epsilon * k_ij[top]
@@ -182,6 +218,13 @@ def cross_entropy(schedule: Schedule) -> Loss:
     """Cross-entropy over the classes and the bottom class; `schedule` gives epsilon.
 
     Source: Leino, Wang and Fredrikson 2021, section 3.
+
+    Examples
+    --------
+    >>> net = EstimatedNet(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), 0.1, (1, 2, 2))
+    >>> loss = cross_entropy(lambda progress: 0.1 * progress)
+    >>> loss(net, torch.rand(5, 1, 2, 2), torch.arange(5) % 3, 0.5).shape
+    torch.Size([])
     """
 
     def loss(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
@@ -196,6 +239,14 @@ def trades(schedule: Schedule, weight: Schedule) -> Loss:
     The divergence equals softplus(y_bottom - logsumexp(y)). `schedule` gives epsilon.
 
     Source: Leino, Wang and Fredrikson 2021, section 4 (the TRADES-style loss).
+
+    Examples
+    --------
+    >>> from thesis_repro.training import constant, linear
+    >>> net = EstimatedNet(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), 0.1, (1, 2, 2))
+    >>> loss = trades(constant(0.1), linear(0.0, 1.0))
+    >>> loss(net, torch.rand(5, 1, 2, 2), torch.arange(5) % 3, 0.5).shape
+    torch.Size([])
     """
 
     def loss(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
@@ -215,6 +266,13 @@ def emma(schedule: Schedule) -> Loss:
     and treated as a number. `schedule` gives epsilon.
 
     Source: Hu et al. 2023 (efficient margin maximization, EMMA).
+
+    Examples
+    --------
+    >>> from thesis_repro.training import constant
+    >>> net = EstimatedNet(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), 0.1, (1, 2, 2))
+    >>> emma(constant(0.1))(net, torch.rand(5, 1, 2, 2), torch.arange(5) % 3, 0.5).shape
+    torch.Size([])
     """
 
     def loss(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:

@@ -15,6 +15,12 @@ class Guarantee:
 
     sizes : how many labels a set may have, ascending
     affinity : a set needs to lie inside one of these; empty: any set will do
+
+    Examples
+    --------
+    >>> up_to(2).check(10)  # a guarantee for ten classes
+    >>> Guarantee((1, 3))
+    Guarantee(sizes=(1, 3), affinity=())
     """
 
     sizes: tuple[int, ...]
@@ -45,12 +51,24 @@ class Guarantee:
 
 
 def top(k: int) -> Guarantee:
-    """Top-k robustness: the set of the k largest logits stays the same."""
+    """Top-k robustness: the set of the k largest logits stays the same.
+
+    Examples
+    --------
+    >>> top(2).sizes
+    (2,)
+    """
     return Guarantee((k,))
 
 
 def up_to(k: int) -> Guarantee:
-    """Relaxed top-K robustness (RTK): top-k robustness for some k <= K."""
+    """Relaxed top-K robustness (RTK): top-k robustness for some k <= K.
+
+    Examples
+    --------
+    >>> up_to(3).sizes
+    (1, 2, 3)
+    """
     return Guarantee(tuple(range(1, k + 1)) or (k,))
 
 

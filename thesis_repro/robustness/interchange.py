@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.data.images import labels
 from thesis_repro.lab.store import write_atomic
 from thesis_repro.nets import MinMax
 from thesis_repro.robustness.margins import Certificate
@@ -31,7 +32,7 @@ def to_csv(path: Path | str, certificate: Certificate, y: Any = None) -> Path:
     Raises
     ------
     ValueError
-        If there are other labels than points.
+        If the labels are no whole numbers, or others than there are points.
 
     Examples
     --------
@@ -51,11 +52,7 @@ def to_csv(path: Path | str, certificate: Certificate, y: Any = None) -> Path:
         "margin": certificate.margin.tolist(),
     }
     if y is not None:
-        columns["true_label"] = torch.as_tensor(y).tolist()
-        if len(columns["true_label"]) != len(certificate.labels):
-            raise ValueError(
-                f"got {len(columns['true_label'])} labels for {len(certificate.labels)} points"
-            )
+        columns["true_label"] = labels("y", y, certificate.labels).tolist()
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(columns)

@@ -4,12 +4,12 @@ Sets are sets of class indices, never of logit values, so a tie at the edge of a
 guarantee.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from thesis_repro.robustness.guarantees import Guarantee, top
+from thesis_repro.robustness.guarantees import Guarantee
 from thesis_repro.robustness.margins import Bound, pairwise
 
 
@@ -29,13 +29,22 @@ class SetCertificate:
     classes : int
     bound : Bound
         The Lipschitz bound that was used.
+
+    Examples
+    --------
+    >>> from thesis_repro import data, robustness
+    >>> from thesis_repro.robustness import relaxed
+    >>> net, x = robustness.load("mnist-2c2f-gloro"), data.load("mnist-5k").test.x[:20]
+    >>> found = relaxed.certify(net, x, k=2, epsilon=1.0)
+    >>> found.sets().shape, bool((found.sets().sum(1) == found.strictest).all())
+    (torch.Size([20, 10]), True)
     """
 
     order: Tensor
     margin: Tensor
     radii: Tensor
     classes: int
-    bound: Bound
+    bound: Bound = field(repr=False)
 
     @property
     def guaranteed(self) -> Tensor:
@@ -103,27 +112,6 @@ def from_logits(
         logits.shape[1],
         used,
     )
-
-
-def top_sets(logits: Tensor, k: int) -> Tensor:
-    """F^k of each point: (n, classes) to (n, classes) bool.
-
-    Raises
-    ------
-    ValueError
-        If k is not in [1, classes), or the k-th and the next logit of a point are equal, so that
-        its F^k does not exist.
-    """
-    top(k).check(logits.shape[1])
-    values, order = logits.sort(dim=1, descending=True, stable=True)
-    tied = values[:, k - 1] <= values[:, k]
-    if tied.any():
-        row = int(tied.int().argmax())
-        raise ValueError(
-            f"point {row} has no top-{k} set: the logits of classes {order[row, k - 1].item()} and "
-            f"{order[row, k].item()} are equal"
-        )
-    return torch.zeros_like(logits, dtype=torch.bool).scatter(1, order[:, :k], True)
 
 
 def ranked(logits: Tensor) -> Tensor:

@@ -61,6 +61,13 @@ def estimate(
     ------
     UnknownLayer
         If the layer is not linear.
+
+    Examples
+    --------
+    >>> layer = nn.Conv2d(1, 4, 3)
+    >>> sigma, _ = estimate(layer, (1, 8, 8), 100)
+    >>> 0 < sigma.item() <= upper_bound(layer, (1, 8, 8)) * (1 + 1e-5)
+    True
     """
     weight = next(layer.parameters(), None)
     if weight is None:
@@ -90,7 +97,13 @@ def _unit(x: Tensor, fallback: Tensor | None = None) -> Tensor:
 
 @dataclass(frozen=True)
 class LayerBound:
-    """The bound of one layer and how it was got."""
+    """The bound of one layer and how it was got.
+
+    Examples
+    --------
+    >>> layer_bound("head", nn.Linear(4, 2), (4,)).layer
+    'Linear'
+    """
 
     name: str
     layer: str
@@ -131,6 +144,16 @@ def upper_bound(
     Sum: the sum of the branches.
     LinearResidual: the norm of its merged kernel.
     nn.Sequential: the product. MinMax, nn.ReLU, nn.Flatten, nn.Identity, nn.PixelUnshuffle: 1.
+
+    Examples
+    --------
+    >>> upper_bound(nn.ReLU(), (5,))
+    1.0
+    >>> layer = nn.Linear(2, 2)
+    >>> with torch.no_grad():
+    ...     _ = layer.weight.copy_(torch.tensor([[3.0, 0.0], [0.0, 1.0]]))
+    >>> 3.0 <= upper_bound(layer, (2,)) < 3.0 + 1e-9
+    True
     """
     return layer_bound("", layer, input_shape, method, seconds).value
 
@@ -143,7 +166,13 @@ def layer_bound(
     method: str = "auto",
     seconds: float = 0.5,
 ) -> LayerBound:
-    """As :func:`upper_bound`, with the method said."""
+    """As :func:`upper_bound`, with the method said.
+
+    Examples
+    --------
+    >>> layer_bound("pool", nn.MaxPool2d(2), (1, 8, 8))
+    LayerBound(name='pool', layer='MaxPool2d', value=1.0, method='1 windows per pixel')
+    """
     if method not in operators.METHODS:
         choices = ", ".join(operators.METHODS)
         raise ValueError(f"unknown method {method!r}; choose one of {choices}")

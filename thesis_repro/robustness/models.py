@@ -13,7 +13,7 @@ from thesis_repro import data
 from thesis_repro.lab import places, sealed
 from thesis_repro.lab.cells import compute
 from thesis_repro.lab.store import write_atomic
-from thesis_repro.robustness import certificate, recipes, stated
+from thesis_repro.robustness import certificate, recipes, stated, structure
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.recipes import Recipe, Training
 from thesis_repro.robustness.relaxed import Guarantee
@@ -149,6 +149,11 @@ def weights_file(name: str | Path) -> Path:
         if card_of(path) is None:
             raise ValueError(f"{name} needs its card {path.with_suffix('.json').name} beside")
         return path
+    if name not in names() and Path(name).suffix:
+        raise ValueError(
+            f"{name}: weights need to come as a .safetensors file, as `thesis-repro adopt` or "
+            f"certificate.write_net writes it"
+        )
     if name not in names():
         raise ValueError(f"no model is called {name!r}; there are {', '.join(names()) or 'none'}")
     return places.recorded(Path("models") / f"{name}.safetensors")
@@ -172,13 +177,19 @@ def load(name: str | Path, epsilon: float | None = None) -> GloroNet:
     ----------
     name : as in `weights_file`; or the path of a safetensors file without a card that states its
         layers, as `certificate.write_net` writes it
-    epsilon : radius > 0 of a net without a card; that of the card otherwise
+    epsilon : radius > 0 of the net; that of its card by default
 
     Raises
     ------
     ValueError
         On an unknown name, altered bytes, or weights of another architecture; without a card, also
         if there is no radius.
+
+    Examples
+    --------
+    >>> net = load("mnist-2c2f-gloro")
+    >>> net.epsilon, net.input_shape
+    (0.3, (1, 28, 28))
     """
     if _alone(name):
         if epsilon is None:
@@ -187,6 +198,9 @@ def load(name: str | Path, epsilon: float | None = None) -> GloroNet:
     about = card(name)
     content = sealed.check_bytes(weights_file(name), about["sha256"])
     net = _built(about, weights_file(name))
+    if epsilon is not None:
+        structure.check_epsilon(epsilon)
+        net.epsilon = float(epsilon)
     try:
         net.load_state_dict(unpack(content))
     except RuntimeError as error:

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
 from thesis_repro import data, training
 from thesis_repro.data import Dataset
 from thesis_repro.lab import places, provenance
-from thesis_repro.robustness import models, recipes, stated
+from thesis_repro.robustness import models, recipes, stated, structure
 from thesis_repro.robustness.certifying import certify
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.recipes import Recipe
@@ -51,8 +53,8 @@ def train(
     Raises
     ------
     ValueError
-        On a path without .safetensors, an unknown augmentation, or a net that does not fit the
-        data; as `training.fit`.
+        On a path without .safetensors, an unknown augmentation or device, or a net that does not
+        fit the data; as `training.fit`.
 
     Examples
     --------
@@ -64,39 +66,68 @@ def train(
     >>> net.classes
     2
     """
-    path = Path(out).expanduser()
-    if path.suffix != ".safetensors":
-        raise ValueError(f"the weights need to go to a .safetensors file, got {out}")
-    if augment not in training.AUGMENTATIONS:
-        known = ", ".join(training.AUGMENTATIONS)
-        raise ValueError(f"unknown augmentation {augment!r}; choose one of {known}")
-    channels, height, width = dataset.train.x.shape[1:]
-    shape, classes = (channels, height, width), len(dataset.classes)
-    if start is None:
-        net = recipes.build(recipe, shape, classes)
-    else:
-        net = start if isinstance(start, GloroNet) else stated.load(start, recipe.epsilon)
-        recipe = replace(recipe, net=models.STATED)
-        if (net.input_shape, net.classes) != (shape, classes):
-            raise ValueError(
-                f"the net takes images of shape {net.input_shape} in {net.classes} classes, the "
-                f"data has {shape} in {classes}"
-            )
-        net.to(recipe.device)
+    _check(recipe, dataset)
+    path, augmentation = _weights_path(out), _augmentation(augment)
+    net, recipe = _begin(recipe, dataset, start)
     checkpoint = path.with_suffix(".checkpoint.safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     history = recipes.fit(
-        net,
-        recipe,
-        dataset.train,
-        augment=training.AUGMENTATIONS[augment],
-        checkpoint=checkpoint,
-        on_epoch=on_epoch,
+        net, recipe, dataset.train, augment=augmentation, checkpoint=checkpoint, on_epoch=on_epoch
     )
     net.eval()
     models.write(path, net, recipe, _card(net, recipe, dataset, augment, history))
     checkpoint.unlink(missing_ok=True)
     return net
+
+
+def _check(recipe: Any, dataset: Any) -> None:
+    if not isinstance(recipe, Recipe) or not isinstance(dataset, Dataset):
+        raise ValueError(
+            f"a training needs a Recipe and a Dataset, as data.from_arrays or data.load gives it; "
+            f"got {type(recipe).__name__} and {type(dataset).__name__}"
+        )
+    if recipe.device.partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"unknown device {recipe.device!r}; choose cpu or cuda")
+
+
+def _weights_path(out: Path | str) -> Path:
+    path = Path(out).expanduser()
+    if path.suffix != ".safetensors":
+        raise ValueError(f"the weights need to go to a .safetensors file, got {out}")
+    return path
+
+
+def _augmentation(name: str) -> training.Augment | None:
+    if name not in training.AUGMENTATIONS:
+        known = ", ".join(training.AUGMENTATIONS)
+        raise ValueError(f"unknown augmentation {name!r}; choose one of {known}")
+    return training.AUGMENTATIONS[name]
+
+
+def _begin(
+    recipe: Recipe, dataset: Dataset, start: GloroNet | Path | str | None
+) -> tuple[GloroNet, Recipe]:
+    """A new net, or the one that is there, if it fits the data; and the recipe that names it."""
+    channels, height, width = dataset.train.x.shape[1:]
+    shape, classes = (channels, height, width), len(dataset.classes)
+    if start is None:
+        return recipes.build(recipe, shape, classes), recipe
+    if not isinstance(start, GloroNet | Path | str):
+        raise ValueError(
+            f"start needs to be a GloroNet or a file, got {type(start).__name__}: "
+            f"GloroNet(adopt(module, {shape}), {recipe.epsilon}, {shape}) makes one of a module"
+        )
+    net = start if isinstance(start, GloroNet) else stated.load(start, recipe.epsilon)
+    if (kind := structure.precision(net.body)) != torch.float32:
+        raise ValueError(
+            f"training needs weights in float32, got {kind}: net.float() makes them so"
+        )
+    if (net.input_shape, net.classes) != (shape, classes):
+        raise ValueError(
+            f"the net takes images of shape {net.input_shape} in {net.classes} classes, the "
+            f"data has {shape} in {classes}"
+        )
+    return net.to(recipe.device), replace(recipe, net=models.STATED)
 
 
 def _card(

@@ -16,7 +16,7 @@ from thesis_repro.robustness.arithmetic import UNITS
 from thesis_repro.robustness.certifying import certify, check_images
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.outputs import ask, classified
-from thesis_repro.robustness.transformations import SAFE, Path
+from thesis_repro.robustness.transformations import SAFE, Path, check_end
 
 ROUNDED = 1e-9
 """At least what float64 puts on a pixel of x_t, coordinates included, before it is rounded to the
@@ -113,7 +113,7 @@ def certify_path(
             raise ValueError(f"{name} needs to be positive and finite, got {value}")
     check_images(x, net.input_shape)
     for end in (path.low, path.high):
-        _check_end(x, path, end)
+        check_end(x, path, end)
     walk = _Walk(net, x, path)
     smallest = (path.high - path.low) / 2000 if finest is None else finest
     while walk.open.any():
@@ -262,33 +262,6 @@ def broken(net: GloroNet, x: Tensor, path: Path, proved: Proved, count: int) -> 
             labels = classified(ask(net.body, images.to(x.dtype)))
             found[i] |= bool((labels != proved.labels[i]).any())
     return found
-
-
-def _fits(x: Tensor, path: Path, t: float) -> str:
-    """What is wrong with the images of a path at t; empty where they are images like x."""
-    images = path.images(x.double(), torch.full((len(x),), t, dtype=torch.float64, device=x.device))
-    if images.shape != x.shape:
-        return f"gives images of shape {tuple(images.shape[1:])}, needs {tuple(x.shape[1:])}"
-    lowest, highest = (v.item() for v in images.aminmax())
-    if not (lowest >= 0 and highest <= 1):
-        return f"leaves [0, 1]: pixels from {lowest:.4g} to {highest:.4g}"
-    return ""
-
-
-def _check_end(x: Tensor, path: Path, end: float) -> None:
-    """Refuse a path whose images are none at an end; by bisection, say up to where they are."""
-    wrong = _fits(x, path, end)
-    if not wrong:
-        return
-    if at_start := _fits(x, path, 0.0):
-        raise ValueError(f"{path.name} {at_start}, even at 0")
-    good, bad = 0.0, end
-    for _ in range(40):
-        middle = (good + bad) / 2
-        good, bad = (good, middle) if _fits(x, path, middle) else (middle, bad)
-    raise ValueError(
-        f"{path.name} by {end:g} {path.unit} {wrong}; the largest that would do is {good:.4g}"
-    )
 
 
 def _check_step(net: GloroNet, x: Tensor, path: Path, step: float, stuck: Tensor) -> None:

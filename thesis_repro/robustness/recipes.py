@@ -50,6 +50,11 @@ class Recipe:
         Record the whole step once, on a GPU.
     guarantee
         Relaxes the bottom logit of the net, and so of every GloRo loss.
+
+    Examples
+    --------
+    >>> Recipe("2c2f", 0.3, 0.33, epochs=20, epochs_paper=20, batch_size=128).objective
+    'trades'
     """
 
     net: str

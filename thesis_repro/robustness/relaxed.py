@@ -2,6 +2,14 @@
 
 Defined in the chapter robustness/relaxed. Sets are sets of class indices, never of logit values,
 so a tie at the edge of a set is never a guarantee.
+
+Examples
+--------
+>>> from thesis_repro import data, robustness
+>>> net, x = robustness.load("mnist-2c2f-gloro"), data.load("mnist-5k").test.x[:20]
+>>> one, two = (certify(net, x, k=k, epsilon=0.8).certified.sum() for k in (1, 2))
+>>> bool(one <= two)
+True
 """
 
 from collections.abc import Callable, Iterable
@@ -19,9 +27,9 @@ from thesis_repro.robustness.label_sets import (
     from_logits,
     outside,
     ranked,
-    top_sets,
 )
 from thesis_repro.robustness.margins import REJECT, Bound
+from thesis_repro.robustness.structure import check_given
 
 __all__ = [
     "EstimatedRelaxedNet",
@@ -32,7 +40,6 @@ __all__ = [
     "certify",
     "from_logits",
     "top",
-    "top_sets",
     "up_to",
     "within",
 ]
@@ -57,6 +64,12 @@ class EstimatedRelaxedNet(EstimatedNet):
     References
     ----------
     Leino and Fredrikson 2021.
+
+    Examples
+    --------
+    >>> body = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    >>> EstimatedRelaxedNet(body, 0.1, (1, 2, 2), up_to(2))(torch.rand(5, 1, 2, 2)).shape
+    torch.Size([5, 4])
     """
 
     def __init__(
@@ -94,6 +107,12 @@ class RelaxedNet(EstimatedRelaxedNet, GloroNet):
     References
     ----------
     Leino and Fredrikson 2021.
+
+    Examples
+    --------
+    >>> body = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    >>> RelaxedNet(body, 0.1, (1, 2, 2), up_to(2)).eval().predict(torch.rand(5, 1, 2, 2)).shape
+    torch.Size([5])
     """
 
     def predict(self, x: Tensor, batch_size: int | None = None) -> Tensor:
@@ -108,6 +127,12 @@ def bottom_logit(logits: Tensor, k_ij: Tensor, epsilon: float, guarantee: Guaran
     m_k = min over j in F^k, i not in F^k of y_j - y_i - epsilon K_ij. Differentiable.
 
     logits (batch, classes), k_ij (classes, classes) to (batch,).
+
+    Examples
+    --------
+    >>> k_ij = 2 * (1 - torch.eye(3))
+    >>> bottom_logit(torch.tensor([[3.0, 2.5, 1.0]]), k_ij, 0.5, up_to(2))
+    tensor([2.5000])
     """
     order = ranked(logits)[:, : guarantee.sizes[-1]]
     weakest = torch.full_like(order, torch.inf, dtype=logits.dtype)
@@ -187,6 +212,7 @@ def _asked(
     affinity: Iterable[Iterable[int]] | None,
     guarantee: Guarantee | None,
 ) -> Guarantee:
+    check_given(net)
     given = [guarantee] if guarantee is not None else []
     given += [up_to(k)] if k is not None else []
     given += [top(exactly)] if exactly is not None else []

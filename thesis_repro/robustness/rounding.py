@@ -115,11 +115,8 @@ class Rounding:
 
     @cached_property
     def filtering(self) -> "Rounding":
-        """Of the widened net, from a pass at x that is in float64 from the first dense layer on.
-
-        A dense layer errs the most, for its long sums, and costs little.
-        """
-        return replace(self, at=self.at.until(self.dense, self.wide), ball=self.wide)
+        """Of the widened net, from the same pass: a dense layer errs the most and costs little."""
+        return replace(self.refining, ball=self.wide)
 
     def budget(self, norms: Tensor, top: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Budgets (n, classes) of the pairs with the top class: a constant part, and per epsilon;
@@ -142,17 +139,25 @@ class Rounding:
         if norms.shape[1] == len(self.bounds) + 1:  # partial sums that were not measured
             norms = torch.cat([norms, norms[:, :-1] * self._partial[0] + self._partial[1]], 1)
         one = torch.ones(len(norms), 1, dtype=torch.float64)
+        # through all layers at once, to what reaches the last one and the highest values before
         found = torch.cat([norms, one], 1) @ recursion.matrix
         here, ball, size, wide = found[:, -4:].T[:, :, None]
         highest, reached = found[:, :-4].chunk(2, 1)
-        # NaN, from weights that overflow, compares as false: nothing is excluded
+        # the radius up to which nothing overflows; NaN, of an overflow, compares as false
         room = ((self.ball.limits - highest) / recursion.slopes).amin(1)
         safe = (room >= 0) & (reached <= self.at.limits).all(1)
         room = torch.where(safe, room, 0.0) / (1 + 1e-12)
+        # what reached the last layer moves a difference of logits by at most the distance of its
+        # rows; the last layer itself errs in proportion to its input, and for its biases
         here = (distances * here + self.at.pair[top] * size + self.at.fixed[top]) * (1 + 1e-12)
         ball = (distances * ball + self.ball.pair[top] * wide + self.ball.fixed[top]) * (1 + 1e-12)
-        slope = (distances * recursion.slope + self.ball.pair[top] * recursion.wider) * (1 + 1e-12)
-        return torch.where(room[:, None] > 0, here, torch.inf), ball, slope, room
+        return torch.where(room[:, None] > 0, here, torch.inf), ball, self._slopes[top], room
+
+    @cached_property
+    def _slopes(self) -> Tensor:
+        """How the budget of each pair grows with the radius: (classes, classes)."""
+        known = self._recursion
+        return (self.distances * known.slope + self.ball.pair * known.wider) * (1 + 1e-12)
 
     @cached_property
     def _partial(self) -> Tensor:

@@ -11,6 +11,7 @@ from thesis_repro.robustness import attacks
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.outputs import Model, ask, check_search
 from thesis_repro.robustness.relaxed import SetCertificate
+from thesis_repro.robustness.structure import check_given
 
 
 def pgd_sets(
@@ -102,6 +103,7 @@ def break_sets(
     dict
         attacked (int), broken (int), smallest_margin (float; infinite where nothing is guaranteed).
     """
+    check_given(net)
     x = images(x, net.input_shape, net.body)
     rows, columns = certificate.guaranteed.nonzero(as_tuple=True)
     margins = certificate.margin[rows, columns]

@@ -4,11 +4,12 @@ What is proved of a net is kept and used again. It depends on more than weights:
 an eps, buffers that no state dict lists, hooks. All of that is looked at on every call.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch.nn.modules import module as registry
 from torch.utils.module_tracker import ModuleTracker
 
@@ -23,6 +24,53 @@ SIMPLE = (int, float, bool, str, type(None))
 
 class UnknownLayer(ValueError):
     """A layer whose Lipschitz constant is not known; the message names it."""
+
+
+def check_given(net: Any, epsilon: Any = 1.0) -> None:
+    """Refuse what is no net that can be certified, and what is no radius.
+
+    Raises
+    ------
+    ValueError
+        On a bare module, a path or anything else without a bound; unless epsilon > 0.
+    """
+    if not all(hasattr(net, name) for name in ("body", "epsilon", "input_shape", "bound")):
+        raise ValueError(
+            f"a GloroNet is needed, got {type(net).__name__}: GloroNet(adopt(module, input_shape), "
+            f"epsilon, input_shape) makes one of a module, load(path, epsilon) of a file"
+        )
+    check_epsilon(epsilon)
+
+
+def check_epsilon(epsilon: Any) -> None:
+    """Refuse what is no radius.
+
+    Raises
+    ------
+    ValueError
+        Unless it is a number > 0.
+    """
+    try:
+        good = bool(epsilon > 0)
+    except (TypeError, RuntimeError):
+        good = False
+    if not good:
+        raise ValueError(f"epsilon needs to be positive, got {epsilon!r}")
+
+
+def check_shape(input_shape: Any) -> None:
+    """Refuse what is no shape of one image.
+
+    Raises
+    ------
+    ValueError
+        Unless it is a sequence of whole numbers of at least 1.
+    """
+    given = list(input_shape) if isinstance(input_shape, Sequence | Size) else []
+    if not given or not all(isinstance(side, int) and side > 0 for side in given):
+        raise ValueError(
+            f"input_shape needs to be that of one image, as (3, 32, 32), got {input_shape!r}"
+        )
 
 
 def check_unmodified(name: str, layer: nn.Module) -> None:

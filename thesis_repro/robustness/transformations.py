@@ -48,6 +48,50 @@ class Path:
             )
 
 
+def check_end(x: Tensor, path: Path, end: float) -> None:
+    """Refuse a path whose images are none at an end.
+
+    Parameters
+    ----------
+    x : (n, c, h, w), pixels in [0, 1]
+    path : Path
+    end : t, in units of the path
+
+    Raises
+    ------
+    ValueError
+        If x_t is of another shape than x, or leaves [0, 1]; the line says up to which t it does
+        not, found by bisection.
+
+    Examples
+    --------
+    >>> check_end(torch.ones(1, 1, 2, 2), rotation(-30, 30), 30.0)
+    """
+    wrong = _fits(x, path, end)
+    if not wrong:
+        return
+    if at_start := _fits(x, path, 0.0):
+        raise ValueError(f"{path.name} {at_start}, even at 0")
+    good, bad = 0.0, end
+    for _ in range(40):
+        middle = (good + bad) / 2
+        good, bad = (good, middle) if _fits(x, path, middle) else (middle, bad)
+    raise ValueError(
+        f"{path.name} by {end:g} {path.unit} {wrong}; the largest that would do is {good:.4g}"
+    )
+
+
+def _fits(x: Tensor, path: Path, t: float) -> str:
+    """What is wrong with the images of a path at t; empty where they are images like x."""
+    images = path.images(x.double(), torch.full((len(x),), t, dtype=torch.float64, device=x.device))
+    if images.shape != x.shape:
+        return f"gives images of shape {tuple(images.shape[1:])}, needs {tuple(x.shape[1:])}"
+    lowest, highest = (v.item() for v in images.aminmax())
+    if not (lowest >= 0 and highest <= 1):
+        return f"leaves [0, 1]: pixels from {lowest:.4g} to {highest:.4g}"
+    return ""
+
+
 def rotation(low: float, high: float) -> Path:
     """Turning about the middle by t degrees, counter-clockwise; bilinear, black from outside."""
 

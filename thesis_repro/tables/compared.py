@@ -2,19 +2,9 @@
 
 from collections.abc import Sequence
 
+from thesis_repro.tables.claims import FACTOR, ORDER, THEOREM, Claim
 from thesis_repro.tables.render import NOTHING, Grid, number, signed
-from thesis_repro.tables.spec import (
-    FACTOR,
-    NOT_JUDGED,
-    NOT_PUBLISHED,
-    NOT_RUN,
-    ORDER,
-    THEOREM,
-    Claim,
-    Column,
-    Frame,
-    TableSpec,
-)
+from thesis_repro.tables.spec import NOT_JUDGED, NOT_PUBLISHED, NOT_RUN, Column, Frame, TableSpec
 from thesis_repro.tables.verdict import WITHIN, Judged, measured
 
 

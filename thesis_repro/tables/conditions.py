@@ -8,25 +8,35 @@ import pandas as pd
 
 from thesis_repro import tables
 from thesis_repro.tables.spec import NOT_JUDGED, NOT_RUN, Checked, Frame
+from thesis_repro.tables.verdict import DOES_NOT_HOLD, HOLDS, NOT_MEASURABLE
 
 HEADINGS = ["what has to hold", "needed", "measured", "verdict"]
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing that has to hold, with the number that decides it; None: it is not decided."""
+    """One thing that has to hold, with the number that decides it; None: it is not decided.
+
+    measurable : false where what is to be removed is no larger than chance makes it; then it is not
+        decided however long one measures
+    """
 
     says: str
     needed: str
     measured: str
     holds: bool | None
+    measurable: bool = True
+
+    def __post_init__(self) -> None:
+        if self.holds is not None and not self.measurable:
+            raise ValueError(f"{self.says!r} is not measurable, so it cannot hold or fail")
 
     @property
     def verdict(self) -> str:
         """In words, whether it holds."""
         if self.holds is None:
-            return NOT_JUDGED
-        return "holds" if self.holds else "does not hold"
+            return NOT_JUDGED if self.measurable else NOT_MEASURABLE
+        return HOLDS if self.holds else DOES_NOT_HOLD
 
 
 def listed(found: Sequence[Checked], headings: Sequence[str] = HEADINGS) -> pd.DataFrame:

@@ -8,8 +8,9 @@ import pandas as pd
 
 from thesis_repro.lab import places
 from thesis_repro.tables import compared, published, records, render
+from thesis_repro.tables.claims import FACTOR, MEASURED
 from thesis_repro.tables.find import get, names
-from thesis_repro.tables.spec import FACTOR, MEASURED, NOT_JUDGED, NOT_RUN, Frame, TableSpec
+from thesis_repro.tables.spec import NOT_JUDGED, NOT_RUN, Frame, TableSpec
 from thesis_repro.tables.verdict import KINDS, VERDICTS, Judged, judge_all
 
 PARTS = {

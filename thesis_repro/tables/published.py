@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import cast
 
 from thesis_repro.lab import places
-from thesis_repro.tables.spec import NOT_RUN, Claim, ClaimKind, Quoted, Row, Side
+from thesis_repro.tables.claims import Claim, ClaimKind, Quoted, Side
+from thesis_repro.tables.spec import NOT_RUN, Row
 
 NAME = "published.csv"
 COLUMNS = (

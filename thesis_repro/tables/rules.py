@@ -7,19 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from thesis_repro.tables.spec import (
+from thesis_repro.tables.claims import (
     FACTOR,
     IN_WORDS,
     MEASURED,
-    NOT_JUDGED,
-    NOT_PUBLISHED,
-    NOT_RUN,
     ORDER,
     THEOREM,
     Claim,
     ClaimKind,
     Measured,
 )
+from thesis_repro.tables.spec import NOT_JUDGED, NOT_PUBLISHED, NOT_RUN
 from thesis_repro.tables.verdict import (
     DOES_NOT_HOLD,
     EXCEEDED,
@@ -153,7 +151,7 @@ RULES = (
         Measured(74_374.0),
     ),
     Rule(
-        (MEASURED,),
+        (MEASURED, IN_WORDS),
         NOT_MEASURABLE,
         "A share is to be removed of something whose interval meets what chance alone gives.",
         "95% of a bias to be removed that is 0.4 points, where chance gives 0.6.",

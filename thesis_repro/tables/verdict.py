@@ -8,22 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from thesis_repro.tables import statistics
-from thesis_repro.tables.spec import (
+from thesis_repro.tables.claims import (
     FACTOR,
     IN_WORDS,
     MEASURED,
-    NOT_JUDGED,
-    NOT_PUBLISHED,
-    NOT_RUN,
     ORDER,
     THEOREM,
-    Checked,
     Claim,
     ClaimKind,
-    Frame,
     Measured,
-    Row,
 )
+from thesis_repro.tables.spec import NOT_JUDGED, NOT_PUBLISHED, NOT_RUN, Checked, Frame, Row
 
 HOLDS = "holds"
 DOES_NOT_HOLD = "does not hold"
@@ -178,13 +173,8 @@ def _judge(claim: Claim, frame: Frame, conditions: Sequence[Checked]) -> Judged:
 def _judge_condition(claim: Claim, conditions: Sequence[Checked]) -> Judged:
     for condition in conditions:
         if condition.says == claim.column:
-            word = HOLDS if condition.holds else DOES_NOT_HOLD
-            return Judged(
-                claim,
-                NOT_JUDGED if condition.holds is None else word,
-                measured=condition.measured,
-                needed=condition.needed,
-            )
+            said, needed = condition.measured, condition.needed
+            return Judged(claim, condition.verdict, measured=said, needed=needed)
     return Judged(claim, NOT_RUN)
 
 

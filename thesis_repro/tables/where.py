@@ -4,8 +4,9 @@ import ast
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -17,11 +18,16 @@ from thesis_repro.tables.spec import Frame, Row, Table
 PACKAGE = "thesis_repro"
 TOOL = (f"{PACKAGE}.tables", f"{PACKAGE}.lab")
 """What measures and keeps; it is no science."""
+STATISTICS = f"{PACKAGE}.tables.statistics"
+"""Intervals and tests: of the tool, what has formulas."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A line of code: what stands there (spec, cell, science), its name, module and line."""
+    """A line of code: what stands there, its name, module and line.
+
+    what : spec, cell, assembly, science, or statistics
+    """
 
     what: str
     name: str
@@ -35,11 +41,11 @@ class Place:
         return f"{self.module.replace('.', '/')}{end}.py"
 
     def __str__(self) -> str:
-        return f"{self.what:8} {self.file}:{self.line}  {self.name}"
+        return f"{self.what:10} {self.file}:{self.line}  {self.name}"
 
 
 def places(name: str, row: str | None = None) -> list[Place]:
-    """Where a table is specified, which cells make it, and which science these call.
+    """Where a table is specified, which cells make it, what assembles them, and what these call.
 
     Parameters
     ----------
@@ -54,9 +60,17 @@ def places(name: str, row: str | None = None) -> list[Place]:
     table, module = find.get(name), find.module_of(name)
     found = [Place("spec", "TABLE", module, _line_of_table(module))]
     functions = cells(table, row)
+    functions += [thing for thing in _inside(functions) if thing not in functions]
     found += [_place("cell", function) for function in functions]
-    science = {_place("science", thing) for function in functions for thing in _called(function)}
-    return found + sorted(science, key=lambda place: (place.file, place.line))
+    if table.assemble is not None:
+        found.append(_place("assembly", table.assemble))
+        functions = [*functions, table.assemble]
+    formulas = [
+        _place("statistics" if thing.__module__ == STATISTICS else "science", thing)
+        for thing in _called(functions)
+        if not thing.__module__.startswith(find.EXPERIMENTS)
+    ]
+    return found + sorted(formulas, key=lambda place: (place.what, place.file, place.line))
 
 
 def cells(table: Table, row: str | None = None) -> list[Callable[..., Any]]:
@@ -88,12 +102,17 @@ def links(frame: Frame) -> str:
     """Links to the source of the cells that made a frame, as the provenance names them.
 
     A run that was recorded before it named them, or whose code has moved since, has those of the
-    table as it stands.
+    table as it stands. What assembles the rows comes with them.
     """
-    here = {f"{f.__module__}.{f.__qualname__}" for f in cells(find.get(frame.spec.name))}
+    table = find.get(frame.spec.name)
+    outer = cells(table)
+    here = {_full(function) for function in outer}
     named = {cell["function"] for cell in frame.provenance["cells"] if "function" in cell}
+    more = {_full(function) for function in _inside(outer)}
+    if table.assemble is not None:
+        more.add(_full(table.assemble))
     by_module: dict[str, list[str]] = {}
-    for name in sorted(named & here or here):
+    for name in sorted((named & here or here) | more):
         module, _, function = name.rpartition(".")
         by_module.setdefault(module, []).append(f"{{source}}`{function} <{module}:{function}>`")
     files = [
@@ -101,6 +120,10 @@ def links(frame: Frame) -> str:
         for module, functions in by_module.items()
     ]
     return "; ".join(files) or f"`{find.module_of(frame.spec.name)}`"
+
+
+def _full(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
 
 
 def _sizes() -> Iterator[Profile]:
@@ -121,32 +144,51 @@ def _line_of_table(module: str) -> int:
     return 1
 
 
-def _called(function: Callable[..., Any]) -> list[Any]:
-    """Functions and classes of the package's science that a cell names, itself or in its file."""
+def _inside(functions: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
+    """The cells that cells ask for what they give: what a row shows may be computed there."""
+    return [thing for thing in _called(functions) if (thing.__doc__ or "").startswith("Cell:")]
+
+
+def _called(functions: Sequence[Callable[..., Any]]) -> list[Any]:
+    """What cells and assemblies name of experiments, science and statistics.
+
+    Names inside a function of an experiment, and in what its file binds to a name, count.
+    """
     found: dict[Any, None] = {}
-    seen, pending = {function}, [function]
+    pending = list(functions)
     while pending:
-        current = pending.pop()
-        for thing in _named(current):
+        for thing in _named(pending.pop()):
             home = str(getattr(thing, "__module__", ""))
-            if not home.startswith(f"{PACKAGE}.") or home.startswith(TOOL) or thing in seen:
+            kept = home.startswith(TOOL) and home != STATISTICS
+            if not home.startswith(f"{PACKAGE}.") or kept or thing in found or thing in functions:
                 continue
-            seen.add(thing)
+            found[thing] = None
             if home.startswith(find.EXPERIMENTS):
                 pending.append(thing)
-            else:
-                found[thing] = None
     return list(found)
 
 
 def _named(thing: Any) -> Iterator[Any]:
     """What the source of a function or class names: functions and classes, by name or path."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
-    scope = vars(sys.modules[thing.__module__])
-    for node in ast.walk(tree):
-        value = _value(node, scope)
-        if isinstance(value, FunctionType | type):
-            yield inspect.unwrap(value) if isinstance(value, FunctionType) else value
+    scope, bound = vars(sys.modules[thing.__module__]), dict(_bound(thing.__module__))
+    trees: list[ast.AST] = [ast.parse(textwrap.dedent(inspect.getsource(thing)))]
+    while trees:
+        for node in ast.walk(trees.pop()):
+            value = _value(node, scope)
+            if isinstance(value, FunctionType | type):
+                yield inspect.unwrap(value) if isinstance(value, FunctionType) else value
+            elif isinstance(node, ast.Name) and node.id in bound:
+                trees.append(bound.pop(node.id))  # such as a dictionary of methods
+
+
+@cache
+def _bound(module: str) -> dict[str, ast.AST]:
+    """By name, the statements that bind one in a module; not TABLE, which names everything."""
+    found: dict[str, ast.AST] = {}
+    for node in ast.parse(inspect.getsource(sys.modules[module])).body:
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        found |= {t.id: node for t in targets if isinstance(t, ast.Name) and t.id != "TABLE"}
+    return found
 
 
 def _value(node: ast.AST, scope: dict[str, Any]) -> Any:

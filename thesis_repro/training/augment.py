@@ -16,6 +16,11 @@ def crop_flip(x: Tensor, generator: torch.Generator) -> Tensor:
     """Crop each image at random from one with a black border, and mirror half of them.
 
     (n, c, h, w) to the same, on the device of x; `generator` is on that device too.
+
+    Examples
+    --------
+    >>> crop_flip(torch.rand(2, 3, 32, 32), torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 3, 32, 32])
     """
     n, _, height, width = x.shape
     device = x.device
@@ -35,7 +40,14 @@ AUGMENTATIONS: dict[str, Augment | None] = {"none": None, "crop-flip": crop_flip
 
 
 def with_noise(augment: Augment | None, sigma: float) -> Augment:
-    """Gaussian noise of deviation `sigma` on each pixel after an augmentation; not clipped."""
+    """Gaussian noise of deviation `sigma` on each pixel after an augmentation; not clipped.
+
+    Examples
+    --------
+    >>> noisy = with_noise(None, 0.1)
+    >>> noisy(torch.rand(2, 3, 8, 8), torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 3, 8, 8])
+    """
 
     def noisy(x: Tensor, generator: torch.Generator) -> Tensor:
         x = x if augment is None else augment(x, generator)

@@ -15,12 +15,24 @@ for a GPU reads its progress from a tensor.
 
 
 def constant(value: float) -> Schedule:
-    """The same value throughout."""
+    """The same value throughout.
+
+    Examples
+    --------
+    >>> constant(0.1)(0.7)
+    0.1
+    """
     return lambda progress: value
 
 
 def linear(start: float, stop: float, until: float = 1.0) -> Schedule:
-    """From start to stop in a straight line over the first `until` of training, then stop."""
+    """From start to stop in a straight line over the first `until` of training, then stop.
+
+    Examples
+    --------
+    >>> linear(0.0, 1.0, until=0.5)(0.25)
+    0.5
+    """
     return lambda progress: start + (stop - start) * _between(progress / until, 0.0, 1.0)
 
 
@@ -30,6 +42,11 @@ def logarithmic(stop: float, until: float = 1.0) -> Schedule:
     The value is stop * ln((e - e^0.01) t + e^0.01): 1% of stop at the start.
 
     Source: the "logarithmic" epsilon schedule of Leino, Wang and Fredrikson 2021.
+
+    Examples
+    --------
+    >>> round(logarithmic(0.3, until=0.5)(0.5), 6)
+    0.3
     """
 
     def at(progress: float) -> float:
@@ -42,7 +59,13 @@ def logarithmic(stop: float, until: float = 1.0) -> Schedule:
 
 
 def decay_after(start: float, stop: float, since: float = 0.5) -> Schedule:
-    """Keep start until progress `since`, then fall exponentially to stop at the end."""
+    """Keep start until progress `since`, then fall exponentially to stop at the end.
+
+    Examples
+    --------
+    >>> decay_after(1e-3, 1e-5)(0.4)
+    0.001
+    """
 
     def value(progress: float) -> float:
         t = _between(progress - since, 0.0, math.inf) / (1.0 - since)
@@ -53,7 +76,13 @@ def decay_after(start: float, stop: float, since: float = 0.5) -> Schedule:
 
 
 def cosine(start: float, warmup: float = 0.0) -> Schedule:
-    """Rise linearly during `warmup`, then fall to zero along half a cosine."""
+    """Rise linearly during `warmup`, then fall to zero along half a cosine.
+
+    Examples
+    --------
+    >>> round(cosine(0.1)(0.5), 6)
+    0.05
+    """
 
     def value(progress: float) -> float:
         if progress < warmup:

@@ -24,6 +24,11 @@ class TrainConfig:
     MinMax kernels (same numbers); `clip` bounds the norm of the gradient, 0 switches it off;
     `graph` records the whole step once and replays it, on a GPU, for losses that read no value
     back to the CPU. Weight decay is decoupled for adamw and nadam.
+
+    Examples
+    --------
+    >>> TrainConfig(epochs=10, batch_size=128, seed=0).optimizer
+    'adam'
     """
 
     epochs: int

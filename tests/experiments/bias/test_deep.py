@@ -20,7 +20,7 @@ def test_a_deep_cell_is_deterministic_and_masks_differ():
     assert first["dense layer.none.kept"] == 100 > first["dense layer.experts.kept"]
 
 
-def test_the_conditions_can_fail_and_may_be_undecided(remedies_frame):
+def test_the_conditions_can_fail_and_may_be_not_measurable(remedies_frame):
     frame = remedies_frame(1.0, sets=("x",)).rename(columns={"dataset": "net"})
     frame["layer"] = "dense"
     assert [c.holds for c in deep.conditions(frame)] == [True]
@@ -28,7 +28,7 @@ def test_the_conditions_can_fail_and_may_be_undecided(remedies_frame):
     assert [c.holds for c in deep.conditions(frame)] == [False]
     frame["chance"] = 3.7
     (undecided,) = deep.conditions(frame)
-    assert undecided.holds is None and undecided.verdict == "not judged"
+    assert undecided.holds is None and undecided.verdict == "not measurable"
 
 
 def test_the_quick_plan_needs_no_data_and_names_its_rows():

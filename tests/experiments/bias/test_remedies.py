@@ -94,6 +94,9 @@ def test_sets_without_a_bias_beyond_chance_do_not_count(remedies_frame):
     frame["chance"] = 9.0
     found = remedies.conditions(frame)  # nothing to judge, and nothing judged
     assert [(c.holds, c.measured) for c in found] == [(None, "0 of 0 sets")] * 10
+    # of a learner that ran, nothing can be removed; one that did not run was not asked
+    words = {c.says.rpartition(", ")[2]: c.verdict for c in found if "real sets" in c.says}
+    assert words == {"SGD": "not measurable", "to convergence": "not judged"}
 
 
 def test_each_learner_is_judged_alone_and_every_claim_names_a_condition(remedies_frame):

@@ -16,7 +16,7 @@ def test_an_imbalanced_subsample_has_its_prior_and_is_as_large_as_can_be():
         two_classes.imbalanced(np.ones(5, int), 0.75, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("name", two_classes.REAL)
+@pytest.mark.parametrize("name", [*two_classes.TABULAR, *two_classes.DIGITS, *two_classes.MNIST])
 def test_every_real_set_has_two_classes(name):
     x, y = two_classes.features(name)
     assert x.shape[0] == len(y) and x.dtype == np.float64 and set(y) == {0, 1}

@@ -48,19 +48,24 @@ def test_vra_at_each_radius_is_a_count_over_the_stored_points(cifar, monkeypatch
     assert values["clean"] == {"k": 4, "n": 5}
 
 
-def test_the_trade_of_radii_is_false_when_one_part_of_it_is():
+def test_each_condition_is_false_when_one_part_of_it_is():
     names = [*list(cifar10.WAYS)[:2], ("standard", "none")]
     good = pd.DataFrame(names, columns=["method", "trained"]).assign(
         clean=[75.0, 66.0, 85.0], vra36=[60.0, 57, 0], vra108=[27.0, 40, 0], broken=0.0
     )
-    assert [c.holds for c in cifar10.conditions(good)] == [True] * 3
-    assert [c.holds for c in cifar10.conditions(good[1:])] == [True] * 2  # no trade to see
+    good = good.assign(pgd=[70.0, 62.0, 60.0], pgd_high=63.0, clean_low=84.0)
+    assert [c.holds for c in cifar10.conditions(good)] == [True] * 5
+    assert [c.holds for c in cifar10.conditions(good[1:])] == [True] * 4  # no trade to see
+    assert len(cifar10.conditions(good[:2])) == 2  # no standard net
+    assert len({c.says for c in cifar10.conditions(good)}) == 5
     for column, row, value, which in (
         ("clean", 1, 76.0, 0),
         ("vra108", 1, 20.0, 0),
         ("vra36", 2, 5.0, 1),
         ("broken", 0, 1.0, 2),
+        ("pgd_high", 2, 84.5, 3),
+        ("pgd", 0, 49.0, 4),
     ):
         bad = good.copy()
         bad.loc[row, column] = value
-        assert [c.holds for c in cifar10.conditions(bad)] == [i != which for i in range(3)], column
+        assert [c.holds for c in cifar10.conditions(bad)] == [i != which for i in range(5)], column

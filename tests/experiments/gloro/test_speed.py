@@ -1,5 +1,6 @@
 """The table of speeds: what is compared; no time is asserted."""
 
+import time
 from contextlib import nullcontext
 
 import pytest
@@ -21,12 +22,26 @@ def test_only_a_paper_run_measures_and_it_fills_every_row():
 def test_a_ratio_is_held_against_its_limit(first, within, monkeypatch):
     monkeypatch.setitem(speed.RATIOS, "a / b", (lambda config: ("a", "b"), 1.5))
     timed = {"a": Timing(first, first, first, 7), "b": Timing(1.0, 1.0, 1.0, 7)}
-    monkeypatch.setattr(speed, "interleaved", lambda calls, repeats: [timed[c] for c in calls])
+    given = []
+
+    def interleaved(calls, *settings):
+        given.append(settings)
+        return [timed[call] for call in calls]
+
+    monkeypatch.setattr(speed, "interleaved", interleaved)
     monkeypatch.setattr(speed.nets, "fused", lambda device: nullcontext(False))  # compiles nothing
     values = speed.measure(speed.SpeedConfig("a / b", "cpu")).values
     assert (values["seconds"], values["reference"], values["ratio"]) == (first, 1.0, first)
     assert (values["limit"], values["within"]) == (1.5, within)
     assert values["note"] == "no compiler: eager MinMax"
+    assert given == [(7, 1, time.process_time)]  # whatever else the machine does
+
+
+def test_what_takes_long_on_a_cpu_is_timed_less_often_there():
+    repeats = {what: speed.config_of(what, "cpu").repeats for what in speed.RATIOS}
+    assert sum(count < 7 for count in repeats.values()) == len(speed.REPEATS)
+    assert all(count >= 2 for count in repeats.values())
+    assert {speed.config_of(what, "cuda").repeats for what in speed.RATIOS} == {7}
 
 
 PROVES = ("certify", "bound", "BCP", "KW")

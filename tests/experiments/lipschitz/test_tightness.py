@@ -24,18 +24,26 @@ def test_a_cpu_climbs_fewer_pairs_of_the_large_net(monkeypatch):
         return {row[1]: (cell.config.points, cell.config.steps) for row, cell in plan}
 
     small = dict.fromkeys(("GloRo 2C2F", "standard 2C2F"), (50, 500))
-    assert efforts("paper", "cpu") == small | {"GloRo 6C2F": (10, 300)}
+    large = dict.fromkeys(("GloRo 6C2F", "standard 6C2F"), (10, 300))
+    assert efforts("paper", "cpu") == small | large
     assert set(efforts("paper", "cuda").values()) == {(100, 1000)}
     assert set(efforts("quick", "cpu").values()) == {(20, 150)}
 
 
 def test_the_conditions_can_fail():
     good = pd.DataFrame({"net": ["GloRo 2C2F", "standard 2C2F"], "share": [80.0, 40.0]})
+    good = good.assign(bound=[10.0, 50.0], found=[8.0, 20.0])
 
     def found(**change):
         return [c.holds for c in tightness.conditions(good.assign(**change))]
 
-    assert found() == [True, True]
-    assert found(share=[100.1, 40.0]) == [False, True]
-    assert found(share=[40.0, 80.0]) == [True, False]
+    assert found() == [True, True, True]
+    assert found(share=[100.1, 40.0]) == [False, True, True]
+    assert found(share=[40.0, 80.0]) == [True, False, True]
+    assert found(found=[8.0, 9.9]) == [True, True, False]  # below what the other may have
     assert len(tightness.conditions(good[:1])) == 1  # nothing to compare with
+    large = good.assign(net=["GloRo 6C2F", "standard 6C2F"])
+    both = pd.concat([good, large.assign(share=[30.0, 45.0])])
+    assert [c.holds for c in tightness.conditions(both)] == [True, True, True, False, True]
+    claimed = {c.column for c in tightness.TABLE.spec.claims}
+    assert claimed == {c.says for c in tightness.conditions(both)}

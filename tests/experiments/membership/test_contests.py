@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from thesis_repro import data, tables
 from thesis_repro.experiments.membership import contests, rates
 from thesis_repro.lab.cells import CellError, compute
 from thesis_repro.lab.profiles import profile
@@ -38,3 +39,18 @@ def test_a_game_that_needs_more_points_than_there_are_names_its_cell(tmp_path, m
 
 def test_a_paper_run_has_five_targets():
     assert len(contests.targets(profile("paper"))) >= 5
+
+
+@pytest.mark.parametrize("name", ["quick", "paper"])
+def test_nothing_is_chosen_on_a_target_that_is_judged(monkeypatch, name):
+    """By index: the search, which is over attacks, has targets of its own."""
+    monkeypatch.setattr(data, "available", lambda name: True)
+    monkeypatch.setattr(data, "fingerprint", lambda name: f"hash of {name}")
+    used: dict[bool, set[int]] = {True: set(), False: set()}
+    for table in (t for t in tables.names() if t.startswith("membership-")):
+        for _, cell in tables.get(table).cells(profile(name)):
+            config = getattr(cell.config, "contest", cell.config) if cell else None
+            used[table == "membership-search"] |= set(getattr(config, "targets", ()))
+    assert used[True] == set(contests.DEVELOPED)
+    assert used[False] >= set(contests.targets(profile(name)))
+    assert not used[True] & used[False]

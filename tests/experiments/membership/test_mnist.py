@@ -7,9 +7,10 @@ import pytest
 from thesis_repro.experiments.membership.contests import PLAIN
 from thesis_repro.experiments.membership.mnist import PUBLISHED, TABLE, assemble, conditions
 from thesis_repro.tables import verdict
+from thesis_repro.tables.claims import Claim
 from thesis_repro.tables.estimate import intervals
 from thesis_repro.tables.measure import tabulate
-from thesis_repro.tables.spec import Claim, Frame
+from thesis_repro.tables.spec import Frame
 from thesis_repro.weaknesses.membership.guesses import GENERAL, NAIVE, SHADOW
 
 

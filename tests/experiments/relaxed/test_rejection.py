@@ -62,14 +62,14 @@ def test_the_quick_table_is_consistent_and_say_what_a_plain_count_says(short):
 
 def test_gains_are_paired():
     ours, base = np.array([1, 1, 1, 0, 0] * 40) > 0, np.array([1, 0, 1, 0, 1] * 40) > 0
-    found = relaxed.gain([ours], [base])
+    found = statistics.more_points([ours], [base])
     assert found.value == 0.0 and found.low == -found.high
     assert found.how == "differences: paired Student t over 200 points"
     # McNemar's variance, (b + c) / n^2 at b = c
     half = 1.96 * 100 * (80 / 200**2) ** 0.5
     assert found.high == pytest.approx(half, rel=0.02)
     seeds = [np.arange(100) < k for k in (50, 60, 70)]
-    found = relaxed.gain(seeds, [np.zeros(100, bool)] * 3)
+    found = statistics.more_points(seeds, [np.zeros(100, bool)] * 3)
     assert (found.low, found.high) == pytest.approx(statistics.student_t([50.0, 60.0, 70.0]))
     assert found.value == pytest.approx(60.0) and found.how == "Student t over 3 seeds"
 

@@ -1,16 +1,23 @@
 """Figures of the chapter arc/arc."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from thesis_repro import data
-from thesis_repro.experiments.arc import judged
-from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE
+from thesis_repro.experiments.arc import judged, soundness
+from thesis_repro.experiments.arc.soundness import MEASURES
+from thesis_repro.experiments.arc.trainings import SAME
+from thesis_repro.experiments.arc.universe import TRAININGS
+from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, not_run
 from thesis_repro.robustness import models, paths, transformations
 from thesis_repro.robustness.outputs import ask
 from thesis_repro.robustness.recipes import Training
+from thesis_repro.tables.spec import Frame
 from thesis_repro.weaknesses import reliability
 
 
@@ -64,4 +71,56 @@ def turning(training: Training, index: int = 0, pictures: int = 9) -> Figure:
     axis.set(xlabel="turned by (degrees)", ylabel="radius", ylim=(0, None))
     axis.set_xlim(float(angles[0]), float(angles[-1]))
     axis.legend(loc="upper right")
+    return figure
+
+
+BETTER = {
+    soundness.CLEAN: (1, "clean accuracy"),
+    soundness.VRA: (1, "VRA"),
+    soundness.ERROR: (-1, "calibration error"),
+    soundness.OBJECT: (1, "influence on the digit"),
+    soundness.UNITS: (-1, "units that keep a class"),
+    soundness.BIAS: (-1, "signed bias"),
+    soundness.AUC: (-1, "membership AUC"),
+    soundness.TPR: (-1, "members found at 1%"),
+    soundness.MARK: (-1, "watermark"),
+    soundness.INSTANCE: (-1, "nearest to a member"),
+}
+"""Whether more (1) or less (-1) of a sign is sounder, and how its column is headed."""
+
+
+def signs(frame: Frame) -> Figure:
+    """A row for each training, a column for each sign of soundness, filled by effect.
+
+    Parameters
+    ----------
+    frame : of the table arc-trainings, live or recorded
+
+    The colour is the paired difference from standard training over the half width of its
+    interval, so it is pale where the interval is near zero or holds it; the text is the
+    difference and this half width. Blue: sounder. Orange: less sound.
+    """
+    ran = frame.data[frame.data["status"] == "run"].set_index(["training", "measure"])
+    names = [name for name in TRAININGS[1:] if (name, MEASURES[0]) in ran.index]
+    if not names:
+        return not_run()
+    figure, axis = plt.subplots(figsize=(9, 1.4 + 0.62 * len(names)))
+    colours = LinearSegmentedColormap.from_list("soundness", (ORANGE, "white", BLUE))
+    effects = np.zeros((len(names), len(MEASURES)))
+    for i, name in enumerate(names):
+        for j, measure in enumerate(MEASURES):
+            row = ran.loc[(name, measure)]
+            half = (row["difference_high"] - row["difference_low"]) / 2
+            gap = row["difference"]
+            effects[i, j] = BETTER[measure][0] * gap / half if half > 0 else 0.0
+            told = row["sign"] != SAME
+            text = f"{gap:+.1f}\n±{half:.1f}".replace("-", "−")
+            axis.text(j, i, text, ha="center", va="center", fontsize=8,
+                      fontweight="bold" if told else "normal")  # fmt: skip
+    axis.imshow(effects, cmap=colours, vmin=-4, vmax=4, aspect="auto")
+    heads = ["\n".join(textwrap.wrap(BETTER[measure][1], 11)) for measure in MEASURES]
+    axis.set_xticks(range(len(MEASURES)), heads, fontsize=8)
+    axis.set_yticks(range(len(names)), names)
+    axis.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axis.spines[:].set_visible(False)
     return figure

@@ -29,19 +29,10 @@ from thesis_repro.experiments.bias.two_classes import (
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published
+from thesis_repro.tables.claims import Measured
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.estimate import Measurement
-from thesis_repro.tables.spec import (
-    Column,
-    Derived,
-    Frame,
-    Gathered,
-    Measured,
-    Plan,
-    Row,
-    Table,
-    TableSpec,
-)
+from thesis_repro.tables.spec import Column, Derived, Frame, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.tables.verdict import measured
 from thesis_repro.weaknesses import bias
 
@@ -199,7 +190,7 @@ def trained_net(dataset: str, epochs: int) -> str:
     return f"{dataset}, {epochs} epochs"
 
 
-def assemble(_: object, gathered: Gathered) -> dict[Row, Measurement]:
+def assemble(_: Profile, gathered: Gathered) -> dict[Row, Measurement]:
     """Pool the nets of all seeds."""
     return {
         row: pool(results, f"{row[1]}.{row[2]}", f"{row[1]}.{FULL}")
@@ -210,7 +201,7 @@ def assemble(_: object, gathered: Gathered) -> dict[Row, Measurement]:
 def conditions(frame: pd.DataFrame) -> list[Condition]:
     """Experts on hidden layers, one condition for each trained net.
 
-    Not decided where the nets have no bias beyond chance.
+    Not measurable where the nets have no bias beyond chance.
     """
     found = []
     for net, rows in frame.groupby("net", sort=False):
@@ -225,6 +216,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
                 "on one layer at least, accuracy at most 0.5 lower; a bias beyond chance",
                 said.replace("-", "−"),
                 any(halves(part, EXPERTS) for part in layers) if there else None,
+                measurable=there,
             )
         )
     return found

@@ -186,7 +186,7 @@ def by_learner(name: str, points: int, learner: str, seed: int) -> dict[str, Mea
     return {remedy: pool([result], remedy, FULL) for remedy in REMEDIES}
 
 
-def assemble(_: object, gathered: Gathered) -> dict[Row, Measurement]:
+def assemble(_: Profile, gathered: Gathered) -> dict[Row, Measurement]:
     """Pool the runs of all seeds."""
     return {row: pool(results, row[-1], FULL) for row, results in gathered.items()}
 
@@ -197,19 +197,24 @@ TRAINED = {EARLY: "SGD, small steps", SGD: "SGD", CONVERGED: "to convergence"}
 
 def _groups(frame: pd.DataFrame, learner: str, mixtures: bool) -> list[pd.DataFrame]:
     """The rows of each set, generated or real, on which this learner has a bias beyond chance."""
+    return [rows for rows in _sets(frame, learner, mixtures) if has_bias(rows)]
+
+
+def _sets(frame: pd.DataFrame, learner: str, mixtures: bool) -> list[pd.DataFrame]:
     mine = frame[(frame["learner"] == learner) & (frame["dataset"].isin(MIXTURES) == mixtures)]
-    return [rows for _, rows in mine.groupby("dataset", sort=False) if has_bias(rows)]
+    return [rows for _, rows in mine.groupby("dataset", sort=False)]
 
 
 def conditions(frame: pd.DataFrame) -> list[Condition]:
     """Parity and experts on the sets where a learner has a bias: on the majority of these.
 
-    One for each learner and kind of set; not decided where no set has a bias.
+    One for each learner and kind of set; not measurable where no set has a bias.
     """
     found = []
     for mixtures, kind in ((True, "synthetic sets"), (False, "real sets")):
         for trained in ON_MIXTURE if mixtures else LEARNERS:
             groups = _groups(frame, trained, mixtures)
+            measurable = bool(groups) or not _sets(frame, trained, mixtures)
             for remedy in (PARITY, EXPERTS):
                 count = sum(halves(rows, remedy) for rows in groups)
                 found.append(
@@ -219,6 +224,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
                         "with a bias beyond chance",
                         f"{count} of {len(groups)} sets",
                         2 * count > len(groups) if groups else None,
+                        measurable=measurable,
                     )
                 )
     return found

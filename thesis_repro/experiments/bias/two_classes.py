@@ -30,7 +30,6 @@ MNIST = {
 }
 CIFAR, LFW = "CIFAR-10 frog/bird", "LFW Powell/Bush"
 PICTURES = {CIFAR: "cifar10", LFW: "lfw"}
-REAL = (*TABULAR, *DIGITS, *MNIST)
 
 
 def sgd(step: float = STEP) -> Any:

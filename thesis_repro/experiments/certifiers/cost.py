@@ -27,19 +27,10 @@ from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import models
 from thesis_repro.robustness.recipes import Training
 from thesis_repro.tables import published
+from thesis_repro.tables.claims import Measured
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import summarise
-from thesis_repro.tables.spec import (
-    Column,
-    Derived,
-    Frame,
-    Gathered,
-    Measured,
-    Plan,
-    Row,
-    Table,
-    TableSpec,
-)
+from thesis_repro.tables.spec import Column, Derived, Frame, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.tables.statistics import ratio_of_medians
 
 GUARANTEES = {

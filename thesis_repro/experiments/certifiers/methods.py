@@ -105,7 +105,12 @@ class Measured:
 
 
 def measure(
-    method: Method, body: nn.Sequential, epsilon: float, x: Tensor, widest: int = 0
+    method: Method,
+    body: nn.Sequential,
+    epsilon: float,
+    x: Tensor,
+    widest: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Measured:
     """Run a method on points in equal calls.
 
@@ -129,7 +134,7 @@ def measure(
         wide, _ = certifier(replace(method, batch_size=widest), body, epsilon, tuple(x.shape[1:]))
         with torch.no_grad():
             operations = timing.operations(lambda: wide(shares[0]))
-    timed = timing.once([lambda s=share: call(s) for share in shares])  # type: ignore[misc]
+    timed = timing.once([partial(call, share) for share in shares], clock)
     return Measured(
         seconds=timed.seconds,
         spread=100 * (timed.high - timed.low) / timed.seconds,

@@ -147,7 +147,31 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
             )
         )
     broken = frame["broken"].sum()
-    return [*found, Condition(UNBROKEN, "0", f"{broken:.0f}", bool(broken == 0))]
+    found.append(Condition(UNBROKEN, "0", f"{broken:.0f}", bool(broken == 0)))
+    return [*found, *under_attack(frame)]
+
+
+def under_attack(frame: pd.DataFrame) -> list[Condition]:
+    """A change that no eye sees overturns answers of the standard net, and fewer of robust ones."""
+    by = frame.set_index("method")
+    if "standard" not in by.index:
+        return []
+    standard, robust = by.loc["standard"], by.drop(index="standard")
+    lost = standard["clean"] - standard["pgd"]
+    found = [
+        Condition(
+            "an attack at 36/255 overturns answers of the standard net",
+            "accuracy under attack below clean accuracy, intervals apart",
+            f"{standard['clean']:.1f}% to {standard['pgd']:.1f}%",
+            bool(standard["pgd_high"] < standard["clean_low"]),
+        )
+    ]
+    if len(robust):
+        most = float((robust["clean"] - robust["pgd"]).max())
+        said = f"at most {most:.1f} points, the standard net {lost:.1f}"
+        says = "robust training loses fewer answers to the attack than standard training"
+        found.append(Condition(says, "fewer points, in each row", said, bool(most < lost)))
+    return found
 
 
 UNBROKEN = "no certified point falls to an attack"

@@ -17,7 +17,8 @@ from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import models
 from thesis_repro.tables import published
-from thesis_repro.tables.spec import Column, Frame, Plan, Quoted, Row, Table, TableSpec
+from thesis_repro.tables.claims import Quoted
+from thesis_repro.tables.spec import Column, Frame, Plan, Row, Table, TableSpec
 
 NONE = "none"
 

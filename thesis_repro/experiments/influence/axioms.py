@@ -9,9 +9,8 @@ import pandas as pd
 from torch import Tensor, nn
 
 from thesis_repro import data, nets
-from thesis_repro.explanations import axioms, imagenet, influence, rivals, subjects
+from thesis_repro.explanations import axioms, imagenet, rivals
 from thesis_repro.explanations.axioms import Case
-from thesis_repro.explanations.influence import internal_influence, line
 from thesis_repro.explanations.subjects import DIGITS
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
@@ -196,32 +195,3 @@ TABLE = Table(
     cells,
     assemble,
 )
-
-
-def on_pink(
-    seed: int,
-) -> tuple[dict[str, nn.Module], dict[str, Tensor], dict[str, float], dict[str, float]]:
-    """The coloured digits: nets; what pink paper adds to "3"; who is called "3"; accuracy on grey.
-
-    Digits that are no threes, with pink paper put in the place of grey: the influence of the paper
-    on class 3 against the others, image by image, and the share that is then called a three.
-    """
-    three = subjects.PINK_CLASS
-    test = data.load("mnist-5k").test
-    pink, grey = subjects.on_paper(test, subjects.PINK), subjects.on_paper(test, 0.2)
-    other = pink.y != three
-    x, plain = pink.x[other], grey.x[other]
-    q = influence.comparative(three, [c for c in range(5) if c != three])
-    found: dict[str, nn.Module] = {}
-    gains: dict[str, Tensor] = {}
-    called: dict[str, float] = {}
-    accuracy: dict[str, float] = {}
-    for with_pink in (True, False):
-        name = f"{'with' if with_pink else 'without'} pink"
-        net = named.trained(replace(subjects.COLOURED, pink=with_pink, seed=seed))
-        found[name] = net
-        chi = internal_influence(net, x, "", q, line(plain, 20), multiply=True)
-        gains[name] = chi.flatten(1).sum(1)
-        called[name] = float((nets.labels(net, x) == three).float().mean())
-        accuracy[name] = float((nets.labels(net, grey.x) == grey.y).float().mean())
-    return found, gains, called, accuracy

@@ -40,9 +40,8 @@ def soundness(config: SoundnessConfig) -> Result:
     bound, holds_for = BOUNDS[config.method]
     used = bound(net)
     seconds = time.process_time() - began
-    right = certify(net, test.x, used=used).certified & (_labels(net, test.x) == test.y)
-    baseline = certify(net, test.x, used=BOUNDS[LIMIT][0](net))
-    lost = baseline.certified & (baseline.labels == test.y) & ~right
+    right = _right(net, test, used)
+    lost = _right(net, test, BOUNDS[LIMIT][0](net)) & ~right
     values = {
         "vra": {"k": int(right.sum()), "n": len(right)},
         "lost": {"k": int(lost.sum()), "n": len(right)},
@@ -53,8 +52,9 @@ def soundness(config: SoundnessConfig) -> Result:
     return Result(values)
 
 
-def _labels(net: GloroNet, x: torch.Tensor) -> torch.Tensor:
-    return certify(net, x).labels
+def _right(net: GloroNet, test: data.Split, used: Bound) -> torch.Tensor:
+    found = certify(net, test.x, used=used)
+    return found.certified & (found.labels == test.y)
 
 
 def from_below(net: GloroNet, steps: int) -> float:

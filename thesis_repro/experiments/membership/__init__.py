@@ -1,6 +1,8 @@
 """Tables and figures of the chapter weaknesses/membership."""
 
 __all__ = [
+    "audit",
+    "audit_cells",
     "calibrated",
     "contests",
     "dp",
@@ -8,7 +10,9 @@ __all__ = [
     "low_fpr",
     "mnist",
     "moving",
+    "point",
     "rates",
     "search",
     "sets",
+    "smoothing",
 ]

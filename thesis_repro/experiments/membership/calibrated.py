@@ -18,6 +18,7 @@ from thesis_repro.experiments.membership.contests import (
 from thesis_repro.experiments.membership.rates import crossed, rate
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published
+from thesis_repro.tables.claims import Measured
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import (
@@ -26,7 +27,6 @@ from thesis_repro.tables.spec import (
     Derived,
     Frame,
     Gathered,
-    Measured,
     Row,
     Table,
     TableSpec,

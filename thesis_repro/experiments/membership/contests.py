@@ -43,6 +43,8 @@ SMOOTHING, SMOOTH_N = 0.1, 12_000
 PER_SEED = {"quick": 3, "paper": 2}
 """Targets for each seed of a profile."""
 SHADOWS = 4
+DEVELOPED = (100, 101, 102)
+"""Indices of the targets that anything may be chosen on; the tables judge others."""
 
 
 def targets(profile: Profile) -> tuple[int, ...]:
@@ -87,6 +89,9 @@ def observations(config: Contest) -> Observations:
 CLAIMED = "claimed"
 """First part of the names of arrays: CLAIMED.attack.target, (points,) bool."""
 
+KNOWN = "known"
+"""First part of the names of arrays: KNOWN.attack, scores on shadows' points, and KNOWN.member."""
+
 FPRS = {"1%": 0.01, "0.1%": 0.001}
 """False-positive rates at which the true-positive rate is counted."""
 
@@ -94,7 +99,8 @@ FPRS = {"1%": 0.01, "0.1%": 0.001}
 def contest(config: Contest) -> Result:
     """Cell: every attack on every target; values hold the counted answers.
 
-    Arrays hold, point by point, scores, who is a member, and who is claimed to be one.
+    Arrays hold, point by point, scores, who is a member, and who is claimed to be one; and the
+    scores on the shadows' points, whose members are known, from which any threshold may be taken.
 
     Thresholds come from the shadows, so no membership of a target's point is used before the
     answers are counted.
@@ -133,6 +139,8 @@ def contest(config: Contest) -> Result:
         arrays |= {f"{CLAIMED}.{name}.{index}": found for name, found in claims.items()}
         arrays[f"member.{index}"] = member
         arrays |= {f"{name}.{index}": found.astype(np.float32) for name, found in scores.items()}
+    arrays |= {f"{KNOWN}.{name}": known.astype(np.float32) for name, known in guesses.known.items()}
+    arrays[f"{KNOWN}.member"] = guesses.truth
     return Result({"targets": targets}, arrays)
 
 
@@ -171,7 +179,7 @@ def contest_of(trained: Victim, profile: Profile) -> Cell | None:
     """The contest on nets trained in this way; None where their data is not here."""
     if not data.available(trained.dataset):
         return None
-    config = Contest(trained, targets(profile), SHADOWS)
+    config = Contest(trained, targets(profile), SHADOWS, development=DEVELOPED)
     return Cell(contest, config, named.fingerprints(trained))
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from thesis_repro.experiments.membership.contests import CLAIMED
+from thesis_repro.experiments.membership.contests import CLAIMED, KNOWN
 from thesis_repro.tables import statistics
 from thesis_repro.tables.estimate import Estimate, Measurement
-from thesis_repro.weaknesses.membership.contest import Bools
+from thesis_repro.weaknesses.membership import game as games
+from thesis_repro.weaknesses.membership.contest import Bools, Floats
 from thesis_repro.weaknesses.membership.guesses import SHADOW
 
 Counts = dict[str, int]
@@ -76,3 +77,43 @@ def crossed(
     # the mean over targets, as everywhere; the bootstrap pools them, which is no different here
     known = {n: v for n, v in values.items() if isinstance(v, Estimate) and n in rates}
     return {name: replace(rates[name], value=one.value) for name, one in known.items()}
+
+
+def scores(arrays: Mapping[str, Any], attack: str) -> tuple[Floats, Bools] | None:
+    """An attack's scores and what is so, (targets, points) each; None where it gave none."""
+    start = "member."
+    indices = [name.removeprefix(start) for name in arrays if name.startswith(start)]
+    if not indices or f"{attack}.{indices[0]}" not in arrays:
+        return None
+    found = np.stack([arrays[f"{attack}.{i}"] for i in indices])
+    return found, np.stack([arrays[f"{start}{i}"] for i in indices])
+
+
+def called_at(arrays: Mapping[str, Any], attack: str, fpr: float) -> tuple[Bools, Bools] | None:
+    """Who is called a member at a false-positive rate of the shadows, and what is so.
+
+    The threshold is the lowest that keeps the rate on points of the shadows; no membership of a
+    target's point enters it. Shapes are (targets, points); None where the attack gave no scores.
+    """
+    found = scores(arrays, attack)
+    if found is None:
+        return None
+    threshold, _ = games.for_fpr(arrays[f"{KNOWN}.{attack}"], arrays[f"{KNOWN}.member"], fpr)
+    return found[0] > threshold, found[1]
+
+
+def called_exactly(arrays: Mapping[str, Any], attack: str, fpr: float) -> Bools:
+    """Who is called a member where each target's own false-positive rate is kept.
+
+    No adversary can do so: it is what makes attacks comparable whose thresholds travel unequally.
+
+    Raises
+    ------
+    ValueError
+        If the attack gave no scores.
+    """
+    found = scores(arrays, attack)
+    if found is None:
+        raise ValueError(f"{attack!r} gave no scores")
+    ends = [games.for_fpr(one, member, fpr)[0] for one, member in zip(*found, strict=True)]
+    return np.asarray(found[0] > np.array(ends)[:, None])

@@ -10,10 +10,10 @@ import pandas as pd
 
 from thesis_repro import data
 from thesis_repro.experiments.membership.contests import (
+    DEVELOPED,
     PLAIN,
     SHADOWS,
     observations,
-    targets,
     victim,
 )
 from thesis_repro.experiments.membership.mnist import PUBLISHED
@@ -45,8 +45,6 @@ PROXIES = (0, 1, SHADOWS)
 CORNERS = tuple(product(LAYERS, PROXIES))
 QUICK_CORNERS = tuple(product(("first", "both"), (0, SHADOWS)))
 EPOCHS = {"quick": (20,), "paper": (5, 10, 20)}
-JUDGED = 3
-"""Targets: the first of those that the other tables judge."""
 QUESTIONS, LEARNED = ("margin", "residual"), "learned"
 SCORES = (*QUESTIONS, LEARNED)
 LEAST_RECALL = 0.1
@@ -145,7 +143,7 @@ def plan(profile: Profile) -> Plan:
     corners = QUICK_CORNERS if profile.name == "quick" else CORNERS
     for epochs in EPOCHS[profile.name]:
         trained = replace(base, epochs=epochs)
-        contest = Contest(trained, targets(profile)[:JUDGED], SHADOWS)
+        contest = Contest(trained, DEVELOPED, SHADOWS)
         here = data.available(trained.dataset)
         hashes = named.fingerprints(trained) if here else ()
         for layers, proxies in corners:

@@ -1,9 +1,8 @@
 """The table relaxed-rejection: what each guarantee rejects, on nets trained for it and not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,7 +30,7 @@ from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.recipes import Recipe, Training
 from thesis_repro.robustness.relaxed import Guarantee, SetCertificate
 from thesis_repro.tables import published, statistics
-from thesis_repro.tables.estimate import Estimate, Measurement
+from thesis_repro.tables.estimate import Measurement
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 
@@ -229,20 +228,13 @@ def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
         if row[1] == TOP or len(base) != len(results):
             continue
         gains = {
-            column: gain(*([r.arrays[array] > 0 for r in side] for side in (results, base)))
+            column: statistics.more_points(
+                *([r.arrays[array] > 0 for r in side] for side in (results, base))
+            )
             for column, array in (("fewer", "strictest"), ("higher", "right"))
         }
         measured[row] = replace(found, values={**found.values, **gains})
     return measured
-
-
-def gain(ours: Sequence[np.ndarray], base: Sequence[np.ndarray]) -> Estimate:
-    """How many more points, in percent, are true of ours; paired by point and seed."""
-    differences = [100.0 * (a.astype(float) - b) for a, b in zip(ours, base, strict=True)]
-    if len(differences) >= statistics.ENOUGH_SEEDS:
-        return statistics.mean_over([float(d.mean()) for d in differences], "seeds")
-    found = statistics.mean_over(np.mean(differences, 0).tolist(), "points")
-    return replace(found, how=f"differences: paired {found.how}")
 
 
 TABLE = Table(

@@ -18,6 +18,19 @@ What a verdict is about
     image gets another label than the file's, neither in exact arithmetic nor as computed.
     The bounds of layers, K_ij and margins are what the certifier worked with. They are held
     against each other and against what is known from below, and are no part of what is confirmed.
+
+Examples
+--------
+>>> import tempfile, torch
+>>> from thesis_repro.robustness import GloroNet, certificate, certify
+>>> body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+>>> net, x = GloroNet(body, 1e-4, (1, 2, 2)).eval(), torch.rand(5, 1, 2, 2)
+>>> folder = Path(tempfile.mkdtemp())
+>>> weights = certificate.write_net(folder / "own.safetensors", net)
+>>> file = certificate.write(folder / "own.json", net, certify(net, x), x)
+>>> report = check(file, weights, x.numpy())
+>>> report.claims == report.count(CONFIRMED), report.bound
+(True, True)
 """
 
 import hashlib
@@ -48,6 +61,12 @@ class Report:
     """One verdict per point ("" where the file claims nothing), and what was found on the way.
 
     bound : whether the architecture is that of the weights file or the one that was handed in
+
+    Examples
+    --------
+    >>> report = Report([CONFIRMED, NO_CLAIM, UNCONFIRMED], [])
+    >>> report.claims, report.count(CONFIRMED)
+    (2, 1)
     """
 
     verdicts: list[str]

@@ -25,7 +25,13 @@ DEVIATIONS = 2.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """The games that were played: said and true, (games,) bool; True for "watermark"."""
+    """The games that were played: said and true, (games,) bool; True for "watermark".
+
+    Examples
+    --------
+    >>> Outcome(np.array([True, False]), np.array([True, True])).wins
+    1
+    """
 
     said: Bools
     true: Bools
@@ -55,6 +61,11 @@ def weak(z: ArrayLike, threshold: float = DEVIATIONS) -> Bools:
     ------
     ValueError
         If a trace or the threshold is not finite.
+
+    Examples
+    --------
+    >>> weak([0.5, 9.0])
+    array([False,  True])
     """
     finite("z", z)
     finite("threshold", threshold)
@@ -75,6 +86,12 @@ def by_threshold(shadows: Floats, truth: Bools, targets: Floats) -> Bools:
     ------
     ValueError
         If an arm has no shadow, shapes do not fit or a score is not finite.
+
+    Examples
+    --------
+    >>> shadows, truth = np.array([[0.0], [1.0]]), np.array([False, True])
+    >>> by_threshold(shadows, truth, np.array([[0.9], [0.2]]))
+    array([ True, False])
     """
     _checked(shadows, truth, targets)
     scores = np.sort(shadows[:, 0])
@@ -95,6 +112,12 @@ def by_classifier(shadows: Floats, truth: Bools, targets: Floats) -> Bools:
     ------
     ValueError
         If an arm has no shadow, shapes do not fit or a feature is not finite.
+
+    Examples
+    --------
+    >>> shadows, truth = np.array([[0.0], [1.0]]), np.array([False, True])
+    >>> by_classifier(shadows, truth, np.array([[0.9], [0.2]]))
+    array([ True, False])
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -139,6 +162,11 @@ def play(marked: Floats, clean: Floats, guess: Guess) -> Outcome:
     ValueError
         If the arms differ in size, fewer than two pairs leave an arm without a shadow, or a
         feature is not finite.
+
+    Examples
+    --------
+    >>> play(np.ones((4, 1)), np.zeros((4, 1)), by_threshold).accuracy
+    1.0
     """
     finite("marked", marked)
     finite("clean", clean)
@@ -177,6 +205,11 @@ def weight_features(body: nn.Sequential, input_shape: tuple[int, ...]) -> Tensor
     ------
     ValueError
         If the net is in training mode, or a weight is not finite.
+
+    Examples
+    --------
+    >>> weight_features(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval(), (1, 2, 2)).ndim
+    1
     """
     evaluating(body)
     found, x = [], torch.zeros(1, *input_shape)
@@ -221,6 +254,12 @@ def probe_features(model: nn.Module, images: Tensor, watermark: Watermark) -> Te
     ------
     ValueError
         If the model is in training mode, there is no image, or an image or a logit is not finite.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(256, 2)).eval()
+    >>> probe_features(net, torch.rand(4, 1, 16, 16), Watermark("T")).shape
+    torch.Size([7])
     """
     evaluating(model)
     images = tensor("images", images, model)

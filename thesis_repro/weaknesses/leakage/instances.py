@@ -32,6 +32,11 @@ def distances(images: Tensor, pool: Tensor) -> Tensor:
     ------
     ValueError
         If an image is not finite, or the shapes of images differ.
+
+    Examples
+    --------
+    >>> distances(torch.rand(2, 1, 8, 8), torch.rand(5, 1, 8, 8)).shape
+    torch.Size([2, 5])
     """
     images, pool = tensor("images", images), tensor("the pool", pool)
     finite("images", images)
@@ -101,6 +106,12 @@ def nearest(
     ----------
     The protocol is ours. The p-value counts the true membership as one of those drawn, so it is
     never zero.
+
+    Examples
+    --------
+    >>> found = nearest([torch.tensor([0.1, 0.9])], [torch.tensor([0.5, 0.8])], draws=99)
+    >>> round(found.difference, 4)
+    -0.4
     """
     if not len(members) or len(members) != len(others) or draws < 1:
         raise ValueError(

@@ -1,4 +1,11 @@
-"""Read a class back out of a model: climb its score from a start image, inside a ball."""
+"""Read a class back out of a model: climb its score from a start image, inside a ball.
+
+Examples
+--------
+>>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)).eval()
+>>> reconstruct(net, [0, 2], torch.full((1, 4, 4), 0.5), steps=5).images.shape
+torch.Size([2, 1, 4, 4])
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -47,6 +54,11 @@ def advantage(logits: Tensor, classes: Tensor) -> Tensor:
     ------
     ValueError
         If a class does not exist.
+
+    Examples
+    --------
+    >>> advantage(torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
+    tensor([2.])
     """
     checks.labels("classes", classes, logits.shape[1])
     own = logits.gather(1, classes[:, None])[:, 0]
@@ -54,7 +66,13 @@ def advantage(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def total_variation(x: Tensor) -> Tensor:
-    """Mean absolute difference of neighbouring pixels, (k, c, h, w) to (k,)."""
+    """Mean absolute difference of neighbouring pixels, (k, c, h, w) to (k,).
+
+    Examples
+    --------
+    >>> total_variation(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]]))
+    tensor([1.])
+    """
     down, right = x.diff(dim=2).abs(), x.diff(dim=3).abs()
     return down.flatten(1).mean(1) + right.flatten(1).mean(1)
 
@@ -81,6 +99,13 @@ def project(x: Tensor, center: Tensor, radius: float, halvings: int = HALVINGS) 
     ------
     ValueError
         If an image is not finite, or the radius is not positive.
+
+    Examples
+    --------
+    >>> center = torch.full((1, 1, 4, 4), 0.5)
+    >>> moved = project(torch.ones(1, 1, 4, 4), center, radius=0.4)
+    >>> round(float((moved - center).norm()), 4)
+    0.4
     """
     checks.finite("x", x)
     checks.finite("center", center)
@@ -216,6 +241,12 @@ def linear_optimum(weight: Tensor, start: Tensor, radius: float) -> Tensor:
     ------
     ValueError
         If a value is not finite, or the radius is not positive.
+
+    Examples
+    --------
+    >>> linear_optimum(torch.ones(1, 2, 2), torch.full((1, 2, 2), 0.5), radius=0.2)
+    tensor([[[0.6000, 0.6000],
+             [0.6000, 0.6000]]])
     """
     checks.finite("weight", weight)
     checks.finite("start", start)
@@ -230,6 +261,11 @@ def high_pass(image: Tensor, size: int = 7) -> Tensor:
     """Grey level minus its mean over size x size pixels: (..., c, h, w) to (..., h, w).
 
     Beyond the border the image is mirrored.
+
+    Examples
+    --------
+    >>> high_pass(torch.ones(1, 8, 8)).abs().max()
+    tensor(0.)
     """
     grey = image.mean(-3)
     flat = grey.reshape(-1, 1, *grey.shape[-2:])

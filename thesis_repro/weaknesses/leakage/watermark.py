@@ -38,6 +38,11 @@ class Watermark:
     ------
     ValueError
         On a letter that is not there, or a parameter out of its range.
+
+    Examples
+    --------
+    >>> Watermark("T").mask((1, 16, 16)).shape[-2:]
+    torch.Size([16, 16])
     """
 
     word: str = "SECRET"
@@ -120,6 +125,11 @@ def choose(y: Tensor, share: float, seed: int) -> Tensor:
     ------
     ValueError
         On a share outside [0, 1], or labels that are none.
+
+    Examples
+    --------
+    >>> int(choose(torch.arange(10) % 2, 0.5, seed=0).sum())
+    5
     """
     checks.labels("y", y)
     if not 0 <= share <= 1:
@@ -146,6 +156,13 @@ def mark(split: Split, watermark: Watermark, share: float, seed: int) -> tuple[S
     ------
     ValueError
         If the word does not fit, or the share is outside [0, 1].
+
+    Examples
+    --------
+    >>> split = Split(torch.rand(10, 1, 16, 16), torch.arange(10) % 2)
+    >>> marked, which = mark(split, Watermark("T"), 0.5, seed=0)
+    >>> int(which.sum()), len(marked)
+    (5, 10)
     """
     marked = choose(split.y, share, seed)
     x = split.x.clone()
@@ -164,6 +181,11 @@ def dependence(y: Tensor, marked: Tensor) -> float:
     ------
     ValueError
         On labels that are none, or another number of marks.
+
+    Examples
+    --------
+    >>> dependence(torch.tensor([0, 0, 1, 1]), torch.tensor([True, False, True, False]))
+    1.0
     """
     checks.labels("y", y)
     if marked.shape != y.shape:
@@ -219,6 +241,11 @@ def trace(images: Tensor, watermark: Watermark, size: int = 7) -> Trace:
     ------
     ValueError
         If the word does not fit, or there is no image, or one is not finite.
+
+    Examples
+    --------
+    >>> trace(torch.rand(4, 1, 16, 16), Watermark("T")).places.shape
+    (12, 14)
     """
     images = tensor("images", images)
     if images.ndim != 4 or not len(images):

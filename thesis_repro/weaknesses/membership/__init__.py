@@ -11,10 +11,20 @@ from thesis_repro.weaknesses.membership.black_box import (
     shadow,
 )
 from thesis_repro.weaknesses.membership.calibration import best_accuracy, for_precision
-from thesis_repro.weaknesses.membership.game import Outcome, at_fpr, auc, check_splits, judge
+from thesis_repro.weaknesses.membership.game import (
+    Outcome,
+    at_fpr,
+    auc,
+    check_fresh,
+    check_splits,
+    for_fpr,
+    judge,
+)
 from thesis_repro.weaknesses.membership.gaussian import GaussianGame, optimum
 from thesis_repro.weaknesses.membership.lira_rmia import lira, rmia, scaled
+from thesis_repro.weaknesses.membership.one_run import epsilon_at_least, p_value, right_guesses
 from thesis_repro.weaknesses.membership.own import CalibratedAttack
+from thesis_repro.weaknesses.membership.quantile import QuantileAttack
 from thesis_repro.weaknesses.membership.white_box import (
     GeneralWB,
     bayes_wb,
@@ -29,16 +39,20 @@ __all__ = [
     "GaussianGame",
     "GeneralWB",
     "Outcome",
+    "QuantileAttack",
     "ShadowAttack",
     "Whitening",
     "at_fpr",
     "auc",
     "bayes_wb",
     "best_accuracy",
+    "check_fresh",
     "check_splits",
     "displacement",
+    "epsilon_at_least",
     "expected_margin",
     "expected_residual",
+    "for_fpr",
     "for_precision",
     "judge",
     "lira",
@@ -46,6 +60,8 @@ __all__ = [
     "losses",
     "naive",
     "optimum",
+    "p_value",
+    "right_guesses",
     "rmia",
     "scaled",
     "shadow",

@@ -50,6 +50,11 @@ def naive(logits: ArrayLike, labels: ArrayLike) -> Bools:
     References
     ----------
     Yeom et al. 2018, section 3.
+
+    Examples
+    --------
+    >>> naive([[2.0, 1.0], [0.0, 3.0]], [0, 0])
+    array([ True, False])
     """
     z, y = _checked("logits", logits, labels)
     return np.asarray(z.argmax(1) == y)
@@ -62,6 +67,11 @@ def losses(logits: ArrayLike, labels: ArrayLike, smoothing: float = 0.0) -> Floa
     ------
     ValueError
         As :func:`naive`, and on a smoothing outside [0, 1].
+
+    Examples
+    --------
+    >>> losses([[0.0, 0.0]], [1]).round(4)
+    array([0.6931])
     """
     z, y = _checked("logits", logits, labels)
     if not 0 <= smoothing <= 1:
@@ -87,6 +97,11 @@ def loss_threshold(loss: ArrayLike, mean_training_loss: float) -> Bools:
     References
     ----------
     Yeom et al. 2018, section 3 (the adversary that knows the training loss).
+
+    Examples
+    --------
+    >>> loss_threshold([0.1, 2.0], mean_training_loss=0.5)
+    array([ True, False])
     """
     checks.finite("loss", loss)
     checks.finite("mean_training_loss", mean_training_loss)
@@ -111,6 +126,14 @@ class ShadowAttack(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     References
     ----------
     Shokri et al. 2017, section V.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> member, labels = np.arange(40) < 20, np.arange(40) % 2
+    >>> logits = rng.standard_normal((40, 2)) * np.where(member, 5.0, 1.0)[:, None]
+    >>> ShadowAttack().fit(logits, member, labels).score_samples(logits, labels).shape
+    (40,)
     """
 
     def __init__(self, estimator: Any = None, *, random_state: Any = None) -> None:
@@ -204,6 +227,13 @@ def shadow(
     ------
     ValueError
         Without a shadow, or as :meth:`ShadowAttack.fit`.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> logits, labels = rng.standard_normal((40, 2)), np.arange(40) % 2
+    >>> shadow(logits, labels, [logits], [labels], [np.arange(40) < 20]).shape
+    (40,)
     """
     if not len(shadow_logits):
         raise ValueError("the shadow attack needs at least one shadow model, got none")

@@ -42,6 +42,11 @@ def best_accuracy(scores: ArrayLike, member: ArrayLike) -> float:
     ------
     ValueError
         If a score is not finite, lengths differ, or the game is not balanced.
+
+    Examples
+    --------
+    >>> best_accuracy([0.9, 0.8, 0.2, 0.1], [True, True, False, False]) < 0.8
+    True
     """
     thresholds, claims, true = _ladder(scores, member)
     gained = 2 * true - claims  # right answers beyond claiming nobody
@@ -69,6 +74,13 @@ def for_precision(
     ------
     ValueError
         As :func:`best_accuracy`, and if precision or least is out of range.
+
+    Examples
+    --------
+    >>> member = np.arange(2000) < 1000
+    >>> threshold = for_precision(np.where(member, 1.0, 0.0), member, 0.8)
+    >>> threshold < 1.0
+    True
     """
     if not 0.5 < precision < 1 or least < 1:
         raise ValueError(

@@ -90,6 +90,12 @@ class Contest:
     targets : indices of the targets
     shadows : how many shadows there are
     precisions : wanted ones, in percent, for the calibrated attacks
+    development : indices of targets that something was chosen on
+
+    Raises
+    ------
+    ValueError
+        If a target is one that something was chosen on.
     """
 
     victim: Victim
@@ -97,6 +103,10 @@ class Contest:
     shadows: int
     precisions: tuple[int, ...] = (60, 70, 80, 90)
     ridge: float = RIDGE
+    development: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        games.check_fresh(self.targets, self.development)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,13 @@ def check_splits(members: ArrayLike, non_members: ArrayLike, pool: ArrayLike = (
     ValueError
         If a part repeats an index, shares one with another part, or members and non-members
         differ in number.
+
+    Examples
+    --------
+    >>> check_splits([0, 1], [2, 3], pool=[4, 5])
+    >>> check_splits([0, 1], [1, 2])
+    Traceback (most recent call last):
+    ValueError: splits overlap: point 1 is in members and non-members
     """
     parts = {"members": members, "non-members": non_members, "the pool": pool}
     index = {name: np.asarray(part, np.int64) for name, part in parts.items()}
@@ -49,9 +56,37 @@ def check_splits(members: ArrayLike, non_members: ArrayLike, pool: ArrayLike = (
             seen[i] = name
 
 
+def check_fresh(final: ArrayLike, development: ArrayLike) -> None:
+    """See that nothing was chosen on what is judged: no index is in both.
+
+    Parameters
+    ----------
+    final : (n,) int, indices of targets, or of points, that are judged
+    development : (k,) int, those that something was chosen on: an attack, a training, a size
+
+    Raises
+    ------
+    ValueError
+        Naming the first index that is in both.
+    """
+    judged, chosen_on = np.asarray(final, np.int64), np.asarray(development, np.int64)
+    both = np.intersect1d(judged, chosen_on)
+    if len(both):
+        raise ValueError(
+            f"{both[0]} was developed on ({len(both)} of {len(judged)} such): what was chosen "
+            f"there is judged on fresh ones"
+        )
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """Answers counted: how many members and non-members there are, and were claimed."""
+    """Answers counted: how many members and non-members there are, and were claimed.
+
+    Examples
+    --------
+    >>> Outcome(members=10, non_members=10, true_claims=6, false_claims=2).precision
+    0.75
+    """
 
     members: int
     non_members: int
@@ -100,6 +135,12 @@ def judge(claimed: ArrayLike, member: ArrayLike) -> Outcome:
     ------
     ValueError
         If lengths differ, or there are not as many members as non-members.
+
+    Examples
+    --------
+    >>> outcome = judge([True, True, False, True], [True, True, False, False])
+    >>> outcome.accuracy, outcome.recall
+    (0.75, 1.0)
     """
     said, truth = np.asarray(claimed, bool), balanced(member)
     if said.shape != truth.shape:
@@ -159,6 +200,33 @@ def at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> tuple[Outcome, b
     ------
     ValueError
         As :func:`scored`, and unless 0 < fpr < 1.
+
+    Examples
+    --------
+    >>> member = np.arange(100) < 50
+    >>> outcome, measurable = at_fpr(np.where(member, 1.0, 0.0), member, 0.1)
+    >>> outcome.recall, outcome.fpr, measurable
+    (1.0, 0.0, False)
+    """
+    threshold, allowed = for_fpr(scores, member, fpr)
+    values, truth = scored(scores, member)
+    return judge(values > threshold, truth), allowed >= ENOUGH_FALSE_ALARMS
+
+
+def for_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> tuple[float, int]:
+    """The lowest threshold that keeps the false-positive rate at or below `fpr` on these points.
+
+    Returns
+    -------
+    float
+        What lies above it is claimed.
+    int
+        The false alarms that the rate allows.
+
+    Raises
+    ------
+    ValueError
+        As :func:`at_fpr`.
     """
     values, truth = scored(scores, member)
     if not 0 < fpr < 1:
@@ -166,8 +234,7 @@ def at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> tuple[Outcome, b
     alarms = np.sort(values[~truth])[::-1]
     allowed = math.floor(fpr * len(alarms) + 1e-9)
     # claiming what lies above the first alarm that is one too many
-    threshold = alarms[allowed]
-    return judge(values > threshold, truth), allowed >= ENOUGH_FALSE_ALARMS
+    return float(alarms[allowed]), allowed
 
 
 def auc(scores: ArrayLike, member: ArrayLike) -> float:
@@ -179,6 +246,11 @@ def auc(scores: ArrayLike, member: ArrayLike) -> float:
     ------
     ValueError
         As :func:`scored`.
+
+    Examples
+    --------
+    >>> auc([0.9, 0.8, 0.7, 0.1], [True, False, True, False])
+    0.75
     """
     from sklearn.metrics import roc_auc_score
 

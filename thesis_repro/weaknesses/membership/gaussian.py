@@ -34,6 +34,11 @@ def optimum(d: int, n: int, nodes: int = 2000) -> float:
     ------
     ValueError
         If d < 1 or n < 2.
+
+    Examples
+    --------
+    >>> 0.5 < optimum(10, 20) < optimum(100, 20) < 1
+    True
     """
     if d < 1 or n < 2:
         raise ValueError(f"the optimum needs d >= 1 and n >= 2, got d={d} and n={n}")
@@ -51,6 +56,13 @@ class GaussianGame:
 
     d : features; n : members per class; classes : number of classes
     spread : standard deviation of the classes' true means
+
+    Examples
+    --------
+    >>> game, rng = GaussianGame(d=3, n=10, classes=2), np.random.default_rng(0)
+    >>> x, y = game.sample(game.means(rng), rng)
+    >>> x.shape, game.fit(x, y)[0].shape
+    ((20, 3), (2, 3))
     """
 
     d: int = 100

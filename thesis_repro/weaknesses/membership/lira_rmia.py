@@ -33,6 +33,11 @@ def scaled(logits: ArrayLike, labels: ArrayLike) -> Floats:
     References
     ----------
     Carlini et al. 2022, section IV.
+
+    Examples
+    --------
+    >>> scaled([[2.0, 0.0]], [0])
+    array([2.])
     """
     z, y = np.asarray(logits, float), np.asarray(labels)
     if z.ndim != 2 or z.shape[1] < 2 or y.shape != z.shape[:1]:
@@ -80,6 +85,13 @@ def lira(
     References
     ----------
     Carlini et al. 2022, algorithm 1 and section VI.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> references, contains = rng.standard_normal((8, 5)), np.zeros((8, 5), bool)
+    >>> lira(np.array([5.0, 0.0, 0.0, 0.0, 0.0]), references, contains).argmax()
+    np.int64(0)
     """
     value, found, inside = _references(target, references, contains)
     mean, deviation = _gaussian(found, ~inside, "OUT")
@@ -173,6 +185,12 @@ def rmia(
     References
     ----------
     Zarifzadeh et al. 2024, section 3 (offline form, gamma = 1).
+
+    Examples
+    --------
+    >>> references, contains = np.full((4, 2), 0.5), np.zeros((4, 2), bool)
+    >>> rmia([0.9, 0.1], references, contains, [0.5, 0.6], np.full((4, 2), 0.5))
+    array([1., 0.])
     """
     value, found, inside = _references(target, references, contains)
     others, theirs = np.asarray(population, float), np.asarray(population_references, float)

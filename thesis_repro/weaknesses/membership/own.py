@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from thesis_repro.data.images import check_model, fitting, tensor
 from thesis_repro.data.images import labels as as_labels
-from thesis_repro.data.images import tensor
 from thesis_repro.explanations.modules import evaluating
 from thesis_repro.explanations.slicing import Cut
 from thesis_repro.lab import checks
@@ -81,7 +81,13 @@ class CalibratedAttack:
             raise ValueError(
                 f"the attack needs at least 4 shadows and one slice, got {shadows} and {slices}"
             )
-        self.train, self.slices, self.shadows = train, tuple(slices), shadows
+        if isinstance(train, nn.Module) or not callable(train):
+            raise ValueError(
+                f"train needs to be a function train(x, y, seed) that gives a net, got "
+                f"{type(train).__name__}"
+            )
+        names = (slices,) if isinstance(slices, str) else tuple(slices)
+        self.train, self.slices, self.shadows = train, names, shadows
         self.smoothing, self.seed = smoothing, seed
         self.nets_: list[nn.Sequential] = []
 
@@ -114,7 +120,12 @@ class CalibratedAttack:
         for shadow, inside in enumerate(member):
             inside[rng.permutation(2 * half)[:half]] = True
             mine = pool[torch.from_numpy(inside)]
-            net = self.train(x[mine], y[mine], self.seed + shadow)
+            with fitting(x):
+                net = self.train(x[mine], y[mine], self.seed + shadow)
+            if not isinstance(net, nn.Sequential):
+                raise ValueError(
+                    f"train needs to give an nn.Sequential in eval mode, got {type(net).__name__}"
+                )
             evaluating(net)
             self.nets_.append(net)
         seen = [self._shown(net, x[pool], y[pool]) for net in self.nets_]
@@ -141,6 +152,7 @@ class CalibratedAttack:
         """
         if not self.nets_:
             raise ValueError("the attack needs to be fitted before it scores")
+        check_model(model)
         evaluating(model)
         x = tensor("x", x).detach()
         checks.finite("x", x)
@@ -171,7 +183,7 @@ class CalibratedAttack:
     def _shown(self, net: nn.Sequential, x: Tensor, y: Tensor) -> Shown:
         """Logits, and the displacement at each slice, of points of one net."""
         device = next(net.parameters()).device
-        with torch.no_grad():
+        with fitting(x), torch.no_grad():
             logits = torch.cat([net(part) for part in x.to(device).split(500)])
         found = {"logits": logits.double().cpu().numpy()}
         spare, own = self._x[self._spare], self._y[self._spare]

@@ -3,6 +3,18 @@
 A training step moves a layer's weights along (influence of its units) x (its input). A point that
 was trained on therefore meets, in the target, weights that lean towards itself. `displacement`
 measures that lean, feature by feature, in units of the noise that other points leave.
+
+Examples
+--------
+>>> weights, proxy, zero = np.eye(2), np.full((2, 2), 0.5), np.zeros(2)
+>>> bayes_wb(weights, zero, proxy, zero, [[2.0, 0.0], [0.0, 2.0]], [0, 1])
+array([1., 1.])
+
+>>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+>>> x, y = torch.rand(20, 1, 2, 2), torch.arange(20) % 2
+>>> whitening = Whitening().fit(net[:2](x).detach(), y, 2)
+>>> displacement(net, "1", x, y, whitening).shape
+torch.Size([20, 2])
 """
 
 import warnings
@@ -159,6 +171,11 @@ def expected_margin(labels: ArrayLike, probabilities: ArrayLike) -> Floats:
     ------
     ValueError
         On shapes that do not fit, a probability that is not finite, or a label that is none.
+
+    Examples
+    --------
+    >>> expected_margin([0], [[0.8, 0.1, 0.1]])
+    array([[ 1. , -0.5, -0.5]])
     """
     p, own = _one_hot(labels, probabilities)
     rivals = p * (1 - own)
@@ -177,6 +194,11 @@ def expected_residual(
     ------
     ValueError
         As :func:`expected_margin`, and on a smoothing outside [0, 1].
+
+    Examples
+    --------
+    >>> expected_residual([0], [[0.9, 0.1]]).round(6)
+    array([[ 0.1, -0.1]])
     """
     if not 0 <= smoothing <= 1:
         raise ValueError(f"smoothing needs to lie in [0, 1], got {smoothing}")
@@ -212,6 +234,14 @@ class GeneralWB(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     References
     ----------
     After Leino and Fredrikson 2020, section 4 (General-WB, with a neural network there).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> member = np.arange(40) < 20
+    >>> features = rng.standard_normal((40, 3)) + member[:, None]
+    >>> GeneralWB().fit(features, member).score_samples(features).shape
+    (40,)
     """
 
     def __init__(self, *, C: float = 0.1, random_state: Any = None) -> None:

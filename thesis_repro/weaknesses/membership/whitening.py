@@ -22,6 +22,12 @@ class Whitening:
     Parameters
     ----------
     ridge : >= 0; stands for the random start of the weights, which is noise too
+
+    Examples
+    --------
+    >>> features, labels = torch.rand(20, 3), torch.arange(20) % 2
+    >>> Whitening().fit(features, labels, 2).transform(features, labels).shape
+    torch.Size([20, 3])
     """
 
     ridge: float = 0.1

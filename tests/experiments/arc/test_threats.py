@@ -1,0 +1,94 @@
+"""The table arc-threats: odds ratios against statsmodels' own model, a cell, directions."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+import torch
+from torch import nn
+
+from thesis_repro import data, tables
+from thesis_repro.data import Split
+from thesis_repro.experiments.arc import judged, threats
+from thesis_repro.experiments.arc.threats import THREATS, ThreatsConfig
+from thesis_repro.lab.profiles import profile
+from thesis_repro.robustness import GloroNet, models
+
+
+def test_the_quick_plan_needs_no_data_and_names_its_rows():
+    assert tables.get("arc-threats") is threats.TABLE
+    plan = threats.cells(profile("quick"))
+    assert [row[1] for row, _ in plan] == list(THREATS)
+
+
+def drawn(direct: float, n: int = 20_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points that survive by confidence and, by `direct` in log odds, by being certified."""
+    rng = np.random.default_rng(0)
+    confidence = rng.normal(0, 1.5, n)
+    certified = rng.random(n) < 1 / (1 + np.exp(-2 * confidence))
+    odds = confidence + direct * certified
+    return rng.random(n) < 1 / (1 + np.exp(-odds)), certified, confidence
+
+
+@pytest.mark.parametrize("direct", [0.0, 1.0])
+def test_equal_confidence_takes_off_what_confidence_explains(direct):
+    kept, certified, confidence = drawn(direct)
+    found = threats.compared(kept, certified, confidence)
+    assert found["odds"][1] > np.exp(direct) * 1.5  # confounded
+    value, low, high = found["equal"]
+    model = sm.Logit(kept, sm.add_constant(np.column_stack([certified, confidence]))).fit(disp=0)
+    assert np.log(value) == pytest.approx(model.params[1], abs=0.15)
+    assert (low > 1) is (direct > 0) and low < value < high
+
+
+def test_counts_without_both_kinds_give_finite_odds_and_no_pooled_ones():
+    kept, certified = np.ones(40, bool), np.arange(40) < 20
+    found = threats.compared(kept, certified, np.arange(40.0))
+    assert np.isfinite(found["odds"]).all() and "equal" not in found
+
+
+def test_counts_stand_where_they_should():
+    kept = np.array([True, True, True, False, False, False])
+    certified = np.array([True, True, False, True, False, False])
+    assert threats.counted(kept, certified).tolist() == [[2, 1], [1, 2]]
+
+
+@pytest.fixture
+def setting(monkeypatch) -> None:
+    """Points on a line: a linear net on four pixels, some of them near its boundary."""
+    body = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    with torch.no_grad():
+        body[1].weight.copy_(torch.stack([torch.ones(64), -torch.ones(64)]))
+        body[1].bias.copy_(torch.tensor([-32.0, 32.0]))
+    net = GloroNet(body, 0.5, (1, 8, 8)).eval()
+    x = torch.linspace(0.3, 0.7, 60).view(-1, 1, 1, 1).expand(-1, 1, 8, 8).contiguous()
+    y = (x[:, 0, 0, 0] < 0.5).long()
+    monkeypatch.setattr(data, "held_out", lambda name: Split(x, y))
+    monkeypatch.setattr(models, "trained", lambda _: net)
+
+
+@pytest.mark.parametrize("name", THREATS)
+@pytest.mark.usefixtures("setting")
+def test_the_cell_counts_right_points_by_certificate(name):
+    training = judged.subjects(profile("quick"))[0][1]
+    found = threats.surviving(ThreatsConfig(training, name, 60, 10)).values
+    assert found["certified"]["n"] + found["uncertified"]["n"] == 60
+    assert 0 < found["uncertified"]["n"] < 30
+    if name == threats.LINF:  # all within 0.1 of the boundary fall, and no other
+        assert found["certified"]["k"] + found["uncertified"]["k"] == 30
+        assert found["uncertified"]["k"] == 0
+
+
+def frame() -> pd.DataFrame:
+    return pd.DataFrame({"threat": THREATS, "odds_low": 1.2, "equal_low": 1.1})
+
+
+def test_the_directions_can_fail():
+    def found(**change):
+        return [c.holds for c in threats.conditions(frame().assign(**change))]
+
+    assert found() == [True, True]
+    assert found(odds_low=[1.2, 1.2, 0.9, 1.2, 1.2, 1.2]) == [False, True]
+    assert found(equal_low=[1.1, 0.9, 0, 0, 0, 0]) == [True, False]
+    assert found(equal_low=[1.1, 1.1, 0, 0, 0, 0]) == [True, True]
+    assert found(equal_low=[1.1, np.nan, 0, 0, 0, 0]) == [True, False]
