@@ -170,7 +170,7 @@ def relaxed(monkeypatch, few):
             patch.setattr(rejection.data, "load", lambda _: few)
             result = rejection.evaluate(config)
         found |= dict.fromkeys(cells, result)
-        shown[row] = [percent(result.values[name]) for name in ("clean", "vra", "rejected")]
+        shown[row] = [percent(result.values[name]) for name in ("topk", "vra", "rejected")]
     return "relaxed-rejection", found, shown
 
 

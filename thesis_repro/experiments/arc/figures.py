@@ -75,18 +75,18 @@ def turning(training: Training, index: int = 0, pictures: int = 9) -> Figure:
 
 
 BETTER = {
-    soundness.CLEAN: 1,
-    soundness.VRA: 1,
-    soundness.ERROR: -1,
-    soundness.OBJECT: 1,
-    soundness.UNITS: -1,
-    soundness.BIAS: -1,
-    soundness.AUC: -1,
-    soundness.TPR: -1,
-    soundness.MARK: -1,
-    soundness.INSTANCE: -1,
+    soundness.CLEAN: (1, "clean accuracy"),
+    soundness.VRA: (1, "VRA"),
+    soundness.ERROR: (-1, "calibration error"),
+    soundness.OBJECT: (1, "influence on the digit"),
+    soundness.UNITS: (-1, "units that keep a class"),
+    soundness.BIAS: (-1, "signed bias"),
+    soundness.AUC: (-1, "membership AUC"),
+    soundness.TPR: (-1, "members found at 1%"),
+    soundness.MARK: (-1, "watermark"),
+    soundness.INSTANCE: (-1, "nearest to a member"),
 }
-"""Whether more (1) or less (-1) of a sign is sounder."""
+"""Whether more (1) or less (-1) of a sign is sounder, and how its column is headed."""
 
 
 def signs(frame: Frame) -> Figure:
@@ -112,18 +112,15 @@ def signs(frame: Frame) -> Figure:
             row = ran.loc[(name, measure)]
             half = (row["difference_high"] - row["difference_low"]) / 2
             gap = row["difference"]
-            effects[i, j] = BETTER[measure] * gap / half if half > 0 else 0.0
+            effects[i, j] = BETTER[measure][0] * gap / half if half > 0 else 0.0
             told = row["sign"] != SAME
             text = f"{gap:+.1f}\n±{half:.1f}".replace("-", "−")
             axis.text(j, i, text, ha="center", va="center", fontsize=8,
                       fontweight="bold" if told else "normal")  # fmt: skip
     axis.imshow(effects, cmap=colours, vmin=-4, vmax=4, aspect="auto")
-    axis.set_xticks(range(len(MEASURES)), [_wrapped(measure) for measure in MEASURES], fontsize=8)
+    heads = ["\n".join(textwrap.wrap(BETTER[measure][1], 11)) for measure in MEASURES]
+    axis.set_xticks(range(len(MEASURES)), heads, fontsize=8)
     axis.set_yticks(range(len(names)), names)
     axis.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axis.spines[:].set_visible(False)
     return figure
-
-
-def _wrapped(measure: str) -> str:
-    return textwrap.fill(measure.partition(" (")[0].partition(",")[0], 14)
