@@ -68,6 +68,10 @@ def check_fresh(final: ArrayLike, development: ArrayLike) -> None:
     ------
     ValueError
         Naming the first index that is in both.
+
+    Examples
+    --------
+    >>> check_fresh(final=[0, 1], development=[2, 3])
     """
     judged, chosen_on = np.asarray(final, np.int64), np.asarray(development, np.int64)
     both = np.intersect1d(judged, chosen_on)
@@ -227,6 +231,13 @@ def for_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> tuple[float, in
     ------
     ValueError
         As :func:`at_fpr`.
+
+    Examples
+    --------
+    >>> member = np.arange(100) < 50
+    >>> threshold, alarms = for_fpr(np.where(member, 1.0, 0.0), member, 0.1)
+    >>> 0 <= threshold < 1, alarms
+    (True, 5)
     """
     values, truth = scored(scores, member)
     if not 0 < fpr < 1:

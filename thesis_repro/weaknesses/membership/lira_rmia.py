@@ -90,8 +90,8 @@ def lira(
     --------
     >>> rng = np.random.default_rng(0)
     >>> references, contains = rng.standard_normal((8, 5)), np.zeros((8, 5), bool)
-    >>> lira(np.array([5.0, 0.0, 0.0, 0.0, 0.0]), references, contains).argmax()
-    np.int64(0)
+    >>> int(lira(np.array([5.0, 0.0, 0.0, 0.0, 0.0]), references, contains).argmax())
+    0
     """
     value, found, inside = _references(target, references, contains)
     mean, deviation = _gaussian(found, ~inside, "OUT")

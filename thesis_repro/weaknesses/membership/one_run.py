@@ -66,6 +66,11 @@ def p_value(canaries: int, guesses: int, right: int, epsilon: float, delta: floa
     References
     ----------
     Steinke, Nasr and Jagielski 2023, theorem 5.2 and appendix D.
+
+    Examples
+    --------
+    >>> round(p_value(10, 10, 10, epsilon=0.0), 6)  # ten fair coins, all guessed
+    0.000977
     """
     if not 0 <= right <= guesses <= canaries or guesses < 1:
         raise ValueError(

@@ -38,6 +38,14 @@ class QuantileAttack(BaseEstimator):  # type: ignore[misc]
     References
     ----------
     Bertran et al. 2023, section 3; the spread is regressed apart here.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> features, confidences = rng.standard_normal((30, 4)), rng.standard_normal(30)
+    >>> attack = QuantileAttack().fit(features, confidences)
+    >>> bool(attack.score_samples(features, confidences + 9).min() > 0)
+    True
     """
 
     def __init__(self, estimator: Any = None) -> None:
