@@ -1,5 +1,6 @@
 """The signs of soundness of one net: each on a case whose answer is known."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -83,6 +84,24 @@ def test_members_are_found_where_nets_are_surer_of_them(monkeypatch):
     scores, member = soundness.membership(SoundConfig(QUICK, (0, 1, 2, 3)))
     assert (member == universe.members(QUICK)).all()
     assert soundness.games.auc(scores, member) > 0.99
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_members_have_as_many_references_as_others(monkeypatch, number):
+    """Else means over fewer of them would tell members apart where no net does."""
+    inside, _ = universe.parts(QUICK.dataset, QUICK.n)
+    said = SimpleNamespace(body=lambda x: torch.zeros(len(x), 10))
+    monkeypatch.setattr(universe, "trained", lambda config: said)
+    monkeypatch.setattr(soundness, "ask", lambda body, x: body(x))
+    seen = []
+    monkeypatch.setattr(
+        soundness.lira_rmia, "lira", lambda target, references, contains: seen.append(contains)
+    )
+    config = SoundConfig(replace(QUICK, number=number), tuple(range(6)))
+    _, member = soundness.membership(config)
+    (contains,) = seen
+    lacking = (~contains).sum(0)
+    assert (lacking == 2).all() and len(contains) == 4 and len(member) == len(inside)
 
 
 def test_the_cell_gives_every_sign_of_a_net(monkeypatch):

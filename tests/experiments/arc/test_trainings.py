@@ -43,6 +43,12 @@ def test_a_paper_run_has_thirty_nets_or_more_and_five_of_each_training(monkeypat
         assert len({net.number for net in nets if net.training == name}) >= 5
 
 
+def test_one_seed_has_references_for_every_point_too():
+    assert trainings.numbers(profile("paper", seeds=1)) == (4, 5, 6, 7)
+    assert trainings.numbers(profile("paper")) == tuple(range(6))
+    assert trainings.numbers(profile("quick")) == tuple(range(4))
+
+
 def test_nets_of_a_number_share_their_members_and_pairs_are_opposite():
     own = members(QUICK)
     for name in TRAININGS:

@@ -111,10 +111,16 @@ def signed_bias(logits: Tensor, y: Tensor) -> float:
 def membership(config: SoundConfig) -> tuple[np.ndarray, np.ndarray]:
     """Scores of offline LiRA on the universe (2n,), with the other nets as references; the truth.
 
-    Half of all nets contain a point, so at least one reference that does not is there.
+    Of each pair of nets one lacks a point. A net's own partner is no reference where two other
+    pairs are there: it lacks just the members, which would then have one reference more to take
+    a mean over than other points have.
     """
     inside, _ = parts(config.net.dataset, config.net.n)
-    numbers = [config.net.number, *(i for i in config.numbers if i != config.net.number)]
+    own = config.net.number
+    others = [i for i in config.numbers if i // 2 != own // 2]
+    if len(others) < 4:
+        others = [i for i in config.numbers if i != own]
+    numbers = [own, *others]
     found, contains = [], []
     for number in numbers:
         other = replace(config.net, number=number)

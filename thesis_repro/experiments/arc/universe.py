@@ -79,7 +79,7 @@ class Trained:
         if self.training == PRIVATE:
             epochs = self.private_epochs
             how = {"epochs": epochs, "batch_size": 250, "lr": 0.3, "seed": self.number}
-            return net, private.fit(net.body, points, BUDGET, **how)
+            return net, private.fit(net.body, points, BUDGET, **how)  # type: ignore[arg-type]
         if self.training == SMOOTHED:
             config = training.TrainConfig(self.epochs, self.batch_size, self.number)
             rate = training.decay_after(recipe.lr, recipe.lr_end)
