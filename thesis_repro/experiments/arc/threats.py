@@ -195,7 +195,8 @@ TABLE = Table(
             "Threats that a certificate for L2 promises nothing about: of the points that a net "
             "has right, those that stay right, among certified and other points; how much larger "
             "the odds of certified points are, over all, and among points of about equal "
-            "confidence (ten strata). L∞ 0.1 and L1 15 on digits, 4/255 and 6 on CIFAR-10; "
+            "confidence (ten strata; none where no stratum has points of both kinds that stay and "
+            "that fall). L∞ 0.1 and L1 15 on digits, 4/255 and 6 on CIFAR-10; "
             "Gaussian noise 0.3 and 0.08, blur of 1.5 and 0.7 pixels."
         ),
         chapter="arc/arc",
