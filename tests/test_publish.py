@@ -326,7 +326,8 @@ def scratch(docname: str) -> str:
     return SCRATCH.findall((ROOT / f"{docname}.md").read_text("utf-8"))[0]
 
 
-@pytest.mark.parametrize("chapter", headlines.lines())
+# the arc chains what the chapters before it wrote out
+@pytest.mark.parametrize("chapter", [name for name in headlines.lines() if name != "arc/arc"])
 def test_what_moves_and_what_is_from_scratch_is_compared_on_a_second_run(chapter: str) -> None:
     text = (ROOT / "book" / f"{chapter}.md").read_text("utf-8")
     assert "nbval-check-output" in scratch(f"book/{chapter}") and "assert " in text

@@ -35,6 +35,7 @@ article { break-before: page; max-width: none; }
 .moving, .headerlink, details.hide, .copybtn { display: none !important; }
 .table-scroll, .figure-scroll { overflow: visible; background: none; }
 figure, tr, .claim-card { break-inside: avoid; }
+h1, h2, h3, h4, .table-caption { break-after: avoid; }
 figure img { max-width: 100%; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 """
