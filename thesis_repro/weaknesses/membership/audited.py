@@ -64,14 +64,9 @@ class Audited(Victim):
         """Train by SGD with momentum on what :meth:`points_of_training` gives."""
         net, mine = self.build(), self.points_of_training()
         if self.epsilon:
+            about = (net, mine, self.epsilon)
             return net, private.fit(
-                net,
-                mine,
-                self.epsilon,
-                epochs=self.epochs,
-                batch_size=self.batch_size,
-                lr=self.lr,
-                seed=self.seed,
+                *about, epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, seed=self.seed
             )
         model: nn.Module = net
         loss = victims.loss(self.smoothing)
@@ -88,8 +83,9 @@ class Audited(Victim):
             weight_decay=self.weight_decay,
             channels_last=self.net == "cnn" and not self.radius,
         )
-        about = (loss, mine, how, training.cosine(self.lr))
-        return net, training.fit(model.to(self.device), *about, checkpoint=checkpoint)
+        rate = training.cosine(self.lr)
+        on = model.to(self.device)
+        return net, training.fit(on, loss, mine, how, rate, checkpoint=checkpoint)
 
     def points_of_training(self) -> Split:
         """What it trains on."""
