@@ -158,7 +158,7 @@ def test_lists_name_every_set_and_table(
     [
         ("md", "Clean accuracy"),
         ("csv", "dataset,"),
-        ("latex", "\\begin{table}"),
+        ("latex", "% needs \\usepackage{"),
         ("json", "{"),
         ("bibtex", "@misc{gloro-vra-"),
     ],
