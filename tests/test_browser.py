@@ -218,7 +218,7 @@ def _scrolling(page: Any) -> list[str]:
             continue
         region.focus()
         page.keyboard.press("ArrowRight")
-        page.wait_for_function("tag => tag.scrollLeft > 0", arg=region.element_handle())
+        page.wait_for_function("tag => tag.scrollLeft > 5", arg=region.element_handle())
         left = region.evaluate(
             "tag => tag.querySelector('tbody tr').firstElementChild.getBoundingClientRect().left"
             " - tag.getBoundingClientRect().left"

@@ -7,6 +7,7 @@ lies below the slice. The errors are those of :mod:`thesis_repro.explanations.ax
 """
 
 import copy
+import warnings
 from functools import partial
 
 import torch
@@ -87,7 +88,10 @@ def conductance(net: nn.Sequential, cut: int, x: Tensor, c: int, points: int) ->
     total: Tensor | None = None
     places, weights = distributions.nodes("gausslegendre", points)
     for node, weight in zip(places, weights, strict=True):
-        z, speed, *_ = torch.func.jvp(below, (float(node) * x,), (x,))
+        with warnings.catch_warnings():
+            # the first use of forward mode compiles with a function that torch itself deprecates
+            warnings.simplefilter("ignore", FutureWarning)
+            z, speed, *_ = torch.func.jvp(below, (float(node) * x,), (x,))
         leaf = z.detach().requires_grad_()
         slope = torch.autograd.grad(above(leaf)[:, c].sum(), leaf)[0]
         part = float(weight) * slope * speed.detach()

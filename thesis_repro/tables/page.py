@@ -1,6 +1,7 @@
 """Tables on a page: few rows in sight, the rest, the run and its citation folded below."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from thesis_repro.tables.sheet import Sheet
 from thesis_repro.tables.spec import NOT_RUN, Frame, TableSpec
 from thesis_repro.tables.verdict import Judged, judge_all
 
+MOST_WORDS = 4
+"""More claims in words of one table are folded under a line that counts their verdicts."""
 STATUS = "{doc}`status page </book/reference/status>`"
 
 
@@ -133,6 +136,11 @@ def _claims(
     absent = len(judged) - len(ran)
     if not ran:
         folded = f"Claims that no run has judged: {absent}"
+        return _fold(folded, text), _details(folded, html)
+    if not shown[0].claim.row and len(shown) > MOST_WORDS:
+        counted = Counter(j.verdict for j in shown)
+        told = ", ".join(f"{many} {verdict}" for verdict, many in counted.items())
+        folded = f"{title.removesuffix('.')}: {told}"
         return _fold(folded, text), _details(folded, html)
     if absent:
         text += f"\n{{.table-notes}}\nClaims not run: {absent}, listed on the {STATUS}.\n"
