@@ -1,5 +1,6 @@
 """How a table lies on a page: what is said once, what stands below, what is folded."""
 
+import dataclasses
 import re
 
 import pytest
@@ -8,7 +9,7 @@ from thesis_repro import tables
 from thesis_repro.lab.profiles import profile
 from thesis_repro.tables import sheet
 from thesis_repro.tables.sheet import Sheet
-from thesis_repro.tables.spec import Frame
+from thesis_repro.tables.spec import NOT_RUN, Frame
 
 NAME = "sample-rates"
 
@@ -89,6 +90,12 @@ def test_a_long_table_is_folded_unless_rows_are_asked_for(frame: Frame) -> None:
     assert ":name: tab-sample-rates-recorded-all\n" in fold
     with pytest.raises(ValueError, match="sample-rates: no row holds 'letters'"):
         tables.show(frame, only="letters")
+
+
+def test_rows_that_are_asked_for_and_were_not_run_leave_the_table_folded(frame: Frame) -> None:
+    missing = frame.data.assign(status=NOT_RUN)
+    found = tables.show(dataclasses.replace(frame, data=missing), only="digits / ours").data
+    assert found.startswith("::::::{dropdown} ")
 
 
 def test_outside_the_book_a_table_is_html(frame: Frame) -> None:

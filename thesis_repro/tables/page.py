@@ -62,7 +62,8 @@ def show(frame: Frame, quoted: bool, only: Sequence[str] = ()) -> Shown:
 def _in_sight(frame: Frame, whole: Sheet, quoted: bool, only: Sequence[str]) -> Sheet | None:
     """The rows that are asked for; else all, or ours without the quoted; None if too many."""
     if only:
-        return sheet.of_frame(frame, quoted, only)
+        chosen = sheet.of_frame(frame, quoted, only)
+        return chosen if chosen.rows else None  # none of them was run
     if len(whole.rows) <= sheet.MOST_ROWS:
         return whole
     ours = sheet.of_frame(frame, False)

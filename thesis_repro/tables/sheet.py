@@ -50,12 +50,12 @@ def of_frame(frame: Frame, quoted: bool, only: Sequence[str] = ()) -> Sheet:
     Raises
     ------
     ValueError
-        If a text is in no row.
+        If a text is in no row, run or not.
     """
     headings, rows = render.grid(frame, quoted, planned=False)
     keys = len(frame.spec.keys)
     for text in only:
-        if not any(text in " / ".join(row[:keys]) for row in rows):
+        if not any(text in " / ".join(row[:keys]) for row in render.grid(frame, quoted)[1]):
             raise ValueError(f"{frame.spec.name}: no row holds {text!r}")
     if only:
         rows = [row for row in rows if any(text in " / ".join(row[:keys]) for text in only)]
