@@ -138,13 +138,13 @@ def _claims(
     if not ran:
         folded = f"Claims that no run has judged: {absent}"
         return _fold(folded, text), _details(folded, html)
+    if absent:
+        text += f"\n{{.table-notes}}\nClaims not run: {absent}, listed on the {STATUS}.\n"
     if not shown[0].claim.row and len(shown) > MOST_WORDS:
         counted = Counter(j.verdict for j in shown)
         told = ", ".join(f"{many} {verdict}" for verdict, many in counted.items())
         folded = f"{title.removesuffix('.')}: {told}"
         return _fold(folded, text), _details(folded, html)
-    if absent:
-        text += f"\n{{.table-notes}}\nClaims not run: {absent}, listed on the {STATUS}.\n"
     return text, html
 
 
