@@ -6,6 +6,9 @@ need it are skipped, and say so.
 
 import functools
 import http.server
+import re
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -286,6 +289,8 @@ MOVING = {
     "digit": ("book/robustness/gloro", "input", "End"),
     "maps": ("book/explanations/influence", "select >> nth=0", "ArrowDown"),
     "threshold": ("book/weaknesses/membership", "input", "ArrowRight"),
+    "weak": ("book/weaknesses/bias", "input", "ArrowRight"),
+    "smoothing": ("book/robustness/certifiers", "input >> nth=1", "ArrowRight"),
 }
 """For each moving figure its page, a control of it, and a key."""
 
@@ -328,6 +333,21 @@ def test_no_page_loads_the_library_of_icons(site: Path) -> None:
     assert not [head for head in heads if "fontawesome" in head]
     assert "vendor/mathjax" not in (site / "book" / "cite.html").read_text("utf-8")
     assert "vendor/mathjax" in (site / "book" / "robustness" / "gloro.html").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_the_book_on_paper_has_no_letter_that_its_fonts_lack(site: Path) -> None:
+    try:
+        paper.browser()
+    except ValueError as missing:
+        pytest.skip(str(missing))
+    reads = shutil.which("pdftotext")
+    if reads is None:
+        pytest.skip("no pdftotext on this machine")
+    printed = paper.pdf(ROOT, say=lambda line: None)
+    done = subprocess.run([reads, str(printed), "-"], capture_output=True, text=True, check=True)
+    assert "Exercise 1.1" in done.stdout
+    assert re.findall("[^\n]*[\ue000-\uf8ff\ufffd][^\n]*", done.stdout) == []
 
 
 def test_the_root_leads_to_the_front_page(page: Any, address: str) -> None:

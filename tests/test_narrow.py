@@ -48,8 +48,22 @@ def test_many_panels_stand_in_columns(count: int, columns: int) -> None:
         assert len({round(axis.get_position().x0, 1) for axis in figure.axes}) == columns
 
 
+def test_the_legend_of_the_figure_is_as_wide_as_a_phone() -> None:
+    figure = row_of(2)
+    lines = figure.axes[0].plot([[0, 1, 2, 3]] * 2)
+    figure.legend(lines, ["a name of some length"] * 4, loc="outside upper center", ncols=4)
+    with narrow.stacked(figure):
+        figure.draw_without_rendering()
+        _, legend = figure.legends
+        assert legend.get_window_extent().width < figure.bbox.width
+    assert [legend.get_visible() for legend in figure.legends] == [True]
+
+
 def test_a_figure_is_left_as_it_was() -> None:
     figure = row_of(3)
+    figure.legend(
+        list(figure.axes[0].lines) * 3, ["a", "b", "c"], loc="outside upper center", ncols=3
+    )
     before = picture(figure)
     narrow.bundle(figure)
     assert picture(figure) == before

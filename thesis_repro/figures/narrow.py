@@ -14,6 +14,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from matplotlib.legend import Legend
 from matplotlib.text import Text
 
 __all__ = ["MIME", "WIDTH", "bundle", "load_ipython_extension", "panels", "stacked"]
@@ -52,6 +53,8 @@ def stacked(figure: Figure) -> Iterator[None]:
     before = [(axis.get_subplotspec(), axis.get_ylabel()) for axis in axes]
     inner = [axis.yaxis.get_tick_params().get("labelleft", True) for axis in axes]
     grid = GridSpec(rows, columns, figure=figure)
+    legends = [legend for legend in figure.legends if len(legend.get_texts()) > 2]
+    folded = [_folded(figure, legend) for legend in legends]
     try:
         figure.set_size_inches(WIDTH, high * shrunk * rows)
         for at, axis in enumerate(axes):
@@ -62,10 +65,20 @@ def stacked(figure: Figure) -> Iterator[None]:
         yield
     finally:
         figure.set_size_inches(wide, high)
+        for legend, other in zip(legends, folded, strict=True):
+            other.remove()
+            legend.set_visible(True)
         for axis, (spec, label), shown in zip(axes, before, inner, strict=True):
             axis.set_subplotspec(spec)
             axis.set_ylabel(label)
             axis.tick_params(labelleft=shown)
+
+
+def _folded(figure: Figure, legend: Legend) -> Legend:
+    """A figure's legend in two columns, in place of the one that it had."""
+    legend.set_visible(False)
+    names = [text.get_text() for text in legend.get_texts()]
+    return figure.legend(legend.legend_handles, names, loc="outside upper center", ncols=2)
 
 
 def bundle(figure: Figure) -> dict[str, Any]:
