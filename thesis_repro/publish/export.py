@@ -125,7 +125,7 @@ def exported(notebook: Any, docname: str, macros: dict[str, Any]) -> Any:
         if cell["cell_type"] == "markdown":
             cell["source"] = plain(cell["source"])
         for output in cell.get("outputs", []):
-            output.get("data", {}).pop(narrow.MIME, None)
+            output.get("metadata", {}).pop(narrow.KEY, None)
             if "text/html" in output.get("data", {}):
                 output["data"].pop("text/markdown", None)
         cells.append(nbformat.from_dict(cell))
