@@ -152,11 +152,19 @@ MISFITS = """() => { const found = [], article = document.querySelector('article
   if (wide > window.innerWidth) found.push(`the page is ${wide} px wide`);
   for (const image of document.images)
     if (!image.complete || !image.naturalWidth) found.push('no picture: ' + image.src);
+  const shape = letter => { const brush = document.createElement('canvas').getContext('2d');
+    brush.font = '900 16px "Font Awesome 6 Free"'; brush.fillText(letter, 2, 18);
+    return brush.getImageData(0, 0, 30, 30).data.join(); };
+  const icons = new Map(), missing = shape('\uf8ff');
   for (const tag of document.querySelectorAll('body *'))
     for (const part of ['::before', '::after']) {
-      const look = getComputedStyle(tag, part), own = /^[^,]*Awesome/.test(look.fontFamily);
-      if (/[\ue000-\uf8ff]/.test(look.content) && !own)
-        found.push(`an icon in letters of the text: ${part} of ${tag.outerHTML.slice(0, 80)}`); }
+      const look = getComputedStyle(tag, part), letter = look.content[1];
+      if (!/[\ue000-\uf8ff]/.test(letter)) continue;
+      icons.set(letter, tag.outerHTML.slice(0, 80));
+      if (!/^[^,]*Awesome/.test(look.fontFamily))
+        found.push(`an icon in letters of the text: ${part} of ${icons.get(letter)}`); }
+  for (const [letter, place] of icons)
+    if (shape(letter) === missing) found.push('an icon that its font lacks: ' + place);
   return found; }"""
 
 
@@ -267,7 +275,12 @@ def test_what_is_wrong_with_a_page_is_seen(page: Any) -> None:
         *("not one h1", "not typeset: x", "source of mathematics", "px wide", "no picture: "),
         *("color-contrast (1)", "image-alt (1)", "does not open with its claim"),
         *("first figure begins at", "41 rows", "more than two lines", "first column of table 1"),
-        *("an icon in letters of the text: ::after", "letters of 2.0 px", "no sign that it goes"),
+        *(
+            "an icon in letters of the text: ::after",
+            "an icon that its font lacks",
+            "letters of 2.0 px",
+            "no sign that it goes",
+        ),
     ):
         assert any(part in line for line in heard), (part, heard)
 

@@ -43,12 +43,13 @@ def polish(html: Path, names: Iterable[str], base: str = "") -> None:
         text = path.read_text("utf-8")
         if 'class="math' not in text and not _math_in_tips(path, text):
             write_atomic(path, MATHJAX.sub("", text).encode())
+    figures = phone.drawn(html)
     for name in names:
         path = html / f"{name}.html"
         soup = BeautifulSoup(path.read_bytes(), "html.parser")
         for change in (_tables, _figures, _folds, _keyboard, _roles):
             change(soup)
-        phone.fit(soup, html / "_sources" / f"{name}.ipynb", html / "_images")
+        phone.fit(soup, path, figures)
         _shared(soup, name, base)
         write_atomic(path, str(soup).encode())
     styles.slim(html)
