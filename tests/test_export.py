@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from thesis_repro import publish
+from thesis_repro.figures import narrow
 from thesis_repro.publish import export
 from thesis_repro.publish.execute import Executed
 from thesis_repro.publish.sources import Run
@@ -52,7 +53,8 @@ def test_myst_becomes_words(text: str, words: str) -> None:
 
 
 def executed(folder: Path) -> Executed:
-    table = nbformat.v4.new_output("display_data", {"text/markdown": ":::", "text/html": "<table>"})
+    data = {"text/markdown": ":::", "text/html": "<table>", narrow.MIME: {"letters": 12.5}}
+    table = nbformat.v4.new_output("display_data", data)
     injected = nbformat.v4.new_code_cell("seed = 0", metadata={"tags": ["injected-parameters"]})
     cells = [injected, nbformat.v4.new_code_cell("show()", outputs=[table])]
     path = folder / "a.ipynb"

@@ -45,6 +45,8 @@ assert "paper-" in call("tables")
 assert call("table gloro-vra").count("|") > 20
 assert "hash confirmed" in call("table gloro-vra --check")
 assert "gloro/vra.py" in call("where gloro-vra")
+from thesis_repro.tables import headlines
+assert [headlines.headline(chapter).verdict for chapter in headlines.lines()]
 assert "run this inside a checkout" in call("book build", 1)
 said = call("certify mnist-2c2f-gloro mnist-5k --points 40 --out own.json --csv own.csv")
 assert "of 40 points certified" in said

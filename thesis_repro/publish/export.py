@@ -109,6 +109,8 @@ def exported(notebook: Any, docname: str, macros: dict[str, Any]) -> Any:
     """Return a chapter's notebook for readers outside the book."""
     import nbformat
 
+    from thesis_repro.figures import narrow
+
     words = FIRST.format(
         title=docname.removeprefix("book/"),
         version=__version__,
@@ -123,6 +125,7 @@ def exported(notebook: Any, docname: str, macros: dict[str, Any]) -> Any:
         if cell["cell_type"] == "markdown":
             cell["source"] = plain(cell["source"])
         for output in cell.get("outputs", []):
+            output.get("data", {}).pop(narrow.MIME, None)
             if "text/html" in output.get("data", {}):
                 output["data"].pop("text/markdown", None)
         cells.append(nbformat.from_dict(cell))

@@ -23,6 +23,7 @@ BY_CODE = re.compile(r"\"\\(f[0-9a-f]{3})\"")
 STYLE = """\
 @font-face {{ font-family: "Font Awesome 6 Free"; font-weight: 900;
   src: url(data:font/woff;base64,{font}) format("woff"); }}
+:root {{ --fa-font-solid: normal 900 1em/1 "Font Awesome 6 Free"; }}
 :is(.fa, .fas, .fa-solid, .fa-regular, .fa-brands) {{ font: 900 1em/1 "Font Awesome 6 Free";
   display: inline-block; -webkit-font-smoothing: antialiased; }}
 .fa-lg {{ font-size: 1.25em; line-height: 0.05em; vertical-align: -0.075em; }}
