@@ -70,13 +70,13 @@ def test_a_figure_is_left_as_it_was() -> None:
 
 
 def test_a_bundle_says_how_high_letters_are_and_has_what_can_be_stacked() -> None:
-    said = narrow.bundle(row_of(2))[narrow.MIME]
+    said = narrow.bundle(row_of(2))[narrow.KEY]
     assert said["letters"] == pytest.approx(8 / 72 * 100, abs=0.1)
     assert base64.b64decode(said["png"])[1:4] == b"PNG"
     for rows, columns in ((1, 1), (2, 2)):
         figure, _ = plt.subplots(rows, columns)
         plt.close(figure)
-        assert "png" not in narrow.bundle(figure)[narrow.MIME]
+        assert "png" not in narrow.bundle(figure)[narrow.KEY]
 
 
 def test_a_kernel_gives_each_figure_its_second_picture() -> None:
@@ -84,5 +84,5 @@ def test_a_kernel_gives_each_figure_its_second_picture() -> None:
 
     shell = SimpleNamespace(display_formatter=DisplayFormatter())
     narrow.load_ipython_extension(shell)
-    data, _ = shell.display_formatter.format(row_of(2))
-    assert set(data) == {narrow.MIME, "text/plain"}
+    data, about = shell.display_formatter.format(row_of(2))
+    assert (set(data), set(about)) == ({"text/plain"}, {narrow.KEY})

@@ -99,7 +99,7 @@ def test_a_figure_has_on_a_phone_its_stacked_picture_or_scrolls_large_enough(
         ("scrolls", {"letters": 12.5}),
         ("stacked", {"letters": 12.5, "stacked": 16.2, "png": shown["image/png"]}),
     ):
-        output = nbformat.v4.new_output("display_data", shown | {narrow.MIME: said})
+        output = nbformat.v4.new_output("display_data", shown, metadata={narrow.KEY: said})
         cells = [nbformat.v4.new_code_cell("draw()", outputs=[output])]
         path = tmp_path / folder / "_sources" / "book" / "one.ipynb"
         path.parent.mkdir(parents=True)

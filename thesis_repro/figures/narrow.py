@@ -17,9 +17,10 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
-__all__ = ["MIME", "WIDTH", "bundle", "load_ipython_extension", "panels", "stacked"]
+__all__ = ["KEY", "WIDTH", "bundle", "load_ipython_extension", "panels", "stacked"]
 
-MIME = "application/vnd.thesis-repro.narrow+json"
+KEY = "thesis-repro-narrow"
+"""What the metadata of an output has it under."""
 WIDTH = 4.9
 """Inches: where the text of a phone is 350 px wide, a letter of 9 points is 9 px high."""
 DPI = 130
@@ -82,7 +83,7 @@ def _folded(figure: Figure, legend: Legend) -> Legend:
 
 
 def bundle(figure: Figure) -> dict[str, Any]:
-    """Return what a cell's output says of a figure for a narrow screen, under `MIME`.
+    """Return what a cell's output says of a figure for a narrow screen, under `KEY`.
 
     Returns
     -------
@@ -99,10 +100,10 @@ def bundle(figure: Figure) -> dict[str, Any]:
             figure.savefig(out, dpi=DPI, bbox_inches="tight", metadata={"Software": None})
         said["png"] = base64.b64encode(out.getvalue()).decode()
         said["stacked"] = round(points / 72 * DPI, 1)
-    return {MIME: said}
+    return {KEY: said}
 
 
 def load_ipython_extension(shell: Any) -> None:
     """Let a kernel give each figure its second picture."""
     bundles = shell.display_formatter.mimebundle_formatter
-    bundles.for_type_by_name("matplotlib.figure", "Figure", bundle)
+    bundles.for_type_by_name("matplotlib.figure", "Figure", lambda figure: ({}, bundle(figure)))

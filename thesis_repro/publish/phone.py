@@ -37,11 +37,11 @@ def drawn(notebook: Path) -> dict[str, tuple[int, dict[str, Any]]]:
     found = {}
     for cell in nbformat.read(notebook, as_version=4).cells:
         for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if narrow.MIME in data and "image/png" in data:
+            about, data = output.get("metadata", {}), output.get("data", {})
+            if narrow.KEY in about and "image/png" in data:
                 png = base64.b64decode(data["image/png"])
                 width = int.from_bytes(png[16:20], "big")
-                found[f"{hashlib.sha256(png).hexdigest()}.png"] = width, data[narrow.MIME]
+                found[f"{hashlib.sha256(png).hexdigest()}.png"] = width, about[narrow.KEY]
     return found
 
 
