@@ -4,9 +4,19 @@ Units are ranked by their influence on a class's score over images of that class
 positive and the beta most negative ones are kept, the others are set to zero, and the net is
 then judged as a detector of the class. Explained in the chapter explanations/experts.
 
-References
-----------
-Leino, Sen, Datta, Fredrikson and Li 2018, section on the essence of a class.
+Source: Leino, Sen, Datta, Fredrikson and Li 2018, section on the essence of a class.
+
+Examples
+--------
+>>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+>>> x, y = torch.rand(8, 1, 2, 2), torch.tensor([0, 0, 1, 1] * 2)
+>>> layer, both = Experts(net, "2", x, y), halves(net, "2", x, y)
+>>> kept = keep(layer.influence(1), Choice(alpha=1, beta=1))
+>>> kept.sum(), masked(layer.z, kept).shape, layer.detect(1, kept).positives
+(tensor(2), torch.Size([8, 3]), 4)
+>>> choice, found = both.compressed(1, "influence", budget=2, generator=torch.Generator())
+>>> choice.units <= 2, found.positives, Detector(found=3, positives=4, alarms=1, negatives=4).recall
+(True, 2, 0.75)
 """
 
 from collections.abc import Sequence
@@ -90,8 +100,7 @@ class Experts:
     ----------
     model : nn.Module in eval mode
     slice : dotted name of the layer whose units are ranked and masked
-    x : (n, ...) images
-    y : (n,) int64 labels
+    x, y : (n, ...) images, (n,) int64 labels
 
     Raises
     ------
@@ -170,13 +179,7 @@ class Experts:
         return per_unit(jvp(self._layer, x, step), over).mean(0)
 
     def ranking(self, name: str, c: int, generator: torch.Generator | None = None) -> Tensor:
-        """Scores (units,) by one of RANKINGS; "random" draws from the generator.
-
-        Raises
-        ------
-        ValueError
-            On an unknown ranking, or a class without images.
-        """
+        """Scores (units,) by one of RANKINGS; ValueError on another, or a class without images."""
         if name == "influence":
             return self.influence(c)
         if name == "activation":
@@ -198,8 +201,7 @@ class Experts:
 
         Parameters
         ----------
-        c : class
-        scores : (units,)
+        c, scores : class, and (units,)
         budget : largest number of units to keep
         step : try multiples of so many units on each side
         near : how much recall may be lost, in [0, 1]
@@ -271,8 +273,7 @@ def keep(scores: Tensor, choice: Choice) -> Tensor:
     Raises
     ------
     ValueError
-        If alpha or beta is negative, both together exceed the number of units, or the score of a
-        unit is not finite.
+        If one is negative, both together exceed the number of units, or a score is not finite.
     """
     finite("scores", scores)
     if min(choice.alpha, choice.beta) < 0 or choice.units > len(scores):

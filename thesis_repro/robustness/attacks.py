@@ -2,6 +2,17 @@
 
 A model that is a module is asked in eval mode, as certificates are. Logits that are not finite name
 no class, so a point where they occur has fallen; a gradient that is not finite moves no point.
+
+Examples
+--------
+>>> x, y, model = torch.tensor([[[[0.6, 0.4]]]]), torch.tensor([0]), nn.Flatten()
+>>> pgd_l2(model, x, y, 0.2, steps=5).argmax(), closest(model, x, y, torch.tensor([0.1]))[1] < 0.2
+(tensor(1), tensor([True]))
+>>> net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(2, 2)), 0.1, (1, 1, 2))
+>>> break_certificates(net, x, steps=5, restarts=1)["broken"]
+0
+>>> adversarial_loss(lambda share: 0.1, steps=2)(model, x, y, 0.0) > F.cross_entropy(model(x), y)
+tensor(True)
 """
 
 from collections.abc import Callable
@@ -42,13 +53,11 @@ def pgd_l2(
 
     Steps are normalised, of length 2.5 epsilon / steps; each iterate is projected to the L2 ball
     and clipped to [0, 1]. The first restart begins at x, the others at random points of the ball.
-    A point that falls is left alone from then on.
 
     Parameters
     ----------
     model : callable, images to logits
-    x : (n, c, h, w) in [0, 1]
-    y : (n,) int64, the labels to move away from
+    x, y : (n, c, h, w) in [0, 1]; (n,) int64, the labels to move away from
     epsilon : radius > 0, one for all or (n,)
     steps, restarts : >= 1
     generator : for the random starts; seed 0 without it
@@ -67,9 +76,7 @@ def pgd_l2(
         On labels out of range, steps or restarts below 1, epsilon <= 0 or infinite, or images
         that are not as `data.images` needs them.
 
-    References
-    ----------
-    Madry et al. 2018, section 2.1.
+    Source: Madry et al. 2018, section 2.1.
     """
     x, radius, classes = check_search(model, x, epsilon, steps, restarts)
     generator = generator or torch.Generator(x.device).manual_seed(0)
@@ -79,8 +86,7 @@ def pgd_l2(
     def judge(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         own = y[rows]
         margin = _margin(logits, own, None if targets is None else targets[rows])
-        # a wrong arg-max counts, whatever class was aimed at; so does NaN
-        return margin, classified(logits) != own
+        return margin, classified(logits) != own  # wrong, whatever was aimed at; so is NaN
 
     return descend(model, x, judge, radius, steps, restarts, generator, batch_size)
 
@@ -163,7 +169,6 @@ def _attack(
         alive = lowest > 0
         if not alive.any():
             break
-        # the first restart begins at x, the others anywhere in the ball
         delta = _random_in_ball(x, radius, generator) if restart else torch.zeros_like(x)
         rows = alive.nonzero()[:, 0]  # of the points that have not fallen yet
         point = (x[rows] + delta[rows]).clamp(0, 1)
@@ -242,8 +247,7 @@ def break_certificates(
 
     Parameters
     ----------
-    net : GloroNet
-    x : (n, c, h, w) in [0, 1]
+    net, x : GloroNet, and (n, c, h, w) in [0, 1]
     steps, restarts : of :func:`pgd_l2`
     smallest : attack only this many points, those of the smallest margins
     nearest : also aim, once each, at this many classes with the smallest certified distance
@@ -280,10 +284,7 @@ def break_certificates(
 
 
 def adversarial_loss(epsilon: Schedule, steps: int) -> Loss:
-    """Cross-entropy at points that PGD finds inside the scheduled radius: adversarial training.
-
-    Source: Madry et al. 2018, section 2.1.
-    """
+    """Cross-entropy in nats at points that PGD finds in the radius (Madry et al. 2018, 2.1)."""
 
     def loss(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
         radius = torch.full((len(x),), epsilon(progress), device=x.device)

@@ -2,6 +2,27 @@
 
 A table is found from its name (:mod:`thesis_repro.tables.find`); asking for the names imports no
 chapter.
+
+Examples
+--------
+>>> from thesis_repro import tables
+>>> frame = tables.recorded("lipschitz-soundness", "quick")
+>>> tables.text(frame, "csv")[:14], tables.check("lipschitz-soundness")[-1][-14:]
+('dataset,method', 'hash confirmed')
+>>> tables.show(frame, only="converged").data.count(":name:") > 0
+True
+>>> beside = tables.compare("lipschitz-soundness", frame)  # a page shows it as the last of a cell
+>>> opened = tables.card("robustness/lipschitz")
+>>> short = tables.small(frame.data[["method", "vra"]], "nets", "VRA in percent.")
+>>> tables.assert_reproduces(frame)[:19]
+'lipschitz-soundness'
+>>> tables.prepare("lipschitz-soundness")  # takes the time of its cells, so they are left to live
+>>> tables.live("lipschitz-soundness", "paper").run  # what the store has; nothing is computed
+'paper-cpu'
+>>> {"published", "ours", "verdict"} <= set(tables.evidence())
+True
+>>> {"table", "key", "run"} <= set(tables.cite_index())
+True
 """
 
 from typing import TYPE_CHECKING, Any

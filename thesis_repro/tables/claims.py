@@ -1,4 +1,14 @@
-"""What the thesis or a paper says of a row, and what ours is judged by."""
+"""What the thesis or a paper says of a row, and what ours is judged by.
+
+Examples
+--------
+>>> Claim(("0.3",), "vra", 95.0, "a paper, table 1", tolerance=1.5).kind
+'measured'
+>>> Quoted(("a rival",), {"vra": 40.0}, "a paper, table 1").values["vra"]
+40.0
+>>> Measured(96.0, 95.0, 97.0, seeds=3).measurable
+True
+"""
 
 import math
 from collections.abc import Mapping

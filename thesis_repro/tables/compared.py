@@ -1,4 +1,22 @@
-"""Ours beside what is published, and a run beside the committed one, as grids to print."""
+"""Ours beside what is published, and a run beside the committed one, as grids to print.
+
+Examples
+--------
+>>> import pandas as pd
+>>> keys, vra = (Column("radius", "radius", kind="key"),), Column("vra", "VRA", "%", kind="rate")
+>>> claim = Claim(("0.3",), "vra", 95.0, "a paper", tolerance=1.5, how_read="abstract")
+>>> measure_of(claim, vra), claimed(claim, vra), allowed(claim, vra)
+('VRA (%)', '95.0 (abstract)', '≥ −1.5')
+>>> ours = Judged(claim, "reproduced", 94.0, difference=-1.0)
+>>> apart(ours, vra), in_words([ours])[1]  # it has a row, so it is none in words
+('−1.0', [])
+>>> spec = TableSpec("gloro-example", "An example.", keys, (vra,), "robustness/gloro")
+>>> comparison(spec, [ours], None, None)[1][0][-1]
+'reproduced'
+>>> nothing = Frame(spec, "quick", pd.DataFrame(columns=spec.fields()))
+>>> drift(nothing, nothing)[1]
+[]
+"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,13 @@
-"""What has to hold: a paper's claims in words, each with the number that decides it."""
+"""What has to hold: a paper's claims in words, each with the number that decides it.
+
+Examples
+--------
+>>> held = Condition("more is verified", "interval above 0", "+3.0 points", True)
+>>> held.verdict, listed([held]).shape
+('holds', (1, 4))
+>>> "conditions-quick" in show(tables.recorded("lipschitz-soundness", "quick")).data
+True
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

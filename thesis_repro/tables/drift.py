@@ -1,4 +1,12 @@
-"""A live frame against the committed run of the same profile: what left its tolerance."""
+"""A live frame against the committed run of the same profile: what left its tolerance.
+
+Examples
+--------
+>>> from thesis_repro.tables.find import get
+>>> frame = records.read(get("lipschitz-soundness").spec, "quick")
+>>> assert_reproduces(frame).endswith("within tolerance of the committed quick run")
+True
+"""
 
 from collections.abc import Sequence
 

@@ -2,6 +2,18 @@
 
 The rows of a paper run may take days together, and may be computed on several machines, each with
 the data set that it has.
+
+Examples
+--------
+>>> from thesis_repro.tables.find import get
+>>> table = get("gloro-vra")
+>>> can_keep(table, "quick"), can_keep(table, "paper-cpu")
+(False, True)
+>>> frame = records.read(table.spec, "quick")
+>>> with_earlier(table, frame) is frame, with_kept(frame, frame) is frame, loses_nothing(frame)
+(True, True, False)
+>>> len(ran(frame)) <= len(frame.data)
+True
 """
 
 import dataclasses

@@ -1,4 +1,10 @@
-"""Text that comes out as it was written: in Markdown, in a spreadsheet, in TeX."""
+"""Text that comes out as it was written: in Markdown, in a spreadsheet, in TeX.
+
+Examples
+--------
+>>> markdown("<b>"), html("<b>"), spreadsheet("=1+1"), tex("“a”")
+('&#60;b>', '&lt;b&gt;', "'=1+1", "``a''")
+"""
 
 import html as _html
 import re

@@ -1,4 +1,13 @@
-"""What an assembly gives for a row: estimates with their intervals, texts, and what to know."""
+"""What an assembly gives for a row: estimates with their intervals, texts, and what to know.
+
+Examples
+--------
+>>> mean = Estimate(93.0, 92.0, 94.0, "Student t over 3 seeds")
+>>> Measurement({"vra": mean, "sound": "yes"}).estimate("vra").low
+92.0
+>>> intervals([mean, "yes", mean])
+'Student t over 3 seeds'
+"""
 
 import math
 from collections.abc import Iterable, Mapping

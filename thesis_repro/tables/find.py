@@ -1,4 +1,14 @@
-"""From a table's name to its file: ``a-b-c`` is ``TABLE`` in ``experiments/a/b_c.py``."""
+"""From a table's name to its file: ``a-b-c`` is ``TABLE`` in ``experiments/a/b_c.py``.
+
+Examples
+--------
+>>> module_of("gloro-vra")
+'thesis_repro.experiments.gloro.vra'
+>>> "gloro-vra" in names(), get("gloro-vra").spec.chapter
+(True, 'robustness/gloro')
+>>> nearest("gloro-vrs", ["gloro-vra", "bias-deep"])
+'did you mean gloro-vra?'
+"""
 
 import importlib
 import importlib.util

@@ -2,6 +2,15 @@
 
 A line names a claim of the chapter and the picture that goes with it. Value, interval and verdict
 are those of the recorded run of the paper's size, whatever ran on the page.
+
+Examples
+--------
+>>> "robustness/gloro" in lines(), sum(headline("robustness/gloro").verdicts.values()) > 0
+(True, True)
+>>> tally({"holds": 2, "not run": 1})
+'holds 2, not run 1'
+>>> "claim-card" in card("robustness/gloro").data
+True
 """
 
 import csv

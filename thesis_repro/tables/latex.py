@@ -3,6 +3,13 @@
 A table is as wide as its words, or set smaller where that is wider than the page; what is taller
 than a page goes on in the next float. Notes, sources and the run stand below. The paper needs the
 packages array, booktabs and graphicx.
+
+Examples
+--------
+>>> from thesis_repro.tables import records
+>>> from thesis_repro.tables.find import get
+>>> "booktabs" in of_frame(records.read(get("lipschitz-soundness").spec, "quick"))
+True
 """
 
 import math

@@ -1,4 +1,23 @@
-"""From cells to a frame: plan, compute, summarise over seeds."""
+"""From cells to a frame: plan, compute, summarise over seeds.
+
+Examples
+--------
+>>> from thesis_repro.lab.profiles import profile
+>>> from thesis_repro.tables.spec import Column
+>>> keys, columns = (Column("net", "net", kind="key"),), (Column("vra", "VRA", "%", kind="rate"),)
+>>> spec = TableSpec("gloro-example", "An example.", keys, columns, "robustness/gloro")
+>>> gathered = {("a",): [Result({"vra": {"k": 90, "n": 100}})]}
+>>> measured = summarise(spec, gathered)
+>>> measured["a",].estimate("vra").value
+90.0
+>>> table = Table(spec, cells=lambda profile: [(("a",), None)])  # its data is not here
+>>> assembled(table, profile("quick"), gathered) == measured
+True
+>>> tabulate(spec, measured)["vra"].tolist()
+[90.0]
+>>> len(measure(table, profile("quick")).data), describe(table, profile("quick"), [], [])["run"]
+(0, 'quick')
+"""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,15 @@
-"""All claims at once: what a sceptical reader opens first."""
+"""All claims at once: what a sceptical reader opens first.
+
+Examples
+--------
+>>> claims = evidence(chapter="robustness/gloro")
+>>> int(counts(claims).to_numpy().sum()) == len(claims) > len(numbers(claims))
+True
+>>> {"before", "now", "why"} <= set(before())
+True
+>>> {"table", "key", "run"} <= set(cite_index())
+True
+"""
 
 import csv
 from collections.abc import Mapping

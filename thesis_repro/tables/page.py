@@ -1,4 +1,20 @@
-"""Tables on a page: few rows in sight, the rest, the run and its citation folded below."""
+"""Tables on a page: few rows in sight, the rest, the run and its citation folded below.
+
+Examples
+--------
+>>> Shown("as MyST", "<p>as HTML</p>")
+as MyST
+>>> ":name: tab-nets" in small((["net", "VRA"], [["a", "93"]]), "nets", "One net.", keys=1).data
+True
+>>> from thesis_repro.tables.find import get
+>>> frame = records.read(get("lipschitz-soundness").spec, "quick")
+>>> "tab-lipschitz-soundness-recorded" in show(frame, quoted=False).data
+True
+>>> "tab-lipschitz-soundness-drift" in compare(frame.spec, None, frame).data
+True
+>>> drift(frame, frame)[0].endswith("values are the same")
+True
+"""
 
 import math
 from collections import Counter

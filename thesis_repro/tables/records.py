@@ -1,4 +1,17 @@
-"""Recorded tables: results/<table>/<run>.csv and .json, read only when their hashes agree."""
+"""Recorded tables: results/<table>/<run>.csv and .json, read only when their hashes agree.
+
+Examples
+--------
+>>> from thesis_repro.tables.find import get
+>>> spec = get("lipschitz-soundness").spec
+>>> frame = read(spec, "quick")
+>>> to_csv(frame) == (root() / spec.name / "quick.csv").read_bytes()
+True
+>>> key(frame) == f"{spec.name}-{digest(frame)[:12]}"
+True
+>>> "quick" in runs(spec), paper(spec).run in runs(spec), check(spec)[-1][-14:]
+(True, True, 'hash confirmed')
+"""
 
 import csv
 import hashlib

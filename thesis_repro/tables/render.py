@@ -1,4 +1,28 @@
-"""Frames as text: Markdown, CSV, LaTeX, JSON, BibTeX, and MyST for the book."""
+"""Frames as text: Markdown, CSV, LaTeX, JSON, BibTeX, and MyST for the book.
+
+Examples
+--------
+>>> from thesis_repro.tables.find import get
+>>> frame = records.read(get("lipschitz-soundness").spec, "quick")
+>>> vra = frame.spec.column("vra")
+>>> number(93.7, vra, 92.0, 95.1), signed(-0.5, vra)
+('93.70 [92.00, 95.10]', '−0.50')
+>>> headings, rows = grid(frame, quoted=False)
+>>> headings[0], numeric(frame, headings)[:3]
+('data set', [False, False, True])
+>>> print(to_markdown((["net"], [["a"]]), [False]))
+| net |
+| :--- |
+| a |
+>>> ":name: tab-nets" in myst((["net"], [["a"]]), "tab-nets", "Nets.")
+True
+>>> run_of(frame) in caption(frame), seeds_used(frame), shortened(frame)
+(True, [0], [])
+>>> records.key(frame) in to_bibtex(frame), records.key(frame) in cite_block(frame, recorded=True)
+(True, True)
+>>> to_json(frame)[0], to_csv(frame)[:7], to_plain(frame)[:4]
+('{', 'dataset', 'What')
+"""
 
 import dataclasses
 import json

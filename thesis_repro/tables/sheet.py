@@ -2,6 +2,24 @@
 
 A sheet is a grid that was laid out for a person. Notes and sources are marked and stand below; a
 column that says the same in every row is said once.
+
+Examples
+--------
+>>> laid = of_grid((["net", "data", "VRA"], [["a", "MNIST", "93"], ["b", "MNIST", "95"]]), keys=2)
+>>> laid.headings, laid.said
+(['net', 'VRA'], ['data: MNIST'])
+>>> captioned(laid, "Two nets.")[0]
+'Two nets. data: MNIST.'
+>>> ":name: tab-nets" in myst(laid, "tab-nets", "Two nets."), as_html(laid, "Two nets.")[:7]
+(True, '<table>')
+>>> of_claims((["net", "ours", "verdict"], [["a", "93", "holds"]]), 1, True).headings
+['net', 'verdict', 'ours']
+>>> from thesis_repro.tables import records
+>>> from thesis_repro.tables.find import get
+>>> of_frame(records.read(get("lipschitz-soundness").spec, "quick"), quoted=False).headings[0]
+'K from'
+>>> Sheet(["net"], [["a"]], [False]).notes
+[]
 """
 
 import html

@@ -1,4 +1,22 @@
-"""What a table is: columns, rows, the cells that fill it; and, filled, a frame."""
+"""What a table is: columns, rows, the cells that fill it; and, filled, a frame.
+
+Examples
+--------
+>>> radius = Column("radius", "radius", kind="key")
+>>> vra = Column("vra", "VRA", "%", kind="rate")
+>>> vra.heading
+'VRA (%)'
+>>> spec = TableSpec("gloro-example", "An example.", (radius,), (vra,), "robustness/gloro")
+>>> spec.fields()
+['radius', 'vra', 'vra_low', 'vra_high', 'status', 'seeds', 'interval', 'note']
+>>> data = pd.DataFrame([["0.3", 90.0, 88.0, 92.0, "run", 1, "", ""]], columns=spec.fields())
+>>> Frame(spec, "quick", data).value(("0.3",), "vra")
+90.0
+>>> Table(spec, cells=lambda profile: []).timed
+False
+>>> Derived(vra, lambda frame, row: None).column.name
+'vra'
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -2,6 +2,11 @@
 
 What was tuned on which data, what was tried and dropped, where a table departs from its paper, and
 the commit that wrote down what had to hold. Compute, device and seeds come from the records.
+
+Examples
+--------
+>>> statements()["gloro-vra"].table
+'gloro-vra'
 """
 
 import csv

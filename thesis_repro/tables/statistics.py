@@ -1,4 +1,25 @@
-"""Intervals and tests behind the verdicts; scipy and statsmodels do the work."""
+"""Intervals and tests behind the verdicts; scipy and statsmodels do the work.
+
+Examples
+--------
+>>> low, high = clopper_pearson(90, 100)
+>>> round(low, 3), round(high, 3)  # shares; a rate is in percent
+(0.824, 0.951)
+>>> exact_rate(90, 100, "exact").value, summarise_rate([{"k": 90, "n": 100}]).how
+(90.0, 'Clopper-Pearson over 100 points')
+>>> [round(end, 3) for end in student_t([1.0, 2.0, 3.0])], mean_over([1.0, 3.0], "runs").how
+([-0.484, 4.484], 'Student t over 2 runs')
+>>> summarise_number([1.0, 3.0]).value, gather([Result({"k_sub": 2.0}), Result({})], "k_sub")
+(2.0, [2.0])
+>>> mcnemar([1, 1, 1, 0], [0, 0, 0, 0]), mcnemar_range(3, 0, 4)
+(0.25, (0.25, 0.25))
+>>> paired([2.0, 3.0, 4.0], [1.0, 2.0, 3.0], "nets")[0].value
+1.0
+>>> ratio_of_medians([2.0, 4.0], [1.0, 1.0]).value, holm([0.01, 0.04])
+(3.0, [0.02, 0.04])
+>>> over_targets_and_points([[1, 0], [1, 1]]).value, more_points([[1, 1, 0]], [[1, 0, 0]]).how
+(75.0, 'differences: paired Student t over 3 points')
+"""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,14 @@
 """Citation keys that were recorded once and are no more: a key in print resolves to something.
 
 ``results/superseded.csv`` has one line a key; `tools/superseded.py` adds those that it lacks.
+
+Examples
+--------
+>>> frame = records.read(get("lipschitz-soundness").spec, "quick")
+>>> resolve(records.key(frame)).run
+'quick'
+>>> resolve(listed()[0].key) == listed()[0]
+True
 """
 
 import csv

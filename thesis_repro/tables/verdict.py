@@ -1,6 +1,25 @@
 """Verdicts: computed from a measure, its interval and a claim; never typed.
 
 The rules stand here once, in `decide`; :mod:`thesis_repro.tables.rules` says each in words.
+
+Examples
+--------
+>>> claim = Claim(("ours",), "vra", 60.0, "a paper", tolerance=1.5)
+>>> decide(claim, Measured(59.7)), decide(claim, Measured(40.0), share=0.1)
+('reproduced', 'too short to judge')
+>>> judge(claim, None).verdict, Judged(claim, HOLDS).estimate
+('not run', None)
+>>> from thesis_repro.tables import records
+>>> from thesis_repro.tables.find import get
+>>> frame = records.read(get("lipschitz-soundness").spec, "quick")
+>>> first, second, *_ = (tuple(row) for row in frame.data[["dataset", "method"]].to_numpy())
+>>> measured(frame, first, "vra").seeds, trained(frame, first)
+(1, 1.0)
+>>> ahead = lead(Claim(first, "vra", 0.0, "x", kind=ORDER, ahead_of=(second,)), frame, second)
+>>> ahead.low < ahead.value < ahead.high
+True
+>>> {one.verdict for one in judge_all(frame, frame.spec.claims)}  # a quick run judges nothing
+{'not run'}
 """
 
 import math

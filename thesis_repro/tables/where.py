@@ -1,4 +1,17 @@
-"""From a table, or one of its rows, to the lines of code that make it."""
+"""From a table, or one of its rows, to the lines of code that make it.
+
+Examples
+--------
+>>> print(Place("cell", "evaluate", "thesis_repro.tables.where", 1))
+cell       thesis_repro/tables/where.py:1  evaluate
+>>> [place.what for place in places("gloro-vra")][:2]
+['spec', 'cell']
+>>> [function.__name__ for function in cells(find.get("gloro-vra"))]
+['evaluate']
+>>> from thesis_repro.tables import records
+>>> "evaluate" in links(records.read(find.get("gloro-vra").spec, "quick"))
+True
+"""
 
 import ast
 import inspect

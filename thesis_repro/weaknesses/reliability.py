@@ -76,6 +76,13 @@ def temperature(logits: Array, y: NDArray[np.int64]) -> float:
     ------
     ValueError
         On logits that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logits, y = np.array([[4.0, 0.0]] * 4), np.array([0, 0, 0, 1])
+    >>> round(temperature(logits, y), 2)  # softmax of 4 / T is 3/4 at T = 4 / log 3
+    3.64
     """
     checks.finite("logits", logits)
     found = minimize_scalar(
@@ -96,6 +103,13 @@ def losses(logits: Array, y: NDArray[np.int64]) -> tuple[Array, Array]:
     ------
     ValueError
         On logits that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> nats, brier = losses(np.zeros((1, 2)), np.array([0]))
+    >>> nats.round(3), brier
+    (array([0.693]), array([0.5]))
     """
     checks.finite("logits", logits)
     logarithms = log_softmax(logits.astype(np.float64), axis=1)
@@ -145,6 +159,12 @@ def ranking(score: Array, wrong: Array) -> float:
     ------
     ValueError
         On values that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ranking(np.array([3.0, 2.0, 1.0]), np.array([0, 1, 1]))
+    1.0
     """
     checks.finite("score", score)
     checks.finite("wrong", wrong)
@@ -154,7 +174,14 @@ def ranking(score: Array, wrong: Array) -> float:
 
 
 def ends(resampled: Array) -> tuple[float, float]:
-    """The ends of the 95% percentile interval of bootstrap replicates (m,); NaN are left out."""
+    """The ends of the 95% percentile interval of bootstrap replicates (m,); NaN are left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ends(np.arange(41.0))
+    (1.0, 39.0)
+    """
     low, high = np.nanquantile(resampled, [0.025, 0.975])
     return float(low), float(high)
 
@@ -176,6 +203,16 @@ def error_interval(
     Returns
     -------
     value, low, high
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> sure = rng.uniform(0.5, 1.0, 600)
+    >>> right = (rng.random(600) < sure - 0.1).astype(int)  # too sure by 10 points
+    >>> value, low, high = error_interval(sure, right, 100, rng)
+    >>> low < 0.1 < high
+    True
     """
     plain, debiased = squared_errors(confidence, right)
     picks = rng.integers(len(right), size=(resamples, len(right)))

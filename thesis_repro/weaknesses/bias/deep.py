@@ -36,6 +36,14 @@ def unit_influence(
     ------
     ValueError
         If the model has other than two classes, or as `internal_influence` does.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)).eval()
+    >>> with torch.no_grad():
+    ...     _ = net[1].weight.copy_(torch.tensor([[1.0, 0, 0, 0], [0, 2.0, 0, 0]]))
+    >>> unit_influence(net, torch.rand(3, 1, 2, 2), "0")
+    array([-1.,  2.,  0.,  0.])
     """
     x = _two_classes(model, x)
     found = internal_influence(
@@ -71,6 +79,15 @@ class HiddenLayer:
     ValueError
         If the model has other than two classes or is in training mode, there is no such layer, or
         an image or an activation is not finite.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)).eval()
+    >>> layer = HiddenLayer(net, "0", torch.rand(3, 1, 2, 2))
+    >>> layer.units, layer.scores().shape
+    (4, (3,))
+    >>> layer.scores(np.zeros(4, bool))  # no unit is left
+    array([0., 0., 0.])
     """
 
     def __init__(self, model: nn.Module, slice: str, x: Tensor, batch_size: int = 256) -> None:

@@ -41,6 +41,11 @@ def balancing_shift(scores: ArrayLike, labels: ArrayLike) -> float:
     ------
     ValueError
         If a class is absent, there is another label, lengths differ or a score is not finite.
+
+    Examples
+    --------
+    >>> balancing_shift([1.0, 2.0, 3.0, 4.0], [0, 0, 0, 1])
+    -3.5
     """
     finite("scores", scores)
     ranked = np.sort(np.asarray(scores, float))
@@ -73,6 +78,16 @@ class Remedy(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     intercept_ : (1,)
     mask_ : (n_features,) bool, the features kept
     classes_ : (2,)
+
+    Examples
+    --------
+    Every remedy is used as a classifier of scikit-learn is:
+
+    >>> from thesis_repro.weaknesses.bias import Mixture, ThresholdShift
+    >>> x, y = Mixture(weak=40).sample(500, np.random.default_rng(0))
+    >>> remedies = [kind(random_state=0).fit(x, y) for kind in (ThresholdShift, FeatureParity)]
+    >>> [isinstance(model, Remedy) and int(model.mask_.sum()) for model in remedies]
+    [60, 52]
     """
 
     def __init__(
@@ -193,6 +208,14 @@ class Experts(Remedy):
 
     `alpha_` and `beta_` are the numbers kept; see :func:`search_linear_experts`. `grid` bounds how
     many numbers are tried on each side: with as many features on a side, or fewer, all pairs are.
+
+    Examples
+    --------
+    >>> from thesis_repro.weaknesses.bias import Mixture
+    >>> x, y = Mixture(weak=40).sample(500, np.random.default_rng(0))
+    >>> model = Experts(random_state=0).fit(x, y)
+    >>> int(model.mask_.sum()) == model.alpha_ + model.beta_
+    True
     """
 
     def __init__(
@@ -217,7 +240,16 @@ class Experts(Remedy):
 
 
 class ThresholdShift(Remedy):
-    """Keep every feature and move the threshold; see :func:`balancing_shift`."""
+    """Keep every feature and move the threshold; see :func:`balancing_shift`.
+
+    Examples
+    --------
+    >>> from thesis_repro.weaknesses.bias import Mixture
+    >>> x, y = Mixture(weak=40).sample(500, np.random.default_rng(0))
+    >>> model = ThresholdShift(random_state=0).fit(x, y)
+    >>> bool((model.coef_ == model.estimator_.coef_).all()), model.predict(x).shape
+    (True, (500,))
+    """
 
     def _choose(self, x_fit: Floats, y_fit: Any, x_val: Floats, y_val: Any) -> None:
         self._keep(np.ones(x_val.shape[1], bool))
@@ -228,6 +260,14 @@ class L1(Remedy):
     """Fit again with an L1 penalty; its strength has the least validation error.
 
     Ties go to the stronger penalty. `C_` is the inverse strength that was chosen from `Cs`.
+
+    Examples
+    --------
+    >>> from thesis_repro.weaknesses.bias import Mixture
+    >>> x, y = Mixture(weak=40).sample(500, np.random.default_rng(0))
+    >>> model = L1(random_state=0).fit(x, y)
+    >>> model.C_ in model.Cs, bool((model.coef_[0, ~model.mask_] == 0).all())
+    (True, True)
     """
 
     def __init__(

@@ -49,6 +49,11 @@ def parity_mask(influence: ArrayLike) -> Mask:
     References
     ----------
     Leino et al. 2019, section 4, "feature parity".
+
+    Examples
+    --------
+    >>> parity_mask([3.0, 1.0, 2.0, -1.0])
+    array([ True, False, False,  True])
     """
     values, up, down = _sides(influence)
     count = int(min(up.sum(), down.sum()))
@@ -75,6 +80,11 @@ def expert_mask(influence: ArrayLike, alpha: int, beta: int) -> Mask:
     References
     ----------
     Leino et al. 2019, section 4, "experts".
+
+    Examples
+    --------
+    >>> expert_mask([3.0, 1.0, 2.0, -1.0], alpha=2, beta=1)
+    array([ True, False,  True,  True])
     """
     values, up, down = _sides(influence)
     if alpha < 0 or beta < 0 or alpha + beta > len(values):
@@ -97,6 +107,11 @@ def counts(available: int, grid: int | None) -> NDArray[np.int64]:
     ------
     ValueError
         If grid < 2.
+
+    Examples
+    --------
+    >>> counts(4, None), counts(1000, 4)
+    (array([0, 1, 2, 3, 4]), array([   0,    9,   99, 1000]))
     """
     if grid is not None and grid < 2:
         raise ValueError(f"grid={grid}: need at least 2 values, none and all")
@@ -134,6 +149,13 @@ def search_experts(
     References
     ----------
     Leino et al. 2019, section 4; their rule bounds the loss in the same way.
+
+    Examples
+    --------
+    >>> x, y = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]), [1, 0]
+    >>> weights = np.array([2.0, -1.0, 1.5])
+    >>> search_experts(weights, y, lambda masks: (masks * weights) @ x.T)
+    (1, 1)
     """
     values, up, down = _sides(influence)
 

@@ -212,6 +212,12 @@ class Trace:
         pixel is there, averaged over the images
     true, others : the value in the true place, and the mean of all other places
     z : the true one, in standard deviations of the others above their mean
+
+    Examples
+    --------
+    >>> found = Trace(np.eye(2), true=1.0, others=0.25, z=2.1)  # as `trace` gives it
+    >>> found.places.shape, found.true > found.others
+    ((2, 2), True)
     """
 
     places: NDArray[np.float64]

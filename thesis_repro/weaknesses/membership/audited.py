@@ -24,6 +24,13 @@ class Canaries:
     """Points of a universe with wrong labels, each included in a training by a coin of its own.
 
     x : (m, channels, height, width); y : (m,) the wrong labels; included : (m,) bool
+
+    Examples
+    --------
+    >>> victim = Audited("mnist-5k", "mlp", n=100, epochs=10, lr=0.1, canaries=4)
+    >>> planted = canaries(victim)
+    >>> planted.x.shape, planted.included.shape
+    (torch.Size([4, 1, 28, 28]), (4,))
     """
 
     x: Tensor
@@ -43,6 +50,12 @@ class Audited(Victim):
     ValueError
         As for a Victim; for a negative radius or number, more canaries than members, a shadow
         with canaries, or a GloRo net that is to be private or smoothed, too.
+
+    Examples
+    --------
+    >>> robust = Audited("mnist-5k", "mlp", n=100, epochs=10, lr=0.1, radius=0.5)
+    >>> len(robust.points_of_training())
+    100
     """
 
     radius: float = 0.0
@@ -118,7 +131,15 @@ class Audited(Victim):
 
 
 def canaries(victim: Audited) -> Canaries:
-    """The canaries of a net: who they are, their wrong labels and their coins follow its seed."""
+    """The canaries of a net: who they are, their wrong labels and their coins follow its seed.
+
+    Examples
+    --------
+    >>> victim = Audited("mnist-5k", "mlp", n=100, epochs=10, lr=0.1, canaries=4)
+    >>> planted = canaries(victim)
+    >>> len(victim.points_of_training()) == 98 + planted.included.sum()
+    np.True_
+    """
     everything = victims.points(victim.dataset)
     universe = victims.game(len(everything), victim.n).universe
     chosen = torch.from_numpy(universe[victim._order()[0]])
@@ -130,6 +151,13 @@ def canaries(victim: Audited) -> Canaries:
 
 
 def audited(victim: Victim, **changes: Any) -> Audited:
-    """The same training with a radius, or with canaries."""
+    """The same training with a radius, or with canaries.
+
+    Examples
+    --------
+    >>> plain = Victim("mnist-5k", "mlp", n=100, epochs=10, lr=0.1)
+    >>> audited(plain, canaries=4).epochs
+    10
+    """
     known = {f.name: getattr(victim, f.name) for f in fields(victim)}
     return Audited(**(known | changes))

@@ -22,6 +22,11 @@ def log_probabilities(logits: ArrayLike) -> Floats:
     ------
     ValueError
         On another shape, or a logit that is not finite.
+
+    Examples
+    --------
+    >>> log_probabilities([[0.0, 0.0]]).round(3)  # log 1/2 in nats
+    array([[-0.693, -0.693]])
     """
     from scipy.special import log_softmax
 

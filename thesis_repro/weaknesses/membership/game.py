@@ -161,6 +161,11 @@ def balanced(member: ArrayLike) -> Bools:
     ------
     ValueError
         Unless half of the points are members.
+
+    Examples
+    --------
+    >>> balanced([1, 0])
+    array([ True, False])
     """
     truth = np.asarray(member, bool)
     if truth.ndim != 1 or 2 * truth.sum() != len(truth) or not len(truth):
@@ -178,6 +183,11 @@ def scored(scores: ArrayLike, member: ArrayLike) -> tuple[Floats, Bools]:
     ------
     ValueError
         If a score is not finite, lengths differ, or the game is not balanced.
+
+    Examples
+    --------
+    >>> scored([2, 1], [True, False])
+    (array([2., 1.]), array([ True, False]))
     """
     values, truth = np.asarray(scores, float), balanced(member)
     if values.shape != truth.shape:

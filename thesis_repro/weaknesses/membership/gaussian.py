@@ -95,5 +95,11 @@ class GaussianGame:
 
 
 def linear(means: Floats) -> tuple[Floats, Floats]:
-    """Weights (classes, d) and biases (classes,) of the best rule for these class means."""
+    """Weights (classes, d) and biases (classes,) of the best rule for these class means.
+
+    Examples
+    --------
+    >>> linear(np.array([[1.0, 0.0], [0.0, 2.0]]))[1]
+    array([-0.5, -2. ])
+    """
     return means, -0.5 * (means**2).sum(1)

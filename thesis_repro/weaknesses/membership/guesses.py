@@ -29,6 +29,20 @@ class Guesses:
 
     `scores(attack, view)` gives one score per point, `thresholds` where a member is claimed.
     Thresholds of what is learned come from shadows that it did not learn from.
+
+    Examples
+    --------
+    >>> from thesis_repro.weaknesses.membership.contest import Contest
+    >>> from thesis_repro.weaknesses.membership.victims import Victim
+    >>> victim = Victim("mnist-5k", "mlp", n=1000, epochs=10, lr=0.1)
+    >>> rng = np.random.default_rng(0)
+    >>> nets = Observations(  # of noise, in place of trained nets
+    ...     Contest(victim, targets=(0,), shadows=4),
+    ...     lambda victim: {name: rng.normal(size=(5000, 10)) for name in ("logits", "0", "2")},
+    ... )
+    >>> guesses = Guesses(nets)
+    >>> guesses.scores(LOSS, nets.view("target", 0)).shape
+    (2000,)
     """
 
     def __init__(self, nets: Observations) -> None:
@@ -106,7 +120,16 @@ class Guesses:
 
 
 def fair(view: View) -> Bools:
-    """Points with a reference that does not contain them, thinned to a balanced game."""
+    """Points with a reference that does not contain them, thinned to a balanced game.
+
+    Examples
+    --------
+    >>> seen = {"logits": np.zeros((3, 2))}
+    >>> contains = np.array([[False, False, True]])
+    >>> member, labels = np.array([True, False, False]), np.zeros(3, int)
+    >>> fair(View(member, labels, seen, [seen], contains, (seen, [seen], labels)))
+    array([ True,  True, False])
+    """
     usable: Bools = ~np.asarray(view.contains.all(0))
     fewest = min(int((usable & view.member).sum()), int((usable & ~view.member).sum()))
     kept: Bools = np.zeros(len(usable), np.bool_)

@@ -18,7 +18,13 @@ CLIP = 1.0
 
 
 def available() -> bool:
-    """Whether Opacus is installed."""
+    """Whether Opacus is installed.
+
+    Examples
+    --------
+    >>> available() in (True, False)
+    True
+    """
     from importlib.util import find_spec
 
     return find_spec("opacus") is not None
@@ -59,6 +65,14 @@ def fit(
     References
     ----------
     Abadi et al. 2016, algorithm 1; Yousefpour et al. 2021 (Opacus).
+
+    Examples
+    --------
+    >>> if available():
+    ...     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    ...     points = Split(torch.rand(8, 1, 2, 2), torch.tensor([0, 1] * 4))
+    ...     history = fit(net, points, 8.0, epochs=1, batch_size=4, lr=0.1, seed=0)
+    ...     assert 0 < history[-1]["epsilon"] <= 8
     """
     if not available():
         raise ValueError("training with privacy needs Opacus: pip install 'thesis-repro[dp]'")
@@ -146,6 +160,14 @@ def check(net: nn.Module, x: Tensor) -> None:
         Naming the layer, and what to do: if it normalises over the batch or keeps running
         statistics, if a forward pass changes anything that it holds, if it mixes points, or if
         Opacus cannot take gradients point by point.
+
+    Examples
+    --------
+    >>> try:
+    ...     check(nn.Sequential(nn.BatchNorm2d(1)), torch.rand(2, 1, 2, 2))
+    ... except ValueError as error:
+    ...     print(str(error)[:36])
+    layer '0' (BatchNorm2d) learns stati
     """
     for name, layer in net.named_modules():
         _known(f"layer {name!r} ({type(layer).__name__})" if name else "the net", layer)

@@ -36,6 +36,12 @@ class Victim:
     role, index : the how-manieth target or shadow
     smoothing : label smoothing in [0, 1); 0 is plain cross-entropy
     epsilon : privacy budget of DP-SGD; 0 trains without privacy
+
+    Examples
+    --------
+    >>> victim = Victim("mnist-5k", "mlp", n=1000, epochs=10, lr=0.1)
+    >>> victim.seed, other(victim, "shadow", 3).seed
+    (0, 7)
     """
 
     dataset: str
@@ -132,6 +138,12 @@ class Game:
 
     universe : where targets train and are judged
     pool : where the adversary trains
+
+    Examples
+    --------
+    >>> found = game(total=10, n=2)
+    >>> len(found.universe), len(found.pool), set(found.universe) & set(found.pool)
+    (4, 4, set())
     """
 
     universe: Indices
@@ -145,6 +157,11 @@ def game(total: int, n: int) -> Game:
     ------
     ValueError
         If there are fewer than 4n points.
+
+    Examples
+    --------
+    >>> len(game(total=8, n=2).pool)
+    4
     """
     if n < 1 or 4 * n > total:
         raise ValueError(f"a game with n={n} needs 4n = {4 * n} points, got {total}")
@@ -153,7 +170,14 @@ def game(total: int, n: int) -> Game:
 
 
 def members(victim: Victim, found: Game) -> NDArray[np.bool_]:
-    """Which points of its half of the game a victim trains on, (2n,) with n True."""
+    """Which points of its half of the game a victim trains on, (2n,) with n True.
+
+    Examples
+    --------
+    >>> victim = Victim("mnist-5k", "mlp", n=2, epochs=10, lr=0.1)
+    >>> int(members(victim, game(total=8, n=2)).sum())  # of the universe's 4 points
+    2
+    """
     part = found.universe if victim.role == "target" else found.pool
     chosen = np.zeros(len(part), bool)
     order = np.random.default_rng([1, victim.seed]).permutation(len(part))
@@ -162,7 +186,14 @@ def members(victim: Victim, found: Game) -> NDArray[np.bool_]:
 
 
 def loss(smoothing: float) -> training.Loss:
-    """Cross-entropy with label smoothing."""
+    """Cross-entropy with label smoothing.
+
+    Examples
+    --------
+    >>> value = loss(smoothing=0.1)(nn.Flatten(), torch.zeros(1, 2), torch.tensor([0]), 0.0)
+    >>> round(value.item(), 3)  # log 2, in nats
+    0.693
+    """
 
     def value(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
         return nn.functional.cross_entropy(model(x), y, label_smoothing=smoothing)
@@ -171,5 +202,11 @@ def loss(smoothing: float) -> training.Loss:
 
 
 def other(victim: Victim, role: str, index: int) -> Victim:
-    """The same training for another target or shadow."""
+    """The same training for another target or shadow.
+
+    Examples
+    --------
+    >>> other(Victim("mnist-5k", "mlp", n=1000, epochs=10, lr=0.1), "shadow", 3).role
+    'shadow'
+    """
     return replace(victim, role=role, index=index)
