@@ -37,6 +37,7 @@ PUBLIC = (
     "robustness.attacks",
     "robustness.gloro",
     "robustness.interchange",
+    "robustness.layer_facts",
     "robustness.lipschitz",
     "robustness.own",
     "robustness.relaxed",
