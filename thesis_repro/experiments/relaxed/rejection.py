@@ -29,9 +29,9 @@ from thesis_repro.robustness import models, relaxed, set_attack, toy2d
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.recipes import Recipe, Training
 from thesis_repro.robustness.relaxed import Guarantee, SetCertificate
-from thesis_repro.tables import published, statistics
+from thesis_repro.tables import published
 from thesis_repro.tables.estimate import Measurement
-from thesis_repro.tables.measure import summarise
+from thesis_repro.tables.measure import summarise, with_gains
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 
 
@@ -222,19 +222,12 @@ def _cell(config: SetConfig) -> Cell:
 
 def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Summarise each row, and compare it with the top-1 row of its data set, point by point."""
-    measured = summarise(TABLE.spec, gathered)
-    for row, found in measured.items():
-        results, base = gathered[row], gathered.get((row[0], TOP, PLAIN), ())
-        if row[1] == TOP or len(base) != len(results):
-            continue
-        gains = {
-            column: statistics.more_points(
-                *([r.arrays[array] > 0 for r in side] for side in (results, base))
-            )
-            for column, array in (("fewer", "strictest"), ("higher", "right"))
-        }
-        measured[row] = replace(found, values={**found.values, **gains})
-    return measured
+
+    def top(row: Row) -> Row | None:
+        return None if row[1] == TOP else (row[0], TOP, PLAIN)
+
+    columns = {"fewer": "strictest", "higher": "right"}
+    return with_gains(summarise(TABLE.spec, gathered), gathered, top, columns)
 
 
 TABLE = Table(
