@@ -6,6 +6,9 @@ need it are skipped, and say so.
 
 import functools
 import http.server
+import re
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +31,8 @@ AXE = ROOT / "tests" / "vendor" / "axe.min.js"
 MOST_ROWS, FIRST_FIGURE = 40, 900
 HEAVIEST = 300_000
 """Bytes that hold up the first paint: 1.5 seconds of a line of 1.6 Mbit/s."""
+SMALLEST = 8
+"""CSS pixels of a figure's smallest letters on a phone."""
 PATIENCE, SETTLED = 120_000, 500
 """Milliseconds for what a busy machine does slowly; for the theme to see a change of width."""
 
@@ -110,7 +115,7 @@ def test_a_page_has_no_fault_wide_or_on_a_phone(page: Any, address: str, name: s
         page.wait_for_timeout(SETTLED)
         found = [*_misfits(page), *_axe(page)]
         if name in CHAPTERS:
-            found += _opening(page) if width == WIDE else _scrolling(page)
+            found += _opening(page) if width == WIDE else [*_scrolling(page), *_letters(page)]
         heard += [f"{width}: {line}" for line in found]
     assert heard == []
 
@@ -147,6 +152,19 @@ MISFITS = """() => { const found = [], article = document.querySelector('article
   if (wide > window.innerWidth) found.push(`the page is ${wide} px wide`);
   for (const image of document.images)
     if (!image.complete || !image.naturalWidth) found.push('no picture: ' + image.src);
+  const shape = letter => { const brush = document.createElement('canvas').getContext('2d');
+    brush.font = '900 16px "Font Awesome 6 Free"'; brush.fillText(letter, 2, 18);
+    return brush.getImageData(0, 0, 30, 30).data.join(); };
+  const icons = new Map(), missing = shape('\uf8ff');
+  for (const tag of document.querySelectorAll('body *'))
+    for (const part of ['::before', '::after']) {
+      const look = getComputedStyle(tag, part), letter = look.content[1];
+      if (!/[\ue000-\uf8ff]/.test(letter)) continue;
+      icons.set(letter, tag.outerHTML.slice(0, 80));
+      if (!/^[^,]*Awesome/.test(look.fontFamily))
+        found.push(`an icon in letters of the text: ${part} of ${icons.get(letter)}`); }
+  for (const [letter, place] of icons)
+    if (shape(letter) === missing) found.push('an icon that its font lacks: ' + place);
   return found; }"""
 
 
@@ -228,26 +246,54 @@ def _scrolling(page: Any) -> list[str]:
     return heard
 
 
+LETTERS = """smallest => { const found = [];
+  for (const image of document.querySelectorAll('article figure img')) {
+    if (image.closest('details') || !image.offsetWidth) continue;
+    const region = image.closest('.figure-scroll'), name = region?.ariaLabel ?? image.alt;
+    const told = image.parentElement.querySelector('source');
+    const stacked = told && image.currentSrc === new URL(told.srcset, location.href).href;
+    const letters = (stacked ? told : image).dataset.letters;
+    const height = letters * image.clientWidth / image.naturalWidth;
+    if (height < smallest) found.push(`${name}: letters of ${height.toFixed(1)} px`);
+    const edge = region && getComputedStyle(region).backgroundImage.includes('gradient');
+    if (image.clientWidth > innerWidth && !edge) found.push(`${name}: no sign that it goes on`); }
+  return found; }"""
+
+
+def _letters(page: Any) -> list[str]:
+    """Each figure on a phone whose letters are too small, or that is cut off without a sign."""
+    return list(page.evaluate(LETTERS, SMALLEST))
+
+
 def test_what_is_wrong_with_a_page_is_seen(page: Any) -> None:
     """The checks themselves, on a page with every fault."""
     page.set_content(FAULTY)
     page.set_viewport_size({"width": PHONE, "height": 900})
     page.evaluate(AXE.read_text("utf-8"))
-    heard = [*_misfits(page), *_axe(page), *_opening(page), *_scrolling(page)]
+    heard = [*_misfits(page), *_axe(page), *_opening(page), *_scrolling(page), *_letters(page)]
     for part in (
         *("not one h1", "not typeset: x", "source of mathematics", "px wide", "no picture: "),
         *("color-contrast (1)", "image-alt (1)", "does not open with its claim"),
         *("first figure begins at", "41 rows", "more than two lines", "first column of table 1"),
+        *(
+            "an icon in letters of the text: ::after",
+            "an icon that its font lacks",
+            "letters of 2.0 px",
+            "no sign that it goes",
+        ),
     ):
         assert any(part in line for line in heard), (part, heard)
 
 
+LARGE = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='5000' height='9'/%3E"
 FAULTY = f"""<html lang="en"><title>t</title><body><main><article><h1>a</h1><h1>b</h1>
 <p style="color: #aaa; background: #fff">pale $$</p> <p>dark</p><i class="math">x</i>
 <div class="table-caption" style="width: 4em; line-height: 1em">one two three four</div>
 <div class="table-scroll" tabindex="0" style="overflow-x: auto; width: 200px">
 <table style="width: 900px">{"<tr><td>1</td></tr>" * 41}</table></div>
-<figure><img src="data:image/png;base64,none"></figure>
+<figure><img src="data:image/png;base64,none"></figure><figure>
+<img alt="small" data-letters="10" width="1000" src="{LARGE}"></figure>
+<style>h1::after {{ content: "\\f303" }}</style>
 <div style="width: 2000px">wide</div></article></main></body></html>"""
 
 
@@ -256,6 +302,8 @@ MOVING = {
     "digit": ("book/robustness/gloro", "input", "End"),
     "maps": ("book/explanations/influence", "select >> nth=0", "ArrowDown"),
     "threshold": ("book/weaknesses/membership", "input", "ArrowRight"),
+    "weak": ("book/weaknesses/bias", "input", "ArrowRight"),
+    "smoothing": ("book/robustness/certifiers", "input >> nth=1", "ArrowRight"),
 }
 """For each moving figure its page, a control of it, and a key."""
 
@@ -298,6 +346,21 @@ def test_no_page_loads_the_library_of_icons(site: Path) -> None:
     assert not [head for head in heads if "fontawesome" in head]
     assert "vendor/mathjax" not in (site / "book" / "cite.html").read_text("utf-8")
     assert "vendor/mathjax" in (site / "book" / "robustness" / "gloro.html").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_the_book_on_paper_has_no_letter_that_its_fonts_lack(site: Path) -> None:
+    try:
+        paper.browser()
+    except ValueError as missing:
+        pytest.skip(str(missing))
+    reads = shutil.which("pdftotext")
+    if reads is None:
+        pytest.skip("no pdftotext on this machine")
+    printed = paper.pdf(ROOT, say=lambda line: None)
+    done = subprocess.run([reads, str(printed), "-"], capture_output=True, text=True, check=True)
+    assert "Exercise 1.1" in done.stdout
+    assert re.findall("[^\n]*[\ue000-\uf8ff\ufffd][^\n]*", done.stdout) == []
 
 
 def test_the_root_leads_to_the_front_page(page: Any, address: str) -> None:

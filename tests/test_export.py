@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from thesis_repro import publish
+from thesis_repro.figures import narrow
 from thesis_repro.publish import export
 from thesis_repro.publish.execute import Executed
 from thesis_repro.publish.sources import Run
@@ -52,7 +53,8 @@ def test_myst_becomes_words(text: str, words: str) -> None:
 
 
 def executed(folder: Path) -> Executed:
-    table = nbformat.v4.new_output("display_data", {"text/markdown": ":::", "text/html": "<table>"})
+    data = {"text/markdown": ":::", "text/html": "<table>"}
+    table = nbformat.v4.new_output("display_data", data, metadata={narrow.KEY: {"letters": 12.5}})
     injected = nbformat.v4.new_code_cell("seed = 0", metadata={"tags": ["injected-parameters"]})
     cells = [injected, nbformat.v4.new_code_cell("show()", outputs=[table])]
     path = folder / "a.ipynb"
@@ -70,6 +72,7 @@ def test_the_zip_has_each_chapter_with_its_tables_as_html(tmp_path: Path) -> Non
     nbformat.validate(notebook)
     (code,) = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert list(code.outputs[0].data) == ["text/html"]
+    assert not code.outputs[0].metadata, "the second picture is for pages"
 
 
 def test_the_source_archive_has_what_git_has_and_no_build(tmp_path: Path) -> None:

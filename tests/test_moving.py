@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from thesis_repro.experiments.bias import moving as bias
+from thesis_repro.experiments.certifiers import moving as certifiers
 from thesis_repro.experiments.gloro import moving as gloro
 from thesis_repro.experiments.influence import moving as influence
 from thesis_repro.experiments.membership import moving as membership
 from thesis_repro.figures.moving import LIMIT, Moving
 from thesis_repro.lab.cells import Result
 from thesis_repro.robustness import GloroNet, certify, toy2d
+from thesis_repro.robustness.certifiers.smoothing import certified_radius
+from thesis_repro.weaknesses.bias import Mixture
 
 
 def data_of(shown: Moving) -> Any:
@@ -81,6 +85,42 @@ def test_a_threshold_counts_members_and_others() -> None:
     best = np.argsort(-scores, kind="stable")[:called]
     assert (right[step], training["n"]) == (int(member[best].sum()), 200)
     assert (right[-1], wrong[-1], right[0]) == (200, 200, 0)
+
+
+def test_smoothing_shows_the_certified_radius_of_each_choice_and_no_more() -> None:
+    data = data_of(certifiers.of_smoothing(0.01))
+    for share, hits, radii, limit in zip(
+        data["shares"], data["hits"], data["radii"], data["limits"], strict=True
+    ):
+        for n, agree, radius in zip(data["copies"], hits, radii, strict=True):
+            assert agree <= share * n < agree + 1
+            exact = 1000 * 0.5 * certified_radius(agree, n, 0.01, 0.5) / 0.25
+            assert exact - 1 < radius <= exact
+        assert (limit is None) == (share == 1) and max(radii) <= (limit or np.inf)
+
+
+def test_a_change_of_what_smoothing_certifies_changes_the_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What nbval compares is the element itself: a radius one percent larger is seen."""
+    before = certifiers.of_smoothing().html()
+    monkeypatch.setattr(certifiers, "certified_radius", lambda *a: 1.01 * certified_radius(*a))
+    assert certifiers.of_smoothing().html() != before
+
+
+def test_weak_features_lean_as_the_mixture_says() -> None:
+    data = data_of(bias.of_weak())
+    assert set(map(len, data["rules"])) == {len(data["weights"])}
+    at, weight, learned = data["counts"].index(200), data["weights"].index(10), 1
+    mixture = Mixture(200)
+    coef, full = mixture.bayes_rule()
+    coef[mixture.strong :] *= 10
+    found = mixture.evaluate(coef, data["learned"][learned] * 10 * full)
+    told = data["rules"][0][weight][learned]
+    assert (told[0][at], told[1][at]) == pytest.approx([1000 * value for value in found], abs=0.5)
+    turned = np.array(data["rules"][1])[:, :, 0]
+    assert (np.abs(turned) <= 1).all(), "as many lean to the other side"
+    assert max(data["rules"][0][weight][0][0]) == 0, "nor where the whole intercept is learned"
 
 
 def test_a_figure_that_is_too_large_or_unknown_is_refused() -> None:

@@ -37,6 +37,7 @@ ONE_SCALE = {"gloro-attainable"}
 TABLES = {
     "gloro-vra",
     "certifiers-cost",
+    "certifiers-capacity",
     "certifiers-scaling",
     "relaxed-rejection",
     "relaxed-groupings",

@@ -1,12 +1,19 @@
 """What is done to rendered pages: names, headers and regions for tables, weight, words to share."""
 
+import base64
+import hashlib
+import io
 import re
+import struct
 from pathlib import Path
 
+import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from fontTools.ttLib import TTFont
 
-from thesis_repro.publish import icons
+from thesis_repro.figures import narrow
+from thesis_repro.publish import icons, phone
 from thesis_repro.publish.polish import polish
 
 TABLE = """
@@ -43,6 +50,7 @@ def page(site: Path, body: str, base: str = "") -> BeautifulSoup:
     rules = '.fa-bars:before,.fa-navicon:before{content:"\\f0c9"}.fa-x:before{content:"\\f111"}'
     (library / "css" / "all.min.css").write_text(rules)
     (library / "js" / "all.min.js").write_text("0" * 1_000)
+    (site / "_static" / "theme.css").write_text(':root{--icon-x:"\uf111"}', "utf-8")
     font = FontBuilder(1000)
     font.setupGlyphOrder([".notdef", "bars", "x"])
     font.setupCharacterMap({0xF0C9: "bars", 0xF111: "x"})
@@ -83,6 +91,35 @@ def test_a_bar_of_code_is_named_after_what_the_code_makes(tmp_path: Path) -> Non
     assert [tag["tabindex"] for tag in soup.select("pre, .figure-scroll")] == ["0"] * 4
 
 
+def test_a_figure_has_on_a_phone_its_stacked_picture_or_scrolls_large_enough(
+    tmp_path: Path,
+) -> None:
+    png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 900, 300)
+    name = f"{hashlib.sha256(png).hexdigest()}.png"
+    body = CELL.replace("a.png", name)
+    shown = {"image/png": base64.b64encode(png).decode()}
+    for folder, said in (
+        ("scrolls", {"letters": 12.5}),
+        ("stacked", {"letters": 12.5, "stacked": 16.2, "png": shown["image/png"]}),
+    ):
+        output = nbformat.v4.new_output("display_data", shown, metadata={narrow.KEY: said})
+        cells = [nbformat.v4.new_code_cell("draw()", outputs=[output])]
+        path = tmp_path / folder / "_sources" / "book" / "one.ipynb"
+        path.parent.mkdir(parents=True)
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+        (tmp_path / folder / "_images").mkdir()
+        (tmp_path / folder / "_images" / name).write_bytes(png)
+        region = page(tmp_path / folder, body).select_one(".figure-scroll")
+        assert region.img["style"] == f"--legible: {round(900 * phone.READABLE / 12.5)}px"
+        assert region.img["data-letters"] == "12.5"
+        second = region.select_one("picture > source")
+        assert (second is None) == (folder == "scrolls") == ("stacked" not in region["class"])
+    assert second["srcset"] == f"../_images/{name.removesuffix('.png')}-stacked.png"
+    assert second["media"].startswith("screen") and second["data-letters"] == "16.2"
+    written = tmp_path / "stacked" / "book" / second["srcset"]
+    assert written.read_bytes() == png
+
+
 def test_mathematics_is_loaded_where_there_is_some(tmp_path: Path) -> None:
     assert "mathjax" not in str(page(tmp_path / "a", CELL).head).lower()
     assert "mathjax" in str(page(tmp_path / "b", TABLE).head).lower()
@@ -95,6 +132,9 @@ def test_the_icons_that_are_used_are_all_that_is_left_of_the_library(tmp_path: P
     style = (tmp_path / "_static" / icons.NAME).read_text()
     assert '.fa-bars::before{content: "\\f0c9";}' in style and ".fa-x" not in style
     assert "url(data:font/woff;base64," in style
+    font = base64.b64decode(re.findall(r"base64,([^)]*)", style)[0])
+    assert set(TTFont(io.BytesIO(font)).getBestCmap()) == {0xF0C9, 0xF111}
+    assert "--fa-font-solid: normal 900" in style, "the theme's sheets name the font so"
     assert soup.select_one(f"link[href='../_static/{icons.NAME}']")
 
 

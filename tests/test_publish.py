@@ -430,6 +430,7 @@ FIGURE = """
 :    caption: "A line."
 
 import matplotlib.pyplot as plt
+plt.subplots(1, 2)
 plt.plot([0, 1]);
 ```
 """
@@ -443,6 +444,8 @@ def test_a_page_without_a_figure_of_its_source_is_a_fault(small_book: Path) -> N
     page = publish.build(root=small_book, say=lambda line: None).parent / "book" / "one.html"
     assert site.faults(small_book / "_build" / "html") == []
     whole = page.read_text()
+    (stacked,) = re.findall(r'<source[^>]*srcset="([^"]*)"', whole)
+    assert (page.parent / stacked).is_file(), "a phone gets its two panels one under the other"
     page.write_text(re.sub(r"<figure.*?</figure>", "", whole, flags=re.DOTALL))
     assert page.read_text() != whole
     assert "book/one.html: the figure fig-one-line of its source is not on the page" in (

@@ -1,17 +1,27 @@
-"""The package as others get it: a wheel, installed, outside a checkout."""
+"""The package as others get it, outside a checkout: a wheel; the notebooks and their source."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import time
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
 
+import jupytext
+import nbformat
 import pytest
 
+from thesis_repro import publish
+from thesis_repro.publish import export
+
 ROOT = Path(__file__).resolve().parent.parent
+LONGEST = 600
+"""Seconds of one downloaded notebook; on a machine of its own none takes two minutes."""
 TAKEN = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
 
 WALK = """
@@ -45,6 +55,8 @@ assert "paper-" in call("tables")
 assert call("table gloro-vra").count("|") > 20
 assert "hash confirmed" in call("table gloro-vra --check")
 assert "gloro/vra.py" in call("where gloro-vra")
+from thesis_repro.tables import headlines
+assert [headlines.headline(chapter).verdict for chapter in headlines.lines()]
 assert "run this inside a checkout" in call("book build", 1)
 said = call("certify mnist-2c2f-gloro mnist-5k --points 40 --out own.json --csv own.csv")
 assert "of 40 points certified" in said
@@ -126,3 +138,47 @@ def test_a_clean_environment_resolves_what_the_wheel_needs(wheel: Path, tmp_path
     python = environment(tmp_path / "env", seen=False)
     run([python, "-m", "pip", "install", "-q", wheel])
     assert walk(python, tmp_path / "work").endswith("walked\n")
+
+
+@pytest.fixture(scope="module")
+def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a reader unpacks, with the archive of the source beside the notebooks."""
+    folder = tmp_path_factory.mktemp("taken")
+    (folder / export.SOURCE).write_bytes(export.source(ROOT))
+    for docname in publish.chapters(ROOT):
+        notebook = jupytext.read(ROOT / f"{docname}.md", fmt="md:myst")
+        path = folder / f"{docname.rpartition('/')[2]}.ipynb"
+        nbformat.write(export.exported(notebook, docname, {}), path)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_first_cell_installs_what_every_notebook_needs(notebooks: Path, tmp_path: Path) -> None:
+    """Some 6 GB of packages, then every chapter on the quick profile in an empty store."""
+    python = environment(tmp_path / "env", seen=False)
+    paths = sorted(notebooks.glob("*.ipynb"))
+    first = nbformat.read(paths[0], as_version=4).cells[0].source
+    (wanted,) = re.findall(r'^pip install "(.*)"$', first, re.MULTILINE)
+    run([python, "-m", "pip", "install", "-q", wanted, "papermill", "ipykernel"], cwd=notebooks)
+    fell, seconds = {}, {}
+    for path in paths:
+        start = time.monotonic()
+        command = [python, "-m", "papermill", "-k", "python3", "--no-progress-bar", path.name]
+        done = subprocess.run(
+            [*command, f"done-{path.name}"],
+            cwd=notebooks,
+            env=alone(tmp_path),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        seconds[path.stem] = time.monotonic() - start
+        if done.returncode:
+            fell[path.stem] = done.stderr[-2000:]
+    assert fell == {}
+    assert len(seconds) == len(publish.chapters(ROOT)) and max(seconds.values()) < LONGEST, seconds
+
+
+def test_what_the_notebooks_are_installed_with_is_an_extra_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert set(export.EXTRAS.split(",")) <= set(project["optional-dependencies"])

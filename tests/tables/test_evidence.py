@@ -98,7 +98,7 @@ def test_a_row_runs_at_a_quarter_of_the_published_training_or_not_at_all() -> No
             "not run: trained for less than 25% of the published epochs"
         ),
         "sample-trained absent, 1 seed": (
-            "not run: none of its data is here (thesis-repro data list)"
+            "not run: its data is not here (thesis-repro data list), or not for this device"
         ),
     }
     assert (

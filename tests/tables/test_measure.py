@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from thesis_repro.experiments.gloro import losses, overtrain
-from thesis_repro.experiments.relaxed import rejection
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.store import Result
 from thesis_repro.tables import statistics
@@ -44,22 +43,12 @@ def test_a_row_is_compared_with_its_base_alone_and_only_where_seeds_pair() -> No
     [
         (losses, ("TRADES", "cross-entropy", "EMMA"), {"gain": "verified"}, (1, 2)),
         (overtrain, ("1", "1.5", "chosen"), {"gain": "verified"}, (1,)),
-        (
-            rejection,
-            (
-                (rejection.TOP, rejection.PLAIN),
-                ("top 2", rejection.PLAIN),
-                (rejection.TOP, "other"),
-            ),
-            {"fewer": "strictest", "higher": "right"},
-            (1,),
-        ),
     ],
 )
 def test_tables_of_nets_say_how_many_more_points_they_verify(
     module, rows, columns, compared
 ) -> None:
-    keys = [("set", *row) if isinstance(row, tuple) else ("set", "0.3", row) for row in rows]
+    keys = [("set", "0.3", row) for row in rows]
     gathered = {key: results(1, *columns.values()) for key in keys}
     found = module.assemble(profile("quick"), gathered)
     for at, key in enumerate(keys):

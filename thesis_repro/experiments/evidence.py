@@ -205,7 +205,7 @@ DONE, LEFT, FAILED = "recorded now", "left", "failed"
 _WHY = {
     RECORDED: "recorded already at full scale",
     SHORT: f"not run: trained for less than {LEAST_SHARE:.0%} of the published epochs",
-    ABSENT: "not run: none of its data is here (thesis-repro data list)",
+    ABSENT: "not run: its data is not here (thesis-repro data list), or not for this device",
 }
 
 

@@ -21,6 +21,7 @@ from thesis_repro.publish.execute import Executed
 
 FOLDER = "book/_take"
 NOTEBOOKS, SOURCE = "notebooks.zip", f"thesis-repro-{__version__}.tar.gz"
+EXTRAS = "dp"  # optional packages that a chapter runs on the quick profile
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # archives of one source are the same bytes
 
 FIRST = """\
@@ -29,7 +30,7 @@ FIRST = """\
 To run this notebook, unpack the source archive beside it and install it:
 
 ```
-pip install ./{source}
+pip install "./{source}[{extras}]"
 ```
 {macros}"""
 
@@ -109,10 +110,13 @@ def exported(notebook: Any, docname: str, macros: dict[str, Any]) -> Any:
     """Return a chapter's notebook for readers outside the book."""
     import nbformat
 
+    from thesis_repro.figures import narrow
+
     words = FIRST.format(
         title=docname.removeprefix("book/"),
         version=__version__,
         source=SOURCE,
+        extras=EXTRAS,
         macros=f"\n$$\n{_commands(macros)}\n$$\n",
     )
     cells = [nbformat.v4.new_markdown_cell(words, id="about")]
@@ -123,6 +127,7 @@ def exported(notebook: Any, docname: str, macros: dict[str, Any]) -> Any:
         if cell["cell_type"] == "markdown":
             cell["source"] = plain(cell["source"])
         for output in cell.get("outputs", []):
+            output.get("metadata", {}).pop(narrow.KEY, None)
             if "text/html" in output.get("data", {}):
                 output["data"].pop("text/markdown", None)
         cells.append(nbformat.from_dict(cell))

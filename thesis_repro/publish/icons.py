@@ -20,9 +20,11 @@ NAME = "icons.css"
 RULE = re.compile(r"((?:\.fa-[\w-]+:{1,2}before,?)+)\{content:\"\\([0-9a-f]+)\"")
 USED = re.compile(r"\bfa-[a-z0-9-]+")
 BY_CODE = re.compile(r"\"\\(f[0-9a-f]{3})\"")
+AS_IT_IS = re.compile('"([\ue000-\uf8ff])"')  # as the theme writes most of its own
 STYLE = """\
 @font-face {{ font-family: "Font Awesome 6 Free"; font-weight: 900;
   src: url(data:font/woff;base64,{font}) format("woff"); }}
+:root {{ --fa-font-solid: normal 900 1em/1 "Font Awesome 6 Free"; }}
 :is(.fa, .fas, .fa-solid, .fa-regular, .fa-brands) {{ font: 900 1em/1 "Font Awesome 6 Free";
   display: inline-block; -webkit-font-smoothing: antialiased; }}
 .fa-lg {{ font-size: 1.25em; line-height: 0.05em; vertical-align: -0.075em; }}
@@ -58,6 +60,7 @@ def slim(html: Path, pages: Iterable[Path]) -> None:
     used |= set(USED.findall(scripts)) & rules.keys()
     own = styles.replace((library / "css" / "all.min.css").read_text("utf-8"), "")
     codes = {rules[name] for name in used} | set(BY_CODE.findall(own))
+    codes |= {f"{ord(letter):x}" for letter in AS_IT_IS.findall(own)}
     font = base64.b64encode(_subset(library / "webfonts" / "fa-solid-900.ttf", codes)).decode()
     lines = [f'.{name}::before {{ content: "\\{rules[name]}"; }}\n' for name in sorted(used)]
     write_atomic(html / "_static" / NAME, (STYLE.format(font=font) + "".join(lines)).encode())

@@ -34,6 +34,8 @@ STYLE = """
 article { break-before: page; max-width: none; }
 .moving, .headerlink, details.hide, .copybtn { display: none !important; }
 .table-scroll, .figure-scroll { overflow: visible; background: none; }
+/* the words beside an icon say the same, and a PDF's text has no letter for one */
+.admonition-title::after, a.download::before, a.external::after { content: none !important; }
 figure, tr, .claim-card { break-inside: avoid; }
 h1, h2, h3, h4, .table-caption { break-after: avoid; }
 figure img { max-width: 100%; }
@@ -153,7 +155,7 @@ def _head(soups: dict[str, BeautifulSoup]) -> str:
 
 def _settle(article: Tag, name: str, names: set[str]) -> None:
     """Make the names of places those of the whole, and links lead there."""
-    for tag in article.find_all("script"):
+    for tag in article.find_all(["script", "source"]):  # sources are for narrow screens
         tag.decompose()
     for tag in article.select("details:not(.hide)"):
         tag["open"] = ""

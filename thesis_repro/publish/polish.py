@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thesis_repro.lab.store import write_atomic
-from thesis_repro.publish import icons, styles
+from thesis_repro.publish import icons, phone, styles
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
@@ -43,11 +43,13 @@ def polish(html: Path, names: Iterable[str], base: str = "") -> None:
         text = path.read_text("utf-8")
         if 'class="math' not in text and not _math_in_tips(path, text):
             write_atomic(path, MATHJAX.sub("", text).encode())
+    figures = phone.drawn(html)
     for name in names:
         path = html / f"{name}.html"
         soup = BeautifulSoup(path.read_bytes(), "html.parser")
         for change in (_tables, _figures, _folds, _keyboard, _roles):
             change(soup)
+        phone.fit(soup, path, figures)
         _shared(soup, name, base)
         write_atomic(path, str(soup).encode())
     styles.slim(html)
@@ -88,7 +90,7 @@ def _tables(soup: BeautifulSoup) -> None:
 
 
 def _figures(soup: BeautifulSoup) -> None:
-    """A region for each figure: on a phone it is wider than the screen."""
+    """A region for each figure: on a phone it may be wider than the screen."""
     for picture in soup.select("article figure img"):
         number = picture.find_parent("figure").select_one(".caption-number")  # type: ignore[union-attr]
         name = number.get_text(strip=True) if number else str(picture["alt"])[:60]

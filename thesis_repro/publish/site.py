@@ -11,7 +11,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup
 
-LOADED = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src"}
+LOADED = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "srcset"}
 NOT_LOADED = {"canonical", "next", "prev", "search", "index", "author", "help"}
 LATEX = re.compile(r"\\[(\[]|\$\$|\\(?:frac|begin|mathbb|mathcal|left|lVert)\b")
 NOISE = {

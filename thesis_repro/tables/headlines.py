@@ -18,7 +18,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from thesis_repro.tables import escape, overview, records
+from thesis_repro.lab import places
+from thesis_repro.tables import escape, overview
 from thesis_repro.tables.page import Shown
 from thesis_repro.tables.spec import NOT_PUBLISHED
 from thesis_repro.tables.verdict import VERDICTS
@@ -62,7 +63,7 @@ def lines() -> dict[str, dict[str, str]]:
     ValueError
         If the file has other columns.
     """
-    path = records.root() / NAME
+    path = places.recorded(NAME)
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8", newline="") as file:

@@ -62,15 +62,21 @@ def test_sets_without_any_relation_have_no_small_p():
     assert groupings.chance(sets, groups, 500, rng)[1] > 0.05
 
 
-def test_the_conditions_are_about_relaxed_nets_and_corrected_for_their_number():
+def test_the_conditions_tell_trained_nets_from_others_and_are_corrected_for_their_number():
     def found(points, *p):
         lines = [("EuroSAT", "relaxed", "slides 1", "a, b", points, np.nan)]
-        lines += [("EuroSAT", "GloRo", "slides 1", "a, b", 9.0, np.nan)]
-        lines += [(f"set {i}", "relaxed", "all", "all", 9.0, one) for i, one in enumerate(p)]
+        lines += [("EuroSAT", "GloRo", "slides 1", "a, b", 9.0 - points, np.nan)]
+        whose = ("relaxed", "GloRo")
+        lines += [("EuroSAT", o, "all", "all", 9.0, one) for o, one in zip(whose, p, strict=False)]
         names = ["dataset", "objective", "rank", "set", "points", "p"]
         rows = pd.DataFrame(lines, columns=names).assign(inside=90.0, chance=20.0)
-        return [c.holds for c in groupings.conditions(rows)]
+        return {c.says: c.holds for c in groupings.conditions(rows)}
 
-    assert found(1.0, 0.03) == [True, True]
-    assert found(0.0, 0.03, 0.03) == [False, False, False]  # 0.06 by Holm
-    assert found(0.0, 0.02, 0.03) == [False, True, True]
+    trained, asked = (f"EuroSAT{net}: the set a, b is guaranteed" for net in ("", ", GloRo net"))
+    assert found(1.0, 0.03) == {
+        trained: True,
+        asked: True,
+        "EuroSAT: guaranteed sets lie inside groups of ours": True,
+    }
+    assert list(found(0.0, 0.03, 0.03).values()) == [False, True, False, False]  # 0.06 by Holm
+    assert list(found(9.0, 0.02, 0.03).values()) == [True, False, True, True]

@@ -16,6 +16,7 @@ from thesis_repro.experiments.certifiers.scaling import Curve
 from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PINK, REJECTED, not_run
 from thesis_repro.robustness import lipschitz
 from thesis_repro.robustness.certifiers import bcp, dual
+from thesis_repro.robustness.certifiers.smoothing import certified_radius
 from thesis_repro.tables.spec import Frame, Row
 
 MARKS = {GLORO: (BLUE, "o"), BCP: (ORANGE, "s"), KW: (GREEN, "D"), RS: (PINK, "^")}
@@ -136,6 +137,24 @@ def _noisy_copies(axis: Axes, net: nn.Sequential, x: Tensor, epsilon: float) -> 
     axis.set(title="RS: noisy copies", xlabel="input 1", ylabel="input 2", aspect="equal")
     axis.set(xlim=(-0.45, 1.45), ylim=(-0.45, 1.45))
     axis.legend(fontsize=8, loc="lower right", handletextpad=0.1, frameon=True)
+
+
+def smoothed(alpha: float = 0.001, sigma: float = 0.5) -> Figure:
+    """The radius that smoothing certifies over the copies, for several shares that agree."""
+    copies = np.unique(np.logspace(1, 6, 121).round().astype(int))
+    figure, axis = plt.subplots(figsize=(7, 3.2))
+    shares = ((1.0, PINK, "-"), (0.999, BLUE, "--"), (0.99, GREEN, "-."), (0.9, ORANGE, ":"))
+    for share, colour, style in shares:
+        hits = np.floor(share * copies).astype(int)
+        radii = [
+            certified_radius(h, n, alpha, sigma)
+            for h, n in zip(hits.tolist(), copies.tolist(), strict=True)
+        ]
+        axis.plot(copies, radii, style, color=colour, label=f"{share:.1%} of the copies agree")
+    axis.set(xscale="log", xlim=(10, 1e6), ylim=0)
+    axis.set(xlabel="noisy copies", ylabel="certified radius")
+    axis.legend()
+    return figure
 
 
 def growth(curves: Mapping[Row, Curve]) -> Figure:

@@ -1,3 +1,12 @@
 """Tables and figures of the chapter weaknesses/leakage."""
 
-__all__ = ["figures", "hypothesis", "instances", "models", "paired", "property", "watermark"]
+__all__ = [
+    "dose",
+    "figures",
+    "hypothesis",
+    "instances",
+    "models",
+    "paired",
+    "property",
+    "watermark",
+]

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from thesis_repro.experiments.leakage import dose
 from thesis_repro.experiments.leakage.instances import InstanceConfig, sides
 from thesis_repro.experiments.leakage.models import CLEAN, MARKED, TRAININGS
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE
@@ -54,6 +55,34 @@ def games(frame: Frame) -> Figure:
         axis.set_yticks(range(len(trainings)), trainings)
         axis.set(title=name, xlabel="games won (%); dotted: guessing", xlim=(0, 104))
     axes[0, 0].invert_yaxis()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+def doses(frame: Frame) -> Figure:
+    """How much more clearly the word shows over the radius of the training, line by line."""
+    rows = frame.data[frame.data["status"] == "run"]
+    sets = list(dict.fromkeys(rows["dataset"]))
+    figure, axes = plt.subplots(1, len(sets), figsize=(9, 3.4), squeeze=False, sharey=True)
+    lines = zip(
+        dose.LINES, PALETTE, "osD^", np.linspace(-0.09, 0.09, len(dose.LINES)), strict=False
+    )
+    drawn = {(net, method): style for (net, method), *style in lines}
+    radii = dose.DOSES["paper"]
+    for axis, name in zip(axes[0], sets, strict=True):
+        for _, row in rows[rows["dataset"] == name].iterrows():
+            colour, marker, shift = drawn[row["net"], row["training"]]
+            there = [r for r in radii if r and np.isfinite(row[dose.shown(r)])]
+            place = np.log2(1 + 8 * np.array([0.0, *there])) + shift
+            ends = [[row[dose.shown(r) + end] for r in there] for end in ("_low", "_high")]
+            axis.vlines(place[1:], *ends, color=colour, lw=2, alpha=0.7)
+            height = [0.0, *(row[dose.shown(r)] for r in there)]
+            label = f"{row['net']} ({row['training']})"
+            axis.plot(place, height, marker + "-", color=colour, ms=6, label=label)
+        axis.axhline(0, color=BLACK, lw=0.8, ls=":")
+        axis.set_xticks([np.log2(1 + 8 * r) for r in radii], [f"{r:g}" for r in radii])
+        axis.set(title=name, xlabel="radius of the training (the chapter's is 1)")
+    axes[0, 0].set_ylabel("z beyond standard training")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 

@@ -1,15 +1,20 @@
 """Figures of the chapter robustness/relaxed."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor
 
+from thesis_repro import data
+from thesis_repro.experiments.relaxed import rejection as experiments
+from thesis_repro.experiments.relaxed.settings import CIFAR100, PLAIN, SETTINGS
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, REJECTED, not_run
 from thesis_repro.robustness import GloroNet, relaxed, toy2d
 from thesis_repro.robustness.relaxed import Guarantee, SetCertificate
@@ -126,11 +131,58 @@ def gallery(
     sets = found.sets()[chosen]
     figure, axes = plt.subplots(1, len(chosen), figsize=(9, 2.0), squeeze=False)
     for axis, image, label, members in zip(axes[0], x[chosen], y[chosen], sets, strict=True):
-        shown = image[0] if len(image) == 1 else image.permute(1, 2, 0)
-        axis.imshow(shown.cpu(), cmap="gray", vmin=0, vmax=1)
         names = [classes[i] for i in members.nonzero()[:, 0].tolist()]
-        axis.set_title("{" + ", ".join(names) + "}", fontsize=10)
-        axis.set(xticks=[], yticks=[], xlabel=f"is “{classes[label]}”")
+        _tile(axis, image, "{" + ", ".join(names) + "}", classes[label])
+    return figure
+
+
+def _tile(axis: Axes, image: Tensor, above: str, label: str) -> None:
+    shown = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+    axis.imshow(shown.cpu().numpy(), cmap="gray", vmin=0, vmax=1)
+    axis.set_title(above, fontsize=10)
+    axis.set(xticks=[], yticks=[], xlabel=f"is “{label}”")
+
+
+def together(name: str = CIFAR100, each: int = 2) -> Figure:
+    """Pictures of a data set with sets that its GloRo net guarantees, at the paper's scale.
+
+    The net of the table relaxed-rejection, asked for the largest RT of the data set.
+    """
+    largest = SETTINGS[name].sizes[-1]
+    found = experiments.sets(name, f"RT{largest}", PLAIN, "paper").arrays
+    loaded = data.load(name)
+    classes = [one.replace("_", " ") for one in loaded.classes]
+    return by_size(loaded.test.x, loaded.test.y, found["order"], found["strictest"], classes, each)
+
+
+def by_size(
+    x: Tensor,
+    y: Tensor,
+    order: NDArray[np.int16],
+    strictest: NDArray[np.int16],
+    classes: Sequence[str],
+    each: int = 2,
+) -> Figure:
+    """For each size of a guaranteed set the most frequent sets, each with its first point.
+
+    A column for each size from 2 to that of `order` (n, K), which holds the labels by logit; a
+    point's set are its first `strictest` (n,) labels. The set stands above, the label below.
+    """
+    sizes = range(2, order.shape[1] + 1)
+    figure, axes = plt.subplots(
+        each, len(sizes), figsize=(9, 0.8 + each * (1.9 + 0.16 * sizes[-1])), squeeze=False
+    )
+    for size, column in zip(sizes, axes.T, strict=True):
+        points: dict[tuple[int, ...], list[int]] = {}
+        for at in np.flatnonzero(strictest == size).tolist():
+            points.setdefault(tuple(sorted(order[at, :size].tolist())), []).append(at)
+        frequent = sorted(points, key=lambda one: (-len(points[one]), one))[:each]
+        for axis, labels in itertools.zip_longest(column, frequent):
+            if labels is None:
+                axis.set_axis_off()
+                continue
+            first = points[labels][0]
+            _tile(axis, x[first], ",\n".join(classes[i] for i in labels), classes[int(y[first])])
     return figure
 
 

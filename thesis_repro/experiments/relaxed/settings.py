@@ -28,6 +28,7 @@ class Setting:
     groups : names of classes that a person would put together; in them every class
     whose : whose groups these are
     whole : number of images in the whole set, where a part of it may be used; else 0
+    whole_part : number of its training images, where it comes with a test part; else 0
     """
 
     title: str
@@ -35,6 +36,7 @@ class Setting:
     groups: tuple[tuple[str, ...], ...] = ()
     whose: str = ""
     whole: int = 0
+    whole_part: int = 0
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -66,8 +68,11 @@ class Setting:
                 f"data set has {', '.join(classes[:3])}…"
             )
 
-    def note(self, images: int) -> str:
+    def note(self, train: int, test: int) -> str:
         """What share of the set was used, where that is not all of it."""
+        if train < self.whole_part:
+            return f"{train:,} of {self.whole_part:,} training images"
+        images = train + test
         return f"{images:,} of {self.whole:,} images" if images < self.whole else ""
 
 
@@ -139,7 +144,7 @@ SETTINGS = {
         (5,),
         tuple(tuple(line.split()) for line in SUPERCLASSES.split("\n") if line),
         "the data set's superclasses",
-        whole=60_000,
+        whole_part=50_000,
     ),
     TINY: Setting("Tiny-ImageNet", (5,)),
 }

@@ -35,11 +35,12 @@ function slider(label, low, high, step, value, change) {
            span(largest, at) { input.max = largest; input.value = at; } };
 }
 
-function choice(label, options, change) {
+function choice(label, options, change, first = 0) {
   const id = `${NAME}-${++count}`, row = add(body, make("p", { class: "moving-row" }));
   const select = make("select", { id });
   options.forEach((option, at) => add(select, make("option", { value: at }, option)));
   add(row, make("label", { for: id }, label), select);
+  select.value = first;
   select.addEventListener("change", change);
   return { get value() { return Number(select.value); } };
 }

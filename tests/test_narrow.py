@@ -1,0 +1,88 @@
+"""Figures for a phone: panels one under the other, and the figure itself as it was."""
+
+import base64
+import io
+import itertools
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import pytest
+from matplotlib.figure import Figure
+
+from thesis_repro.figures import narrow
+
+
+def row_of(count: int) -> Figure:
+    figure, axes = plt.subplots(1, count, figsize=(9, 3), sharey=True)
+    for at, axis in enumerate(axes):
+        axis.plot([0, at + 1])
+        axis.set_title("small", fontsize=8)
+    axes[0].set_ylabel("share")
+    plt.close(figure)
+    return figure
+
+
+def picture(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out)
+    return out.getvalue()
+
+
+def test_panels_stand_one_under_the_other_each_with_its_scale() -> None:
+    figure = row_of(3)
+    with narrow.stacked(figure):
+        figure.draw_without_rendering()
+        boxes = [axis.get_position() for axis in figure.axes]
+        assert figure.get_size_inches()[0] == narrow.WIDTH
+        assert {axis.get_ylabel() for axis in figure.axes} == {"share"}
+        assert all(axis.yaxis.get_tick_params()["labelleft"] for axis in figure.axes)
+    assert all(high.y0 > low.y1 for high, low in itertools.pairwise(boxes))
+    assert len({round(box.x0, 3) for box in boxes}) == 1
+
+
+@pytest.mark.parametrize(("count", "columns"), [(4, 2), (5, 3), (6, 3)])
+def test_many_panels_stand_in_columns(count: int, columns: int) -> None:
+    figure = row_of(count)
+    with narrow.stacked(figure):
+        figure.draw_without_rendering()
+        assert len({round(axis.get_position().x0, 1) for axis in figure.axes}) == columns
+
+
+def test_the_legend_of_the_figure_is_as_wide_as_a_phone() -> None:
+    figure = row_of(2)
+    lines = figure.axes[0].plot([[0, 1, 2, 3]] * 2)
+    figure.legend(lines, ["a name of some length"] * 4, loc="outside upper center", ncols=4)
+    with narrow.stacked(figure):
+        figure.draw_without_rendering()
+        _, legend = figure.legends
+        assert legend.get_window_extent().width < figure.bbox.width
+    assert [legend.get_visible() for legend in figure.legends] == [True]
+
+
+def test_a_figure_is_left_as_it_was() -> None:
+    figure = row_of(3)
+    figure.legend(
+        list(figure.axes[0].lines) * 3, ["a", "b", "c"], loc="outside upper center", ncols=3
+    )
+    before = picture(figure)
+    narrow.bundle(figure)
+    assert picture(figure) == before
+
+
+def test_a_bundle_says_how_high_letters_are_and_has_what_can_be_stacked() -> None:
+    said = narrow.bundle(row_of(2))[narrow.KEY]
+    assert said["letters"] == pytest.approx(8 / 72 * 100, abs=0.1)
+    assert base64.b64decode(said["png"])[1:4] == b"PNG"
+    for rows, columns in ((1, 1), (2, 2)):
+        figure, _ = plt.subplots(rows, columns)
+        plt.close(figure)
+        assert "png" not in narrow.bundle(figure)[narrow.KEY]
+
+
+def test_a_kernel_gives_each_figure_its_second_picture() -> None:
+    from IPython.core.formatters import DisplayFormatter
+
+    shell = SimpleNamespace(display_formatter=DisplayFormatter())
+    narrow.load_ipython_extension(shell)
+    data, about = shell.display_formatter.format(row_of(2))
+    assert (set(data), set(about)) == ({"text/plain"}, {narrow.KEY})

@@ -1,0 +1,109 @@
+"""A figure for a phone: its panels one under the other, its letters as large as the text.
+
+An extension of IPython, which the book loads into its kernels: each figure of a cell gets a second
+picture beside the first. A page shows it on narrow screens (`publish/phone.py`).
+"""
+
+import base64
+import io
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from matplotlib.legend import Legend
+from matplotlib.text import Text
+
+__all__ = ["KEY", "WIDTH", "bundle", "load_ipython_extension", "panels", "stacked"]
+
+KEY = "thesis-repro-narrow"
+"""What the metadata of an output has it under."""
+WIDTH = 4.9
+"""Inches: where the text of a phone is 350 px wide, a letter of 9 points is 9 px high."""
+DPI = 130
+LOWEST = 0.75
+"""A panel loses no more of its height than this leaves."""
+
+
+def panels(figure: Figure) -> list[Axes]:
+    """Return the panels of a figure that has one row of at least two, else none."""
+    specs = [axis.get_subplotspec() for axis in figure.axes]
+    grids = {spec.get_gridspec() for spec in specs if spec is not None}
+    if None in specs or len(grids) != 1 or grids.pop().nrows > 1:
+        return []
+    return list(figure.axes) if len(figure.axes) > 1 else []
+
+
+@contextmanager
+def stacked(figure: Figure) -> Iterator[None]:
+    """Set the panels of a figure one under the other; four or more in two or three columns.
+
+    Parameters
+    ----------
+    figure : Figure
+        With one row of panels. It is left as it was.
+    """
+    axes = panels(figure)
+    wide, high = figure.get_size_inches()
+    columns = min(3, 1 if len(axes) < 4 else math.ceil(len(axes) / 2))
+    rows = math.ceil(len(axes) / columns)
+    shrunk = min(1.0, max(LOWEST, (WIDTH / columns) / (wide / len(axes))))
+    before = [(axis.get_subplotspec(), axis.get_ylabel()) for axis in axes]
+    inner = [axis.yaxis.get_tick_params().get("labelleft", True) for axis in axes]
+    grid = GridSpec(rows, columns, figure=figure)
+    legends = [legend for legend in figure.legends if len(legend.get_texts()) > 2]
+    folded = [_folded(figure, legend) for legend in legends]
+    try:
+        figure.set_size_inches(WIDTH, high * shrunk * rows)
+        for at, axis in enumerate(axes):
+            axis.set_subplotspec(grid[at // columns, at % columns])
+            if at % columns == 0 and not inner[at]:  # what a shared axis left to its neighbour
+                axis.tick_params(labelleft=True)
+                axis.set_ylabel(axis.get_ylabel() or axes[0].get_ylabel())
+        yield
+    finally:
+        figure.set_size_inches(wide, high)
+        for legend, other in zip(legends, folded, strict=True):
+            other.remove()
+            legend.set_visible(True)
+        for axis, (spec, label), shown in zip(axes, before, inner, strict=True):
+            axis.set_subplotspec(spec)
+            axis.set_ylabel(label)
+            axis.tick_params(labelleft=shown)
+
+
+def _folded(figure: Figure, legend: Legend) -> Legend:
+    """A figure's legend in two columns, in place of the one that it had."""
+    legend.set_visible(False)
+    names = [text.get_text() for text in legend.get_texts()]
+    return figure.legend(legend.legend_handles, names, loc="outside upper center", ncols=2)
+
+
+def bundle(figure: Figure) -> dict[str, Any]:
+    """Return what a cell's output says of a figure for a narrow screen, under `KEY`.
+
+    Returns
+    -------
+    dict with "letters", the height of the smallest letters in pixels of the figure's own picture;
+    if the figure has several panels in a row, also "png", the picture of these stacked, in base 64,
+    and "stacked", the height of its smallest letters.
+    """
+    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    points = min((text.get_fontsize() for text in shown), default=9.0)
+    said: dict[str, Any] = {"letters": round(points / 72 * figure.dpi, 1)}
+    if panels(figure):
+        with stacked(figure):
+            out = io.BytesIO()
+            figure.savefig(out, dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+        said["png"] = base64.b64encode(out.getvalue()).decode()
+        said["stacked"] = round(points / 72 * DPI, 1)
+    return {KEY: said}
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Let a kernel give each figure its second picture."""
+    bundles = shell.display_formatter.mimebundle_formatter
+    bundles.for_type_by_name("matplotlib.figure", "Figure", lambda figure: ({}, bundle(figure)))
