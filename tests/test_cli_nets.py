@@ -96,6 +96,8 @@ def test_four_commands_lead_from_own_weights_to_a_confirmed_certificate(call, pe
     ("line", "says"),
     [
         ("adopt mine.py --shape 1,9,9 --out a.safetensors", "name a net as FILE.py:NAME"),
+        ("adopt mine.pt --shape 1,9,9 --out a.safetensors", "mine.pt holds weights and no layers"),
+        ("adopt mine.pth:net --shape 1,9,9 --out a.safetensors", "mine.pth holds weights"),
         ("adopt absent.py:net --shape 1,9,9 --out a.safetensors", "there is no such file"),
         (
             "adopt faulty.py:net --shape 1,9,9 --out a.safetensors",

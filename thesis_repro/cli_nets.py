@@ -87,6 +87,12 @@ def _named(source: str) -> nn.Module:
     from torch import nn
 
     file, _, name = source.rpartition(":")
+    weights = file or source
+    if Path(weights).suffix in (".pt", ".pth", ".ckpt", ".bin"):
+        raise ValueError(
+            f"{weights} holds weights and no layers: write a mine.py that makes the net and loads "
+            f"them, net.load_state_dict(torch.load({weights!r})), and give mine.py:net"
+        )
     if not file.endswith(".py") or not name:
         raise ValueError(f"name a net as FILE.py:NAME, got {source!r}")
     path = Path(file).expanduser().resolve()

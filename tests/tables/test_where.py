@@ -1,5 +1,6 @@
 """From a table, or one of its rows, to its code."""
 
+import ast
 import inspect
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 
 from thesis_repro import tables
 from thesis_repro.experiments.gloro import vra
+from thesis_repro.lab.code import MACHINERY
 from thesis_repro.lab.profiles import profile
+from thesis_repro.lab.reach import Package
 from thesis_repro.robustness import certifying
 from thesis_repro.tables import find, where
 
@@ -53,12 +56,27 @@ def test_what_assembles_a_table_leads_to_its_formulas_too() -> None:
         ("gloro-frontier", "cell", "at_radii"),  # which lies in another table's file
         ("lipschitz-soundness", "science", "bound"),  # named in a dictionary of methods
         ("lipschitz-soundness", "science", "estimate"),
+        ("certifiers-cost", "shared", "fastest"),  # in a file that two tables share
+        ("certifiers-scaling", "shared", "measure"),
     ],
 )
 def test_what_a_cell_asks_for_is_found(name: str, what: str, formula: str) -> None:
     assert (what, formula) in {(place.what, place.name) for place in where.places(name)}
     if what == "cell":
         assert f":{formula}>`" in where.links(tables.recorded(name))
+
+
+@pytest.mark.parametrize("name", ["certifiers-cost", "certifiers-scaling", "gloro-overtrain"])
+def test_the_files_that_cells_go_through_are_listed(name: str) -> None:
+    cells = [(f.__module__, f.__qualname__) for f in where.cells(tables.get(name))]
+    reached = Package(skip=MACHINERY).reach(cells).statements
+    through = {
+        module
+        for module, statements in reached.items()
+        if module.startswith(find.EXPERIMENTS)
+        and any(isinstance(statement.node, ast.FunctionDef) for statement in statements)
+    }
+    assert through <= {place.module for place in where.places(name)}
 
 
 def test_a_row_leads_to_its_cells_alone() -> None:

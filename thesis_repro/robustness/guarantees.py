@@ -77,10 +77,13 @@ def within(
 ) -> Guarantee:
     """Affinity robustness: top-k robustness for some k with its set inside one of `sets`.
 
+    A class that is in no set is never guaranteed, not even alone: give it a set of its own.
+
     Parameters
     ----------
-    sets : each of class indices, or of names of classes
-    classes : the names, of a `Dataset` for one; where the sets are of names
+    sets : each of class indices, or of names of classes, as ("cat", "dog")
+    classes : all names in the order of the net's logits, as `classes` of a `Dataset` has them;
+        where the sets are of names
 
     Raises
     ------

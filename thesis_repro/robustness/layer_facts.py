@@ -28,7 +28,7 @@ HOLDING = (nn.Sequential, Residual, Sum)
 EXACT = (*rules.SELECTING, nn.MaxPool2d)
 """Layers that round nothing."""
 
-ESTIMATES = {
+ESTIMATES: dict[type[nn.Module], str] = {
     **dict.fromkeys(rules.FIXED, "fixed"),
     **dict.fromkeys((nn.Linear, nn.Conv2d, LinearResidual), "power"),
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d), "batch norm"),

@@ -10,6 +10,12 @@ Examples
 >>> measured = summarise(spec, gathered)
 >>> measured["a",].estimate("vra").value
 90.0
+>>> import numpy as np
+>>> right = {("a",): np.ones(3), ("b",): np.eye(3)[0]}
+>>> pair = {row: [Result({}, {"right": array})] for row, array in right.items()}
+>>> gained = with_gains(summarise(spec, pair), pair, lambda row: ("b",), {"vra": "right"})
+>>> round(gained["a",].estimate("vra").value, 1)  # percent of points
+66.7
 >>> table = Table(spec, cells=lambda profile: [(("a",), None)])  # its data is not here
 >>> assembled(table, profile("quick"), gathered) == measured
 True
@@ -20,7 +26,7 @@ True
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -149,6 +155,36 @@ def _note(results: Sequence[Result]) -> str:
 
 def _is_short(values: Mapping[str, Any]) -> bool:
     return bool(values.get("epochs_run", 0) < values.get("epochs_paper", 0))
+
+
+def with_gains(
+    measured: Mapping[Row, Measurement],
+    gathered: Gathered,
+    base: Callable[[Row], Row | None],
+    columns: Mapping[str, str],
+) -> dict[Row, Measurement]:
+    """Rows, with how many more points are true of each than of another one: paired by point.
+
+    A row whose other one has not as many seeds, or is the row itself, stays as it is.
+
+    Parameters
+    ----------
+    measured, gathered : by row: as :func:`summarise` gives and takes them
+    base : the row that a row is compared with; None: it is not
+    columns : by the column that it fills, the array (points,) whose values above 0 count
+    """
+    found = dict(measured)
+    for row, one in measured.items():
+        other = base(row)
+        if other in (None, row) or len(gathered.get(other or (), ())) != len(gathered[row]):
+            continue
+        sides = gathered[row], gathered[other or ()]
+        gains = {
+            column: statistics.more_points(*([r.arrays[name] > 0 for r in side] for side in sides))
+            for column, name in columns.items()
+        }
+        found[row] = replace(one, values={**one.values, **gains})
+    return found
 
 
 def tabulate(

@@ -39,7 +39,8 @@ STATISTICS = f"{PACKAGE}.tables.statistics"
 class Place:
     """A line of code: what stands there, its name, module and line.
 
-    what : spec, cell, assembly, science, or statistics
+    what : spec, cell, assembly, shared (of another file under `experiments`), science, or
+        statistics
     """
 
     what: str
@@ -78,12 +79,18 @@ def places(name: str, row: str | None = None) -> list[Place]:
     if table.assemble is not None:
         found.append(_place("assembly", table.assemble))
         functions = [*functions, table.assemble]
-    formulas = [
-        _place("statistics" if thing.__module__ == STATISTICS else "science", thing)
-        for thing in _called(functions)
-        if not thing.__module__.startswith(find.EXPERIMENTS)
-    ]
-    return found + sorted(formulas, key=lambda place: (place.what, place.file, place.line))
+    more = [_place(_kind(t), t) for t in _called(functions) if t.__module__ != module]
+    return found + sorted(more, key=lambda p: (_KINDS.index(p.what), p.file, p.line))
+
+
+_KINDS = ("shared", "science", "statistics")
+
+
+def _kind(thing: Any) -> str:
+    """What a function or class is that a table's cells go through outside the table's file."""
+    if thing.__module__.startswith(find.EXPERIMENTS):
+        return "shared"
+    return "statistics" if thing.__module__ == STATISTICS else "science"
 
 
 def cells(table: Table, row: str | None = None) -> list[Callable[..., Any]]:

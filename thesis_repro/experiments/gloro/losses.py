@@ -23,10 +23,10 @@ from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import certify, models
 from thesis_repro.robustness.recipes import Training
-from thesis_repro.tables import published, statistics
+from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.estimate import Measurement
-from thesis_repro.tables.measure import summarise
+from thesis_repro.tables.measure import summarise, with_gains
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 
 TRADES, CROSS, EMMA = "TRADES", "cross-entropy", "EMMA"
@@ -101,14 +101,8 @@ def curves(radius: str = "1.58", seed: int = 0) -> dict[str, Result]:
 
 def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Summarise each row, and compare it point by point with TRADES at its radius."""
-    measured = dict(summarise(TABLE.spec, gathered))
-    for key, found in measured.items():
-        base = gathered.get((*key[:2], TRADES), ())
-        if key[2] != TRADES and len(base) == len(gathered[key]):
-            verified = [[r.arrays["verified"] for r in side] for side in (gathered[key], base)]
-            more = {"gain": statistics.more_points(*verified)}
-            measured[key] = replace(found, values={**found.values, **more})
-    return measured
+    measured = summarise(TABLE.spec, gathered)
+    return with_gains(measured, gathered, lambda key: (*key[:2], TRADES), {"gain": "verified"})
 
 
 def conditions(frame: pd.DataFrame) -> list[Condition]:

@@ -25,10 +25,10 @@ from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import GloroNet, certify, models, recipes
 from thesis_repro.robustness.recipes import Training
-from thesis_repro.tables import published, statistics
+from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.estimate import Measurement
-from thesis_repro.tables.measure import summarise
+from thesis_repro.tables.measure import summarise, with_gains
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.training import named
 
@@ -154,15 +154,11 @@ def row(dataset: str, radius: str, multiple: str) -> Row:
 
 def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     """Summarise each row, and compare it point by point with the first of its radius."""
-    measured = dict(summarise(TABLE.spec, gathered))
-    for key, found in measured.items():
-        base = gathered.get((*key[:2], f"{MULTIPLES[0]:g}"), ())
-        if key[2] in (CHOSEN, f"{MULTIPLES[0]:g}") or len(base) != len(gathered[key]):
-            continue
-        verified = [[r.arrays["verified"] for r in side] for side in (gathered[key], base)]
-        more = {"gain": statistics.more_points(*verified)}
-        measured[key] = replace(found, values={**found.values, **more})
-    return measured
+
+    def first(key: Row) -> Row | None:
+        return None if key[2] == CHOSEN else (*key[:2], f"{MULTIPLES[0]:g}")
+
+    return with_gains(summarise(TABLE.spec, gathered), gathered, first, {"gain": "verified"})
 
 
 def conditions(frame: pd.DataFrame) -> list[Condition]:

@@ -2,6 +2,27 @@
 
 Some nets are targets, the others shadows of the adversary; :class:`Observations` gives any of them
 as the adversary sees it. It trains and stores nothing: what a net shows is handed in.
+
+Examples
+--------
+>>> cut = Parts(np.array([0, 3]), np.array([1, 2]), np.array([4]))
+>>> cut.indices, len(parts(total=10, n=2).reserve)
+(array([0, 3, 1, 2, 4]), 2)
+>>> victim = Victim("mnist-5k", "mlp", n=1000, epochs=10, lr=0.1)
+>>> shows = {"logits": np.zeros((5000, 10))}  # in place of what nets show
+>>> nets = Observations(Contest(victim, targets=(0,), shadows=4), lambda victim: shows)
+>>> view = nets.view("target", 0)
+>>> len(view.references), int(view.member.sum()), view.contains.any()
+(4, 1000, np.False_)
+>>> probabilities(np.zeros((1, 2)))
+array([[0.5, 0.5]])
+>>> out_mean([np.array([1.0]), np.array([3.0])], np.array([[True], [False]]))
+array([3.])
+>>> seen, label = {"logits": np.zeros((1, 2))}, np.array([0])
+>>> confidence(seen, label), own_probability(seen, label)
+(array([0.]), array([0.5]))
+>>> sorted(features(view, [], smoothing=0.0))[:2]
+['confidence', 'confidence beyond OUT']
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,14 +52,7 @@ SLICES = {"mlp": ("0", "2"), "cnn": ("6", "8")}
 
 @dataclass(frozen=True)
 class Parts:
-    """The three parts of a game, one after another: indices into the data set.
-
-    Examples
-    --------
-    >>> cut = Parts(np.array([0, 3]), np.array([1, 2]), np.array([4]))
-    >>> cut.indices, cut.cut(np.arange(5))[2]
-    (array([0, 3, 1, 2, 4]), array([4]))
-    """
+    """The three parts of a game, one after another: indices into the data set."""
 
     universe: Indices
     pool: Indices
@@ -56,14 +70,7 @@ class Parts:
 
 
 def parts(total: int, n: int) -> Parts:
-    """Universe, pool, and what is left of the data set, which needs to be something.
-
-    Examples
-    --------
-    >>> found = parts(total=10, n=2)
-    >>> len(found.universe), len(found.pool), len(found.reserve)
-    (4, 4, 2)
-    """
+    """Universe, pool, and what is left of the data set, which needs to be something."""
     found = victims.game(total, n)
     rest = np.setdiff1d(np.arange(total), np.concatenate([found.universe, found.pool]))
     if not len(rest):
@@ -110,12 +117,6 @@ class Contest:
     ------
     ValueError
         If a target is one that something was chosen on.
-
-    Examples
-    --------
-    >>> victim = Victim("mnist-5k", "mlp", n=1000, epochs=10, lr=0.1)
-    >>> Contest(victim, targets=(0, 1), shadows=4).precisions
-    (60, 70, 80, 90)
     """
 
     victim: Victim
@@ -160,15 +161,6 @@ class Observations:
     ------
     ValueError
         With fewer than four shadows: each is attacked with three others as references.
-
-    Examples
-    --------
-    >>> victim = Victim("mnist-5k", "mlp", n=1000, epochs=10, lr=0.1)
-    >>> nothing = {"logits": np.zeros((5000, 10))}  # in place of what nets show
-    >>> nets = Observations(Contest(victim, targets=(0,), shadows=4), lambda victim: nothing)
-    >>> view = nets.view("target", 0)
-    >>> len(view.references), int(view.member.sum()), view.contains.any()
-    (4, 1000, np.False_)
     """
 
     def __init__(
@@ -238,66 +230,29 @@ class Observations:
 
 
 def probabilities(logits: Floats) -> Floats:
-    """Softmax of logits (n, classes).
-
-    Examples
-    --------
-    >>> probabilities(np.zeros((1, 2)))
-    array([[0.5, 0.5]])
-    """
+    """Softmax of logits (n, classes)."""
     return np.asarray(np.exp(black_box.log_probabilities(logits)))
 
 
 def out_mean(values: Sequence[Floats], contains: Bools) -> Floats:
-    """Mean over the references that do not contain the point: (references, n, ...) to (n, ...).
-
-    Examples
-    --------
-    >>> values = [np.array([1.0, 5.0]), np.array([3.0, 7.0])]
-    >>> out_mean(values, np.array([[True, False], [False, False]]))
-    array([3., 6.])
-    """
+    """Mean over the references that do not contain the point: (references, n, ...) to (n, ...)."""
     stacked = np.stack(values)
     out = ~contains.reshape(*contains.shape, *[1] * (stacked.ndim - 2))
     return np.asarray((stacked * out).sum(0) / np.maximum(out.sum(0), 1))
 
 
 def confidence(seen: Mapping[str, Floats], labels: Indices) -> Floats:
-    """LiRA's scaled confidence of each point.
-
-    Examples
-    --------
-    >>> confidence({"logits": np.zeros((1, 2))}, np.array([0]))
-    array([0.])
-    """
+    """LiRA's scaled confidence of each point."""
     return lira_rmia.scaled(seen["logits"], labels)
 
 
 def own_probability(seen: Mapping[str, Floats], labels: Indices) -> Floats:
-    """The probability that a net gives to each point's label.
-
-    Examples
-    --------
-    >>> own_probability({"logits": np.zeros((1, 2))}, np.array([0]))
-    array([0.5])
-    """
+    """The probability that a net gives to each point's label."""
     return np.asarray(probabilities(seen["logits"])[np.arange(len(labels)), labels])
 
 
 def features(view: View, slices: Sequence[str], smoothing: float) -> dict[str, Floats]:
-    """What is known of each point, by name, (n,) each: of the victim, and of its OUT references.
-
-    Examples
-    --------
-    >>> seen = {"logits": np.zeros((2, 3)), "0": np.ones((2, 3))}
-    >>> view = View(
-    ...     np.array([True, False]), np.array([0, 1]), seen, [seen], np.zeros((1, 2), bool),
-    ...     (seen, [seen], np.array([0, 1])),
-    ... )
-    >>> found = features(view, ["0"], smoothing=0.0)
-    >>> len(found), found["confidence beyond OUT"]
-    (10, array([0., 0.]))
-    """
+    """What is known of each point, by name, (n,) each: of the victim, and of its OUT references."""
     expected = out_mean([probabilities(r["logits"]) for r in view.references], view.contains)
     questions = {
         "margin": white_box.expected_margin(view.labels, expected),
