@@ -22,6 +22,7 @@ __all__ = [
     "YELLOW",
     "evidence",
     "moving",
+    "narrow",
     "not_run",
     "recorded",
 ]

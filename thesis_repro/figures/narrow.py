@@ -70,7 +70,8 @@ def stacked(figure: Figure) -> Iterator[None]:
             other.remove()
             legend.set_visible(True)
         for axis, (spec, label), shown in zip(axes, before, inner, strict=True):
-            axis.set_subplotspec(spec)
+            if spec is not None:
+                axis.set_subplotspec(spec)
             axis.set_ylabel(label)
             axis.tick_params(labelleft=shown)
 
@@ -79,7 +80,9 @@ def _folded(figure: Figure, legend: Legend) -> Legend:
     """A figure's legend in two columns, in place of the one that it had."""
     legend.set_visible(False)
     names = [text.get_text() for text in legend.get_texts()]
-    return figure.legend(legend.legend_handles, names, loc="outside upper center", ncols=2)
+    handles = [handle for handle in legend.legend_handles if handle is not None]
+    other: Legend = figure.legend(handles, names, loc="outside upper center", ncols=2)
+    return other
 
 
 def bundle(figure: Figure) -> dict[str, Any]:
@@ -92,7 +95,7 @@ def bundle(figure: Figure) -> dict[str, Any]:
     and "stacked", the height of its smallest letters.
     """
     shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
-    points = min((text.get_fontsize() for text in shown), default=9.0)
+    points = min((float(text.get_fontsize()) for text in shown), default=9.0)
     said: dict[str, Any] = {"letters": round(points / 72 * figure.dpi, 1)}
     if panels(figure):
         with stacked(figure):

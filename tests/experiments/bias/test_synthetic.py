@@ -4,10 +4,13 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
+import pytest
+from sklearn.linear_model import SGDClassifier
 
 from thesis_repro import tables
 from thesis_repro.experiments.bias import synthetic
 from thesis_repro.experiments.bias.two_classes import sgd
+from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import profile
 from thesis_repro.weaknesses import bias
 
@@ -24,6 +27,26 @@ def test_a_synthetic_cell_is_the_mixture_fitted_and_evaluated():
     alone = synthetic.synthetic(dataclasses.replace(config, twin=False)).arrays
     np.testing.assert_array_equal(alone["bias"], found["bias"])
     assert "symmetric" not in alone
+
+
+def test_a_learner_that_has_arrived_sees_the_draws_of_the_other_and_has_sgds_defaults():
+    found = synthetic.arrived(synthetic.ArrivedConfig(30, 300, 0.7, 2, 5)).arrays
+    mixture = bias.Mixture(30, prior=0.7)
+    x, y = mixture.sample(300, np.random.default_rng([5, 1]))
+    model = SGDClassifier(loss="log_loss", random_state=1).fit(x, y)
+    expected = mixture.evaluate(model.coef_[0], model.intercept_[0])
+    assert (found["bias"][1], found["accuracy"][1]) == expected
+    small = synthetic.synthetic(synthetic.SyntheticConfig(30, 300, 0.7, 2, 5, twin=False)).arrays
+    assert not np.array_equal(small["bias"], found["bias"])
+
+
+def test_rows_of_the_learner_that_has_arrived_have_bias_and_no_symmetric_twin():
+    runs = [Result({}, {"bias": np.array([0.1, 0.2]), "accuracy": np.array([0.9, 0.8])})]
+    (found,) = synthetic.assemble(profile("quick"), {(synthetic.ARRIVED, "400"): runs}).values()
+    assert found.estimate("bias").value == pytest.approx(15)
+    assert "symmetric" not in found.values
+    config = synthetic.cell_at(synthetic.ARRIVED, 400, 0).config
+    assert (config.weak, config.n, config.prior) == (400, *synthetic.TYPICAL[1:])
 
 
 def test_the_conditions_can_fail(monkeypatch):

@@ -1,3 +1,3 @@
 """Tables and figures of the chapter weaknesses/bias."""
 
-__all__ = ["deep", "figures", "remedies", "removal", "synthetic", "two_classes"]
+__all__ = ["deep", "figures", "moving", "remedies", "removal", "synthetic", "two_classes"]

@@ -1,3 +1,3 @@
 """Tables and figures of the chapter robustness/certifiers."""
 
-__all__ = ["capacity", "cost", "figures", "methods", "scaling"]
+__all__ = ["capacity", "cost", "figures", "methods", "moving", "scaling"]
