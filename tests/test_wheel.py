@@ -25,7 +25,7 @@ LONGEST = 600
 TAKEN = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
 
 WALK = """
-import contextlib, io, pathlib, sys
+import contextlib, io, pathlib, runpy, sys
 import thesis_repro
 from thesis_repro import cli
 
@@ -66,6 +66,10 @@ run = call("run lipschitz-soundness")
 recorded = here / "results" / "lipschitz-soundness" / "quick.csv"
 assert recorded.is_file(), run
 assert "hash confirmed" in call("table lipschitz-soundness --check")
+for program in sorted((here / "examples").iterdir()):
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        runpy.run_path(str(program))
+    assert said.getvalue(), program
 after = [p for p in package.rglob("*") if "__pycache__" not in str(p)]
 assert not set(after) - set(before), "something was written beside the package"
 print("walked")
@@ -109,8 +113,14 @@ def alone(folder: Path) -> dict[str, str]:
     return {**kept, "HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
 
 
+EXAMPLES = ("own_data", "relaxed_sets")
+"""Programs of the page "Use it on your own net", which says that a package is enough for them."""
+
+
 def walk(python: Path, folder: Path) -> str:
-    folder.mkdir()
+    (folder / "examples").mkdir(parents=True)
+    for name in EXAMPLES:
+        shutil.copy(ROOT / "examples" / f"{name}.py", folder / "examples")
     return run([python, "-I", "-c", WALK], cwd=folder, env=alone(folder))
 
 

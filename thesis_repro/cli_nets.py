@@ -91,7 +91,7 @@ def _named(source: str) -> nn.Module:
     if Path(weights).suffix in (".pt", ".pth", ".ckpt", ".bin"):
         raise ValueError(
             f"{weights} holds weights and no layers: write a mine.py that makes the net and loads "
-            f"them, net.load_state_dict(torch.load({weights!r})), and give mine.py:net"
+            f"them (the page Use it on your own net shows how), and give mine.py:net"
         )
     if not file.endswith(".py") or not name:
         raise ValueError(f"name a net as FILE.py:NAME, got {source!r}")

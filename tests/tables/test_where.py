@@ -66,10 +66,16 @@ def test_what_a_cell_asks_for_is_found(name: str, what: str, formula: str) -> No
         assert f":{formula}>`" in where.links(tables.recorded(name))
 
 
+@pytest.fixture(scope="module")
+def package() -> Package:
+    """Every file is read once."""
+    return Package(skip=MACHINERY)
+
+
 @pytest.mark.parametrize("name", ["certifiers-cost", "certifiers-scaling", "gloro-overtrain"])
-def test_the_files_that_cells_go_through_are_listed(name: str) -> None:
+def test_the_files_that_cells_go_through_are_listed(name: str, package: Package) -> None:
     cells = [(f.__module__, f.__qualname__) for f in where.cells(tables.get(name))]
-    reached = Package(skip=MACHINERY).reach(cells).statements
+    reached = package.reach(cells).statements
     through = {
         module
         for module, statements in reached.items()
