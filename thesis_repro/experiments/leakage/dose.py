@@ -182,7 +182,8 @@ def _named(doses: Sequence[float]) -> str:
 def slopes(found: pd.DataFrame) -> NDArray[np.float64]:
     """For each number the least squares slope of its scores on log2(1 + 8 r), with an intercept."""
     x = np.log2(1 + 8 * found.columns.to_numpy(float))
-    return np.polynomial.polynomial.polyfit(x, found.to_numpy().T, 1)[1]
+    slope: NDArray[np.float64] = np.polynomial.polynomial.polyfit(x, found.to_numpy().T, 1)[1]
+    return slope
 
 
 def shown(dose: float) -> str:
