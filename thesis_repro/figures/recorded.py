@@ -22,6 +22,7 @@ FIGURES = {
     "gloro-schedules": ("mnist-5k",),
     "influence-faces": ("lfw",),
     "influence-cars": ("photos", "squeezenet1_1"),
+    "relaxed-together": ("cifar100",),
 }
 """Name to the data that a figure reads; ``b`` in ``experiments/a/figures.py`` draws ``a-b``."""
 

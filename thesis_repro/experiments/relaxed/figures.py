@@ -170,8 +170,9 @@ def by_size(
     """
     sizes = range(2, order.shape[1] + 1)
     figure, axes = plt.subplots(
-        each, len(sizes), figsize=(9, 0.8 + each * (1.9 + 0.16 * sizes[-1])), squeeze=False
+        each, len(sizes), figsize=(9, each * (2.5 + 0.19 * sizes[-1])), squeeze=False
     )
+    figure.set_layout_engine("constrained")
     for size, column in zip(sizes, axes.T, strict=True):
         points: dict[tuple[int, ...], list[int]] = {}
         for at in np.flatnonzero(strictest == size).tolist():
