@@ -100,7 +100,8 @@ def test_a_figure_has_on_a_phone_its_stacked_picture_or_scrolls_large_enough(
     shown = {"image/png": base64.b64encode(png).decode()}
     for folder, said in (
         ("scrolls", {"letters": 12.5}),
-        ("stacked", {"letters": 12.5, "stacked": 16.2, "png": shown["image/png"]}),
+        ("small", {"letters": 12.5, "stacked": 16.2, "png": shown["image/png"]}),
+        ("stacked", {"letters": 12.5, "stacked": 26.2, "png": shown["image/png"]}),
     ):
         output = nbformat.v4.new_output("display_data", shown, metadata={narrow.KEY: said})
         cells = [nbformat.v4.new_code_cell("draw()", outputs=[output])]
@@ -113,9 +114,9 @@ def test_a_figure_has_on_a_phone_its_stacked_picture_or_scrolls_large_enough(
         assert region.img["style"] == f"--legible: {round(900 * phone.READABLE / 12.5)}px"
         assert region.img["data-letters"] == "12.5"
         second = region.select_one("picture > source")
-        assert (second is None) == (folder == "scrolls") == ("stacked" not in region["class"])
+        assert (second is None) == (folder != "stacked") == ("stacked" not in region["class"])
     assert second["srcset"] == f"../_images/{name.removesuffix('.png')}-stacked.png"
-    assert second["media"].startswith("screen") and second["data-letters"] == "16.2"
+    assert second["media"].startswith("screen") and second["data-letters"] == "26.2"
     written = tmp_path / "stacked" / "book" / second["srcset"]
     assert written.read_bytes() == png
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 READABLE = 9
 """CSS pixels: the smallest letters of a figure on a phone."""
+LEAST, TEXT = 8, 350
+"""The smallest letters of a stacked picture, which does not scroll, and the width that it has."""
 
 
 def drawn(html: Path) -> dict[str, tuple[int, dict[str, Any]]]:
@@ -64,7 +66,7 @@ def fit(soup: BeautifulSoup, page: Path, figures: dict[str, tuple[int, dict[str,
         width, said = figures[key]
         picture["data-letters"] = str(said["letters"])
         picture["style"] = f"--legible: {round(width * READABLE / said['letters'])}px"
-        if "png" in said:
+        if "png" in said and _legible(said):
             name = f"{Path(source).stem}-stacked.png"
             write_atomic(place.with_name(name), base64.b64decode(said["png"]))
             region = picture.parent
@@ -75,3 +77,9 @@ def fit(soup: BeautifulSoup, page: Path, figures: dict[str, tuple[int, dict[str,
             narrow["srcset"] = str(Path(source).with_name(name))
             narrow["data-letters"] = str(said["stacked"])
             both.insert(0, soup.new_tag("source", attrs=narrow))
+
+
+def _legible(said: dict[str, Any]) -> bool:
+    """Whether the letters of a stacked picture are large enough where it is shown."""
+    width = int.from_bytes(base64.b64decode(said["png"])[16:20], "big")
+    return bool(said["stacked"] * TEXT >= LEAST * width)
