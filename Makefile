@@ -59,7 +59,7 @@ chapters: setup
 	$(BIN)/thesis-repro book check
 
 site: setup
-	$(PYTEST) -q -rs -m book -n $(WORKERS)
+	$(PYTEST) -q -rs -m 'book and not slow' -n $(WORKERS)
 
 record: setup
 	@test -n "$(TABLE)" || { echo "usage: make record TABLE=gloro-vra [PROFILE=paper DEVICE=cuda]" >&2; exit 2; }
