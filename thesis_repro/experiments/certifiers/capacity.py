@@ -33,8 +33,8 @@ EPOCHS = {"quick": 8, "paper": 20}
 POINTS = {"quick": 100, "paper": 200}
 SHAPE = (1, 28, 28)
 AHEAD, TIMES, LOST = 5.0, 2.0, 5.0
-"""What has to hold, fixed before the first run: the most points of VRA that a rival is ahead; the
-least by which its operations exceed those of GloRo; the most that GloRo loses with depth."""
+"""What has to hold, fixed before the recorded runs: the most points of VRA that a rival is ahead;
+the least by which its operations exceed those of GloRo; the most that GloRo loses with depth."""
 
 
 @dataclass(frozen=True)
