@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import time
 import tomllib
 import venv
 import zipfile
@@ -20,8 +19,6 @@ from thesis_repro import publish
 from thesis_repro.publish import export
 
 ROOT = Path(__file__).resolve().parent.parent
-LONGEST = 600
-"""Seconds of one downloaded notebook; on a machine of its own none takes two minutes."""
 TAKEN = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
 
 WALK = """
@@ -170,9 +167,8 @@ def test_the_first_cell_installs_what_every_notebook_needs(notebooks: Path, tmp_
     first = nbformat.read(paths[0], as_version=4).cells[0].source
     (wanted,) = re.findall(r'^pip install "(.*)"$', first, re.MULTILINE)
     run([python, "-m", "pip", "install", "-q", wanted, "papermill", "ipykernel"], cwd=notebooks)
-    fell, seconds = {}, {}
+    fell = {}
     for path in paths:
-        start = time.monotonic()
         command = [python, "-m", "papermill", "-k", "python3", "--no-progress-bar", path.name]
         done = subprocess.run(
             [*command, f"done-{path.name}"],
@@ -182,11 +178,10 @@ def test_the_first_cell_installs_what_every_notebook_needs(notebooks: Path, tmp_
             text=True,
             check=False,
         )
-        seconds[path.stem] = time.monotonic() - start
         if done.returncode:
             fell[path.stem] = done.stderr[-2000:]
     assert fell == {}
-    assert len(seconds) == len(publish.chapters(ROOT)) and max(seconds.values()) < LONGEST, seconds
+    assert len(paths) == len(publish.chapters(ROOT))
 
 
 def test_what_the_notebooks_are_installed_with_is_an_extra_of_the_package() -> None:
