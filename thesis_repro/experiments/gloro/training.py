@@ -190,36 +190,48 @@ LITTLE = 1.25
 
 
 def conditions(rows: pd.DataFrame) -> list[Condition]:
-    """That relaxed steps cost little more than GloRo's, and those of other certifiers more."""
-    over = rows.set_index("method").get("over", pd.Series(dtype=float))
-    sides: list[tuple[str, str, Sequence[str], Callable[[float], bool]]] = [
+    """That relaxed steps cost little more than GloRo's, and those of other certifiers more.
+
+    The whole interval of a ratio has to be on one side, else it is not judged.
+    """
+    over = rows.set_index("method").reindex(columns=["over", "over_low", "over_high"])
+    sides: list[tuple[str, str, Sequence[str], float, bool]] = [
         (
             "steps of relaxed training cost little more than those of GloRo",
             f"at most {LITTLE:g} times",
             tuple(RELAXED),
-            lambda times: times <= LITTLE,
+            LITTLE,
+            False,
         ),
         (
             "the margins of BCP and KW alone take longer than a whole GloRo step",
             "more than 1 time",
             tuple(MARGINS),
-            lambda times: times > 1,
+            1.0,
+            True,
         ),
         (
             "a training step of RS takes longer than one of GloRo",
             "more than 1 time",
             (NOISE,),
-            lambda times: times > 1,
+            1.0,
+            True,
         ),
     ]
     found = []
-    for says, needed, names, enough in sides:
-        times = over.reindex(names)
-        said = ", ".join(f"{name} {value:,.2f}" for name, value in times.items())
-        there = bool(times.notna().all())
-        holds = all(map(enough, times)) if there else None
+    for says, needed, names, limit, above in sides:
+        times = over.reindex(names).astype(float)
+        value, low, high = (times[column] for column in times)
+        said = ", ".join(f"{name} {_span(*one)}" for name, *one in times.itertuples())
+        there = bool(value.notna().all())
+        yes, no = (low > limit, high <= limit) if above else (high <= limit, low > limit)
+        holds = True if yes.all() else False if no.any() else None
         found.append(Condition(says, needed, said if there else "not in this run", holds))
     return found
+
+
+def _span(value: float, low: float, high: float) -> str:
+    return f"{value:,.2f} [{low:,.2f}, {high:,.2f}]"
 
 
 def _row(net: str, method: str) -> Row:
