@@ -40,9 +40,15 @@ def test_ratios_are_over_plain_and_over_gloro_with_an_interval():
 def test_what_no_run_has_timed_is_not_judged():
     over = {"GloRo, RT3": 1.1, "GloRo, affinity": 1.2, "noise (RS)": 0.9}
     over |= {"BCP, margins alone": 2.0, "KW, margins alone": 900.0}
-    rows = pd.DataFrame({"method": over.keys(), "over": over.values()})
+    over |= {"GloRo": 1.0}
+    rows = pd.DataFrame({"method": over.keys(), "over": over.values()}).assign(memory=200.0)
+    rows.loc[rows["method"] == "GloRo", "memory"] = 100.0
     assert [c.holds for c in gloro_training.conditions(rows)] == [True, True, False]
     rows.loc[0, "over"] = 1.3
     assert gloro_training.conditions(rows)[0].holds is False
+    wide = rows.assign(over_low=0.7, over_high=1.6)  # a machine that does other things as well
+    assert [c.verdict for c in gloro_training.conditions(wide)] == ["not judged"] * 3
+    held = rows.assign(memory=100.0)
+    assert [c.holds for c in gloro_training.conditions(held)][1] is False
     before = rows.drop(columns="over")
     assert [c.verdict for c in gloro_training.conditions(before)] == ["not judged"] * 3
