@@ -6,6 +6,7 @@ import pytest
 
 from thesis_repro import publish, tables
 from thesis_repro.lab import places
+from thesis_repro.publish import front
 from thesis_repro.tables import headlines, overview
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +37,14 @@ def test_a_headline_is_one_claim_of_its_chapter_as_the_evidence_has_it(chapter: 
     shown = tables.card(chapter)
     for words in (found.verdict, found.ours.replace("<", "&#60;")):
         assert words in shown.data
+
+
+def test_a_card_of_the_front_page_says_what_is_judged_and_by_what() -> None:
+    """The few words of a card may say more than the claim, so the claim stands beside them."""
+    found = headlines.headline("weaknesses/leakage")
+    shown = front._card(found, "Leakage", None)
+    assert f"Judged: {found.says} Needed: " in shown and "Published" not in shown
+    assert f"**{found.verdict}**" in shown
 
 
 def test_a_line_that_names_no_claim_is_refused(
