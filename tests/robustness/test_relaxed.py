@@ -2,6 +2,7 @@ import itertools
 import math
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -372,6 +373,11 @@ def test_memory_grows_as_points_times_classes(n):
         assert seen.numel <= max(n * 100, 100 * 100)
 
 
+def test_sizes_and_labels_are_of_any_kind_of_whole_number():
+    assert relaxed.up_to(torch.tensor(2)) == relaxed.up_to(np.int64(2)) == relaxed.up_to(2)
+    assert relaxed.within(torch.tensor([[1, 0]])) == relaxed.within([{0, 1}])
+
+
 # bad input
 
 
@@ -400,6 +406,14 @@ def test_memory_grows_as_points_times_classes(n):
             "a guarantee relaxes the bottom logit, which method 'gloro' with objective 'emma'",
         ),
         (lambda: relaxed.top(3).check(3), "k needs 1 to 2"),
+        (lambda: relaxed.certify(dense(), images(), k=2.5), "whole number .* got 2.5"),
+        (lambda: relaxed.up_to("3"), "whole number .* got '3'"),
+        (lambda: relaxed.top(1.0), "whole number .* got 1.0"),
+        (lambda: relaxed.within([1, 2]), r"a set of labels, as \(0, 2\); got 1 alone"),
+        (lambda: relaxed.within(["ab"]), "got 'ab' alone"),
+        (lambda: relaxed.within(3), "a list of sets .* got 3"),
+        (lambda: relaxed.within([(0.5, 1)]), "whole numbers; got 0.5"),
+        (lambda: relaxed.certify(dense(), images(), guarantee=3), "top, up_to or within.*got 3"),
         (
             lambda: relaxed.certify(dense(), images(), k=2).sets(torch.full((40,), 3)),
             r"k needs to lie in \[0, 2\]",

@@ -17,6 +17,7 @@ from thesis_repro.tables.statistics import (
     mcnemar_range,
     over_targets_and_points,
     paired,
+    ratio_in_turn,
     ratio_of_medians,
     student_t,
     summarise_number,
@@ -163,6 +164,28 @@ def test_a_ratio_of_times_has_an_interval_that_covers_it() -> None:
     for wrong in ([1.0], [0.0, 1.0]):
         with pytest.raises(ValueError, match="two calls or more"):
             ratio_of_medians(wrong, [1.0, 2.0])
+
+
+def test_what_a_round_does_to_both_calls_is_left_out_of_their_ratio() -> None:
+    rng = np.random.default_rng(0)
+    hits, widths = 0, []
+    for _ in range(40):
+        moment = rng.lognormal(0, 0.4, 15)  # the machine is slow, for all calls of a round
+        first = 3 * moment * rng.lognormal(0, 0.05, 15)
+        second = moment * rng.lognormal(0, 0.05, 15)
+        found = ratio_in_turn(first.tolist(), second.tolist())
+        alone = ratio_of_medians(first.tolist(), second.tolist())
+        hits += found.low <= 3 <= found.high
+        widths.append((found.high - found.low) / (alone.high - alone.low))
+    assert hits >= 34 and np.median(widths) < 0.3
+    assert found.how == "bootstrap over 15 rounds"
+    for wrong, message in (
+        (([1.0], [1.0]), "two rounds"),
+        (([0.0, 1.0], [1.0, 1.0]), "above 0 s"),
+        (([1.0, 1.0, 1.0], [1.0, 1.0]), "got 3 and 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ratio_in_turn(*wrong)
 
 
 def test_points_that_are_hard_for_every_target_widen_the_interval() -> None:

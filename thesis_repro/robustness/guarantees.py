@@ -5,7 +5,7 @@ Defined in the chapter robustness/relaxed.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from operator import index
 from typing import Any
 
 
@@ -53,23 +53,41 @@ class Guarantee:
 def top(k: int) -> Guarantee:
     """Top-k robustness: the set of the k largest logits stays the same.
 
+    Raises
+    ------
+    ValueError
+        If k is no whole number.
+
     Examples
     --------
     >>> top(2).sizes
     (2,)
     """
-    return Guarantee((k,))
+    return Guarantee((_whole(k),))
 
 
 def up_to(k: int) -> Guarantee:
     """Relaxed top-K robustness (RTK): top-k robustness for some k <= K.
+
+    Raises
+    ------
+    ValueError
+        If k is no whole number.
 
     Examples
     --------
     >>> up_to(3).sizes
     (1, 2, 3)
     """
-    return Guarantee(tuple(range(1, k + 1)) or (k,))
+    size = _whole(k)
+    return Guarantee(tuple(range(1, size + 1)) or (size,))
+
+
+def _whole(k: object) -> int:
+    try:
+        return index(k)  # type: ignore[arg-type]  # whatever stands for a whole number
+    except TypeError:
+        raise ValueError(f"k is how many labels, a whole number of at least 1; got {k!r}") from None
 
 
 def within(
@@ -88,29 +106,45 @@ def within(
     Raises
     ------
     ValueError
-        If there is no set, a label is no whole number, or a name is none of the classes.
+        If there is no set, a set is a single label, a label is no whole number, or a name is none
+        of the classes.
 
     Examples
     --------
     >>> within([("cat", "dog"), ("car",)], classes=("car", "cat", "dog")).affinity
     ((1, 2), (0,))
     """
-    affinity = tuple(tuple(_index(label, classes) for label in chosen) for chosen in sets)
+    affinity = tuple(tuple(_index(label, classes) for label in _labels(one)) for one in _sets(sets))
     if not affinity:
         raise ValueError("affinity needs at least one set of labels, got none")
-    labels: list[object] = [label for chosen in affinity for label in chosen]
-    for label in labels:
-        if not isinstance(label, Integral):
-            raise ValueError(f"affinity sets hold class indices, whole numbers; got {label!r}")
-    affinity = tuple(tuple(sorted(map(int, chosen))) for chosen in affinity)
+    affinity = tuple(tuple(sorted(chosen)) for chosen in affinity)
     largest = max(map(len, affinity))
     return Guarantee(tuple(range(1, largest + 1)), affinity)
 
 
-def _index(label: Any, classes: Sequence[str]) -> Any:
-    """The index of a class that is named; anything else as it is."""
+def _sets(sets: Any) -> tuple[Any, ...]:
+    """The sets, of what can be gone through."""
+    if isinstance(sets, str) or not isinstance(sets, Iterable):
+        raise ValueError(f"affinity is a list of sets of labels, as [(0, 2), (1,)]; got {sets!r}")
+    return tuple(sets)
+
+
+def _labels(chosen: Any) -> tuple[Any, ...]:
+    """The labels of one set, of what can be gone through."""
+    if isinstance(chosen, str) or not isinstance(chosen, Iterable):
+        raise ValueError(f"an affinity set is a set of labels, as (0, 2); got {chosen!r} alone")
+    return tuple(chosen)
+
+
+def _index(label: Any, classes: Sequence[str]) -> int:
+    """The index of a class that is given by its name, or by its index."""
     if not isinstance(label, str) or not classes:
-        return label
+        try:
+            return index(label)
+        except TypeError:
+            raise ValueError(
+                f"affinity sets hold class indices, whole numbers; got {label!r}"
+            ) from None
     if label not in classes:
         raise ValueError(f"no class is called {label!r}; there are {', '.join(classes)}")
     return list(classes).index(label)

@@ -175,7 +175,8 @@ def certify(
     ------
     ValueError
         If a size is below 1 or not below the number of classes, an affinity set is empty or names
-        an unknown label, not exactly one guarantee is given, or as for `robustness.certify`.
+        an unknown label, k is no whole number, not exactly one guarantee is given, or as for
+        `robustness.certify`.
 
     References
     ----------
@@ -213,6 +214,10 @@ def _asked(
     guarantee: Guarantee | None,
 ) -> Guarantee:
     check_given(net)
+    if guarantee is not None and not isinstance(guarantee, Guarantee):
+        raise ValueError(
+            f"guarantee comes from top, up_to or within, as up_to(3); got {guarantee!r}"
+        )
     given = [guarantee] if guarantee is not None else []
     given += [up_to(k)] if k is not None else []
     given += [top(exactly)] if exactly is not None else []

@@ -106,8 +106,9 @@ def said(found: Estimate, decimals: int = 1) -> str:
     >>> said(Estimate(-2.0, -3.0, 1.0)), said(Estimate(2.0, 2.0, 2.0), 0)
     ('−2.0 [−3.0, 1.0]', '2')
     """
-    ends = f" [{found.low:.{decimals}f}, {found.high:.{decimals}f}]"
-    text = f"{found.value:.{decimals}f}" + (ends if found.low < found.high else "")
+    value, low, high = (f"{x:,.{decimals}f}" for x in (found.value, found.low, found.high))
+    ends = f" [{low}, {high}]"
+    text = value + (ends if found.low < found.high else "")
     return text.replace("-", "−")
 
 

@@ -17,6 +17,8 @@ Examples
 1.0
 >>> ratio_of_medians([2.0, 4.0], [1.0, 1.0]).value, holm([0.01, 0.04])
 (3.0, [0.02, 0.04])
+>>> ratio_in_turn([2.0, 4.0], [1.0, 2.0]).value  # the second round is slow for both
+2.0
 >>> over_targets_and_points([[1, 0], [1, 1]]).value, more_points([[1, 1, 0]], [[1, 0, 0]]).how
 (75.0, 'differences: paired Student t over 3 points')
 """
@@ -167,6 +169,40 @@ def ratio_of_medians(first: Sequence[float], second: Sequence[float]) -> Estimat
     ).confidence_interval
     how = f"bootstrap over {min(len(first), len(second))} calls or more"
     return Estimate(float(ratio(first, second)), float(found.low), float(found.high), how)
+
+
+def ratio_in_turn(first: Sequence[float], second: Sequence[float]) -> Estimate:
+    """The median over rounds of the first time over the second, with a bootstrap over rounds.
+
+    For calls that were timed in turn: what a round's moment does to both is left out.
+
+    Parameters
+    ----------
+    first, second : (rounds,) seconds of the two calls of each round
+
+    Raises
+    ------
+    ValueError
+        For fewer than two rounds, rounds without one of the calls, or a call that took no time.
+    """
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    if len(first) != len(second):
+        raise ValueError(f"rounds have a call of each, got {len(first)} and {len(second)}")
+    if len(first) < 2 or min(*first, *second) <= 0:
+        raise ValueError("a ratio of times needs two rounds or more, all calls above 0 s")
+    ratios = np.divide(first, second)
+    found = bootstrap(
+        (ratios,),
+        np.median,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        n_resamples=2000,
+        rng=0,
+    ).confidence_interval
+    how = f"bootstrap over {len(ratios)} rounds"
+    return Estimate(float(np.median(ratios)), float(found.low), float(found.high), how)
 
 
 def over_targets_and_points(hits: Any, of: Any = None, draws: int = 1000) -> Estimate:

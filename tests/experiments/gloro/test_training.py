@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -37,18 +38,36 @@ def test_ratios_are_over_plain_and_over_gloro_with_an_interval():
     assert found["2C2F", "GloRo"].estimate("over").value == 1.0
 
 
+def timed(**changes):
+    """Rows of ratios over GloRo, each with an interval of a tenth to both sides."""
+    over = {"GloRo, RT3": 1.1, "GloRo, affinity": 1.1, "noise (RS)": 0.8}
+    over |= {"BCP, margins alone": 2.0, "KW, margins alone": 900.0, "GloRo": 1.0}
+    rows = pd.DataFrame({"method": over.keys(), "over": over.values()})
+    rows["memory"] = np.where(rows["method"] == "GloRo", 100.0, 200.0)
+    rows["over_low"], rows["over_high"] = 0.9 * rows["over"], 1.1 * rows["over"]
+    for name, ends in changes.items():
+        rows.loc[rows["method"].str.startswith(name), ["over", "over_low", "over_high"]] = ends
+    return rows
+
+
+def test_a_ratio_is_judged_by_its_whole_interval():
+    assert [c.holds for c in gloro_training.conditions(timed())] == [True, True, False]
+    relaxed = [gloro_training.conditions(timed(GloRo=ends))[0] for ends in RELAXED_ENDS]
+    assert [c.holds for c in relaxed] == [True, None, False]
+    noise = [gloro_training.conditions(timed(noise=ends))[2] for ends in NOISE_ENDS]
+    assert [c.holds for c in noise] == [True, None, False]
+    assert noise[1].measured == "noise (RS) 1.10 [0.70, 1.60]"
+    held = timed().assign(memory=100.0)  # no more than a step of GloRo
+    assert [c.holds for c in gloro_training.conditions(held)] == [True, False, False]
+
+
+RELAXED_ENDS = (1.2, 1.1, 1.25), (1.0, 0.6, 1.6), (1.4, 1.26, 1.6)
+NOISE_ENDS = (1.2, 1.1, 1.3), (1.1, 0.7, 1.6), (0.8, 0.7, 1.0)
+
+
 def test_what_no_run_has_timed_is_not_judged():
-    over = {"GloRo, RT3": 1.1, "GloRo, affinity": 1.2, "noise (RS)": 0.9}
-    over |= {"BCP, margins alone": 2.0, "KW, margins alone": 900.0}
-    over |= {"GloRo": 1.0}
-    rows = pd.DataFrame({"method": over.keys(), "over": over.values()}).assign(memory=200.0)
-    rows.loc[rows["method"] == "GloRo", "memory"] = 100.0
-    assert [c.holds for c in gloro_training.conditions(rows)] == [True, True, False]
-    rows.loc[0, "over"] = 1.3
-    assert gloro_training.conditions(rows)[0].holds is False
-    wide = rows.assign(over_low=0.7, over_high=1.6)  # a machine that does other things as well
-    assert [c.verdict for c in gloro_training.conditions(wide)] == ["not judged"] * 3
-    held = rows.assign(memory=100.0)
-    assert [c.holds for c in gloro_training.conditions(held)][1] is False
-    before = rows.drop(columns="over")
+    before = timed().drop(columns=["over", "over_low", "over_high"])
     assert [c.verdict for c in gloro_training.conditions(before)] == ["not judged"] * 3
+    assert {c.measured for c in gloro_training.conditions(before)} == {"not in this run"}
+    bare = timed().drop(columns=["over_low", "over_high"])
+    assert [c.verdict for c in gloro_training.conditions(bare)] == ["not judged"] * 3

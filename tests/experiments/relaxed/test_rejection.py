@@ -108,10 +108,11 @@ def test_a_row_is_trained_for_a_quarter_of_the_published_epochs_or_its_net_is_co
         long = 4 * training.recipe.epochs >= training.recipe.epochs_paper
         # the net of the table gloro-vra, which is committed: it is trained for no row of these
         assert long or training == gloro_recipes.paper_training("36/255", 0, "cpu", long=True), row
-    assert {row[0] for row in trainings} == {"CIFAR-10", "CIFAR-100"}
-    recipe, augment = relaxed.PAPER["cifar100"]
-    short = dataclasses.replace(recipe, epochs=49)
-    monkeypatch.setitem(relaxed.PAPER, "cifar100", (short, augment))
+    assert {row[0] for row in trainings} == {"CIFAR-10", "CIFAR-100", "EuroSAT"}
+    for name, epochs in {"cifar100": 49, "eurosat": 99}.items():
+        recipe, augment = relaxed.PAPER[name]
+        short = dataclasses.replace(recipe, epochs=epochs)
+        monkeypatch.setitem(relaxed.PAPER, name, (short, augment))
     assert {row[0] for row, _ in relaxed.cells(profile("paper"))} == {"CIFAR-10"}
     monkeypatch.setattr(relaxed.data, "fingerprint", lambda name: "0" * 64)  # others' pictures
     assert relaxed.cells(profile("paper")) == []

@@ -59,7 +59,7 @@ def subjects(profile: Profile) -> list[tuple[str, Training]]:
     for radius, (dataset, _) in nets.DATASETS.items():
         if not data.available(dataset):
             continue
-        training = nets.paper_training(radius, 0, "cpu", long=True)
+        training = nets.at_hand(radius, 0, "cpu")
         if models.standing_for(training):
             title = f"{TITLES[dataset]}, {training.recipe.net.upper()} at {radius}"
             found.append((title, training))

@@ -69,8 +69,10 @@ def judge(config: LossConfig) -> Result:
 
 def trained(radius: str, title: str, profile: Profile, seed: int) -> Training:
     """The training at a radius by one loss."""
-    quick = profile.name == "quick"
-    base = quick_training(radius, seed) if quick else paper_training(radius, seed, profile.device)
+    if profile.name == "quick":
+        base = quick_training(radius, seed)
+    else:
+        base = paper_training(radius, seed, profile.device, long=True)
     return replace(base, recipe=replace(base.recipe, objective=LOSSES[title]))
 
 

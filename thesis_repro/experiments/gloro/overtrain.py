@@ -118,8 +118,10 @@ def _judged(net: GloroNet, split: Split, config: Training) -> Result:
 
 def trainings(radius: str, seed: int, profile: Profile) -> list[Training]:
     """One training for each multiple; on a CPU at a quarter of the paper's epochs or less."""
-    quick = profile.name == "quick"
-    base = quick_training(radius, seed) if quick else paper_training(radius, seed, profile.device)
+    if profile.name == "quick":
+        base = quick_training(radius, seed)
+    else:
+        base = paper_training(radius, seed, profile.device, long=True)
     return [
         replace(base, recipe=replace(base.recipe, train_epsilon=m * base.recipe.epsilon))
         for m in MULTIPLES
