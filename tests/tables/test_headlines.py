@@ -6,6 +6,7 @@ import pytest
 
 from thesis_repro import publish, tables
 from thesis_repro.lab import places
+from thesis_repro.publish import front
 from thesis_repro.tables import headlines, overview
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,9 @@ def test_a_headline_is_one_claim_of_its_chapter_as_the_evidence_has_it(chapter: 
     )
     assert found.verdict == claim["verdict"]
     for text, shown in ((claim["ours"], found.ours), (claim["published"], found.published)):
-        assert shown.replace(claim["unit"] or "\0", "", 1).replace("  ", " ").strip() == text
+        bare = shown.replace(claim["unit"] or "\0", "", 1).replace("  ", " ").strip()
+        assert bare == text.removesuffix(" needed")
+    assert found.asked == ("Needed" if claim["published"].endswith(" needed") else "Published")
     assert sum(found.verdicts.values()) == len(evidence)
     page = (ROOT / "book" / f"{chapter}.md").read_text("utf-8")
     assert f'tables.card("{chapter}")' in page
@@ -34,6 +37,14 @@ def test_a_headline_is_one_claim_of_its_chapter_as_the_evidence_has_it(chapter: 
     shown = tables.card(chapter)
     for words in (found.verdict, found.ours.replace("<", "&#60;")):
         assert words in shown.data
+
+
+def test_a_card_of_the_front_page_says_what_is_judged_and_by_what() -> None:
+    """The few words of a card may say more than the claim, so the claim stands beside them."""
+    found = headlines.headline("weaknesses/leakage")
+    shown = front._card(found, "Leakage", None)
+    assert f"Judged: {found.says} Needed: " in shown and "Published" not in shown
+    assert f"**{found.verdict}**" in shown
 
 
 def test_a_line_that_names_no_claim_is_refused(
@@ -44,6 +55,11 @@ def test_a_line_that_names_no_claim_is_refused(
     file.write_text(f"{columns}\nrobustness/gloro,w,gloro-vra,no / row,vra,measured,fig-a\n")
     with pytest.raises(ValueError, match="robustness/gloro: its line names 0 claims, not one"):
         headlines.headline("robustness/gloro")
+    axiom = "explanations/influence,w,influence-axioms,"
+    axiom += '"digit CNN, MNIST-5k / linear agreement",within,"theorem, checked",fig-a'
+    file.write_text(f"{columns}\nrobustness/gloro,w,a,b,c,d,e\n{axiom}\n")
+    with pytest.raises(ValueError, match="a theorem that was checked is no headline"):
+        headlines.headline("explanations/influence")
     with pytest.raises(ValueError, match="no chapter 'a/b'; there are robustness/gloro"):
         headlines.headline("a/b")
     file.write_text("chapter\n")

@@ -82,7 +82,7 @@ def _panel(ax: Axes, rows: list[dict[str, Any]], labels: list[str], log: bool) -
             ax.barh(y, 2 * row["tolerance"], left=value - row["tolerance"], height=1, color="0.9")
         ax.plot(value, y, "|", color=BLACK, ms=11, mew=2, label="published")
         if not _is_number(row["recorded"]):
-            ax.text(value, y, "    not run", fontsize=8, va="center", color=GREY)
+            ax.text(value, y, f"    {row['verdict']}", fontsize=8, va="center", color=GREY)
             continue
         unit = row["value"] if log else 1.0
         mark, colour = MARKS[row["verdict"]]

@@ -9,13 +9,15 @@ Examples
 True
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from thesis_repro import tables
+from thesis_repro.tables import statistics
+from thesis_repro.tables.estimate import Estimate
 from thesis_repro.tables.spec import NOT_JUDGED, NOT_RUN, Checked, Frame
 from thesis_repro.tables.verdict import DOES_NOT_HOLD, HOLDS, NOT_MEASURABLE
 
@@ -46,6 +48,68 @@ class Condition:
         if self.holds is None:
             return NOT_JUDGED if self.measurable else NOT_MEASURABLE
         return HOLDS if self.holds else DOES_NOT_HOLD
+
+
+def of(row: pd.Series, column: str) -> Estimate:
+    """A value of a frame's row; both ends are the value itself where it has no interval."""
+    value = float(row[column])
+    ends = [row.get(f"{column}_{end}", value) for end in ("low", "high")]
+    return Estimate(value, *(value if pd.isna(end) else float(end) for end in ends))
+
+
+def between(first: pd.Series, second: pd.Series, column: str) -> Estimate:
+    """The first row less the second, with an interval that takes them as independent.
+
+    A condition that asks for a difference asks it of an end of this, not of the value alone.
+
+    Examples
+    --------
+    >>> row = {"vra": 95.0, "vra_low": 94.0, "vra_high": 96.0}
+    >>> between(pd.Series(row), pd.Series({**row, "vra": 90.0}), "vra").low > 3
+    True
+    """
+    return statistics.difference(of(first, column), of(second, column))
+
+
+def reaches(found: Estimate, needed: float, at_most: bool = False) -> bool | None:
+    """Whether a whole interval is at `needed` or above (below); None where it lies across.
+
+    Examples
+    --------
+    >>> [reaches(Estimate(2.0, *ends), 1.0) for ends in ((1.5, 2.5), (0.5, 3.5))]
+    [True, None]
+    >>> reaches(Estimate(2.0, 1.5, 2.5), 1.0, at_most=True)
+    False
+    """
+    low, high = (-found.high, -found.low) if at_most else (found.low, found.high)
+    needed = -needed if at_most else needed
+    return True if low >= needed else False if high < needed else None
+
+
+def every(parts: Iterable[bool | None]) -> bool | None:
+    """Whether all parts hold; one that fails decides, and one that is open leaves it open.
+
+    Examples
+    --------
+    >>> every([True, None]), every([None, False]), every([True])
+    (None, False, True)
+    """
+    found = set(parts)
+    return False if False in found else None if None in found else True
+
+
+def said(found: Estimate, decimals: int = 1) -> str:
+    """A value in words, with its interval where it has one.
+
+    Examples
+    --------
+    >>> said(Estimate(-2.0, -3.0, 1.0)), said(Estimate(2.0, 2.0, 2.0), 0)
+    ('−2.0 [−3.0, 1.0]', '2')
+    """
+    value, low, high = (f"{x:,.{decimals}f}" for x in (found.value, found.low, found.high))
+    ends = f" [{low}, {high}]"
+    text = value + (ends if found.low < found.high else "")
+    return text.replace("-", "−")
 
 
 def listed(found: Sequence[Checked], headings: Sequence[str] = HEADINGS) -> pd.DataFrame:

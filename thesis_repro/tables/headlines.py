@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from thesis_repro.lab import places
 from thesis_repro.tables import escape, overview
+from thesis_repro.tables.claims import IN_WORDS, THEOREM
 from thesis_repro.tables.page import Shown
 from thesis_repro.tables.spec import NOT_PUBLISHED
 from thesis_repro.tables.verdict import VERDICTS
@@ -39,6 +40,7 @@ class Headline:
     words : the claim in twelve words at most
     figure : the label of its picture on the chapter's page
     says : the claim as it is judged
+    asked : what `published` is: "Published", or "Needed" of a theorem or a claim in words
     published, ours : as text; for a claim in words what is needed, and what was measured
     note : how the published value was read, which run is ours, how much of the training it had
     verdicts : how many claims of the chapter came to each verdict
@@ -48,6 +50,7 @@ class Headline:
     words: str
     figure: str
     says: str
+    asked: str
     published: str
     ours: str
     note: str
@@ -79,7 +82,8 @@ def headline(chapter: str) -> Headline:
     Raises
     ------
     ValueError
-        If the chapter has none, or its line does not name one claim.
+        If the chapter has none, or its line names not one claim, or a theorem: that one holds
+        says that the code is right, and nothing of nets.
     """
     known = lines()
     if chapter not in known:
@@ -92,15 +96,20 @@ def headline(chapter: str) -> Headline:
     if len(mine) != 1:
         raise ValueError(f"{NAME}, {chapter}: its line names {len(mine)} claims, not one")
     (claim,) = mine.to_dict("records")
+    if claim["kind"] == THEOREM:
+        raise ValueError(f"{NAME}, {chapter}: a theorem that was checked is no headline")
+    needed = claim["kind"] == IN_WORDS
     counts = every["verdict"].value_counts()
-    read = f"published: {claim['how_read']}" if claim["published"] != NOT_PUBLISHED else ""
+    stands = "claimed" if needed else "published"
+    read = f"{stands}: {claim['how_read']}" if claim["published"] != NOT_PUBLISHED else ""
     short = f"{100 * claim['share']:.2g}% of the published training" if claim["share"] < 1 else ""
     return Headline(
         chapter,
         line["words"],
         line["figure"],
         claim["says"],
-        _with_unit(claim["published"], claim),
+        "Needed" if needed else "Published",
+        _with_unit(claim["published"].removesuffix(" needed"), claim),
         _with_unit(claim["ours"], claim),
         "; ".join(filter(None, [read, f"ours: run {claim['run']}" if claim["run"] else "", short])),
         claim["verdict"],
@@ -134,13 +143,13 @@ def card(chapter: str) -> Shown:
     total = f"All {sum(found.verdicts.values())} claims of this chapter: {tally(found.verdicts)}"
     text = (
         f"::::{{div}} claim-card\n**{safe['says']}**\n\n"
-        f"Published\n: {safe['published']}\n\nOurs, at full scale\n: {safe['ours']}\n\n"
+        f"{found.asked}\n: {safe['published']}\n\nOurs, at full scale\n: {safe['ours']}\n\n"
         f"Verdict\n: **{found.verdict}**\n\n"
         f"{safe['note'].capitalize()}. {total} ({{doc}}`how we judge </book/reference/judging>`).\n"
         "::::\n"
     )
     pairs = (
-        ("Published", found.published),
+        (found.asked, found.published),
         ("Ours, at full scale", found.ours),
         ("Verdict", found.verdict),
     )

@@ -105,7 +105,7 @@ def _not_measured(line: published.Line) -> dict[str, Any]:
         "chapter": line.table,
         "kind": line.kind,
         "says": line.says,
-        "published": "no number taken",
+        "published": "no number" if line.value is None else f"{line.value:g} {line.column}",
         "ours": NOT_RUN,
         "source": line.source,
         "how_read": line.how_read,

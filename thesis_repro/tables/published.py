@@ -70,7 +70,8 @@ checked against the paper again; a statement of ours."""
 class Line:
     """One line of the file, as text; see `COLUMNS`.
 
-    table : the table that measures it; where nothing does yet, the chapter that would
+    table : the table that measures it; where nothing does yet, the chapter that would, and
+        `column` is the unit of the value
     quantity : a name for what the value is of, where several lines hold the same one
     status : "not run" where nothing measures it yet; `note` says why
     """

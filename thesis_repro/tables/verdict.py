@@ -37,6 +37,7 @@ from thesis_repro.tables.claims import (
     ClaimKind,
     Measured,
 )
+from thesis_repro.tables.estimate import Estimate
 from thesis_repro.tables.spec import NOT_JUDGED, NOT_PUBLISHED, NOT_RUN, Checked, Frame, Row
 
 HOLDS = "holds"
@@ -231,11 +232,9 @@ def lead(claim: Claim, frame: Frame, other: Row) -> Measured | None:
         theirs = Measured(values[0]) if values else None
     if ours is None or theirs is None:
         return None
-    ahead = ours.value - theirs.value if claim.side == "at least" else theirs.value - ours.value
-    halves = [(one.high - one.low) / 2 for one in (ours, theirs)]
-    known = [half for half in halves if not math.isnan(half)]
-    half = math.hypot(*known) if known else math.nan
-    return Measured(ahead, ahead - half, ahead + half, min(ours.seeds, theirs.seeds))
+    both = [Estimate(one.value, one.low, one.high) for one in (ours, theirs)]
+    ahead = statistics.difference(*(both if claim.side == "at least" else reversed(both)))
+    return Measured(ahead.value, ahead.low, ahead.high, min(ours.seeds, theirs.seeds))
 
 
 def trained(frame: Frame, row: Row) -> float:

@@ -110,13 +110,17 @@ def test_a_p_value_of_differences_that_do_not_vary_is_defined(gaps, low, high):
 def frame(sign: str) -> pd.DataFrame:
     rows = [(name, measure) for name in TRAININGS for measure in MEASURES]
     found = pd.DataFrame(rows, columns=["training", "measure"])
-    return found.assign(difference=1.0, p=0.01, sign=sign, status="run")
+    difference, p = {HIGHER: (1.0, 0.0001), LOWER: (-1.0, 0.01), SAME: (1.0, 0.06)}[sign]
+    return found.assign(difference=difference, p=p, status="run")
 
 
 def test_the_directions_can_fail():
     for wanted in (HIGHER, LOWER, SAME):
         holds = [c.holds for c in trainings.conditions(frame(wanted))]
         assert holds == [expected == wanted for expected in DIRECTIONS.values()]
+    first = trainings.conditions(frame(HIGHER))[0]
+    tests = len(TRAININGS) * len(MEASURES)
+    assert f"by Holm over {tests} tests" in first.needed and first.measured == "+1.00, p < 0.001"
     only = frame(HIGHER)[lambda rows: rows["training"] != PRIVATE]
     assert len(trainings.conditions(only)) == len(DIRECTIONS) - 3
 

@@ -24,7 +24,7 @@ def frame(recall: dict[str, int], balanced: dict[str, float], near: int = 9) -> 
             Result(
                 {
                     "kept": 12,
-                    "recall": {"k": recall[ranking], "n": 100},
+                    "recall": {"k": 100 * recall[ranking], "n": 10_000},
                     "precision": {"k": 50, "n": 100},
                     "balanced": balanced[ranking],
                     "near": near,
@@ -47,7 +47,8 @@ def test_must_show_is_computed() -> None:
     loud = {**GOOD, "activation": 97}
     shown = experts.must_show(frame(loud, {k: float(v) for k, v in loud.items()}, near=7))
     assert shown["holds"].tolist() == [good, bad, good, good, bad, bad, good]
-    assert shown["measured"].tolist()[1:] == ["7.0", "44.0", "44.0", "−3.0", "−3.0", "14.0"]
+    values = [text.partition(" [")[0] for text in shown["measured"]]
+    assert values[1:] == ["7.0", "44.0", "44.0", "−3.0", "−3.0", "14.0"]
 
 
 def test_the_conditions_can_fail() -> None:
@@ -64,6 +65,18 @@ def test_the_conditions_can_fail() -> None:
     assert found(GOOD, {**balanced, "gradient at the input": 95.0}) == [
         "balanced accuracy: points above gradient at the input"
     ]
+
+
+def test_an_interval_across_what_is_needed_decides_nothing() -> None:
+    rows = frame(GOOD, {k: float(v) for k, v in GOOD.items()}).data
+    mean = rows["ranking"] == "influence"
+    rows.loc[mean, ["balanced_low", "balanced_high"]] = [79.0, 109.0]
+    open_ = [c for c in experts.conditions(rows) if c.verdict == "not judged"]
+    assert [c.says.rpartition("above ")[2] for c in open_] == [
+        "activation",
+        "gradient at the input",
+    ]
+    assert open_[1].measured == "14.0 [−1.0, 29.0]"
 
 
 def test_intervals_are_named_once() -> None:

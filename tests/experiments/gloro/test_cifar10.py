@@ -53,7 +53,7 @@ def test_each_condition_is_false_when_one_part_of_it_is():
     good = pd.DataFrame(names, columns=["method", "trained"]).assign(
         clean=[75.0, 66.0, 85.0], vra36=[60.0, 57, 0], vra108=[27.0, 40, 0], broken=0.0
     )
-    good = good.assign(pgd=[70.0, 62.0, 60.0], pgd_high=63.0, clean_low=84.0)
+    good = good.assign(pgd=[70.0, 62.0, 60.0], pgd_high=[73.0, 65.0, 63.0], pgd_low=[67.0, 59, 57])
     assert [c.holds for c in cifar10.conditions(good)] == [True] * 5
     assert [c.holds for c in cifar10.conditions(good[1:])] == [True] * 4  # no trade to see
     assert len(cifar10.conditions(good[:2])) == 2  # no standard net
@@ -63,9 +63,13 @@ def test_each_condition_is_false_when_one_part_of_it_is():
         ("vra108", 1, 20.0, 0),
         ("vra36", 2, 5.0, 1),
         ("broken", 0, 1.0, 2),
-        ("pgd_high", 2, 84.5, 3),
+        ("pgd_high", 2, 85.5, 3),
         ("pgd", 0, 49.0, 4),
     ):
         bad = good.copy()
         bad.loc[row, column] = value
-        assert [c.holds for c in cifar10.conditions(bad)] == [i != which for i in range(5)], column
+        found = [c.holds for c in cifar10.conditions(bad)]
+        assert found == [i != which for i in range(5)], column
+    for column, which in (("clean", 0), ("vra108", 0), ("vra36", 1), ("pgd", 4)):
+        wide = good.assign(**{f"{column}_low": -99.0, f"{column}_high": 199.0})
+        assert cifar10.conditions(wide)[which].holds is not True, column

@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -40,8 +41,9 @@ def test_ratios_are_over_plain_and_over_gloro_with_an_interval():
 def timed(**changes):
     """Rows of ratios over GloRo, each with an interval of a tenth to both sides."""
     over = {"GloRo, RT3": 1.1, "GloRo, affinity": 1.1, "noise (RS)": 0.8}
-    over |= {"BCP, margins alone": 2.0, "KW, margins alone": 900.0}
+    over |= {"BCP, margins alone": 2.0, "KW, margins alone": 900.0, "GloRo": 1.0}
     rows = pd.DataFrame({"method": over.keys(), "over": over.values()})
+    rows["memory"] = np.where(rows["method"] == "GloRo", 100.0, 200.0)
     rows["over_low"], rows["over_high"] = 0.9 * rows["over"], 1.1 * rows["over"]
     for name, ends in changes.items():
         rows.loc[rows["method"].str.startswith(name), ["over", "over_low", "over_high"]] = ends
@@ -55,6 +57,8 @@ def test_a_ratio_is_judged_by_its_whole_interval():
     noise = [gloro_training.conditions(timed(noise=ends))[2] for ends in NOISE_ENDS]
     assert [c.holds for c in noise] == [True, None, False]
     assert noise[1].measured == "noise (RS) 1.10 [0.70, 1.60]"
+    held = timed().assign(memory=100.0)  # no more than a step of GloRo
+    assert [c.holds for c in gloro_training.conditions(held)] == [True, False, False]
 
 
 RELAXED_ENDS = (1.2, 1.1, 1.25), (1.0, 0.6, 1.6), (1.4, 1.26, 1.6)

@@ -135,7 +135,8 @@ def test_the_conditions_hold_and_can_fail() -> None:
         return [c.verdict for c in conditions(rows)]
 
     assert words(frame([1] * 9 + [0])) == ["holds", "not judged", "holds", "holds"]
-    assert words(frame([1] * 8 + [0] * 2))[0] == "does not hold"  # 44 to 97% of nets
+    assert words(frame([1] * 8 + [0] * 2))[0] == "not judged"  # 44 to 97% of nets
+    assert words(frame([1] + [0] * 9))[0] == "does not hold"  # up to 45%
     few = ([1] * 6 + [0] * 4, [1] * 5 + [0] * 5)  # six of ten against five of ten
     assert words(frame([1] * 10, few))[-1] == "does not hold"
     assert words(frame([1] * 10, (few[1], [1] * 10)))[-1] == "does not hold"  # the twins name it

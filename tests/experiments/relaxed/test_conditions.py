@@ -40,7 +40,7 @@ def test_conditions_can_fail():
 
 def test_a_gloro_net_that_is_asked_for_sets_has_to_gain_with_its_interval():
     top = line("CIFAR-100", "top-1", "GloRo", 30.0)
-    for half, holds in ((0.5, True), (1.5, False)):
+    for half, holds in ((0.5, True), (1.5, None)):
         asked = line("CIFAR-100", "RT5", "GloRo", 24.0, 6.0, 4.0, half=half)
         found = conditions(pd.DataFrame([top, asked]))[1:]
         assert [c.holds for c in found] == [holds] * 2

@@ -146,17 +146,19 @@ def _sized(net: Trained) -> str:
 def conditions(frame: pd.DataFrame) -> Sequence[Condition]:
     """Each direction that was written down, with the sign that was found."""
     by = frame.set_index(["training", "measure"])
+    tests = int(frame["p"].notna().sum())
     found = []
     for (name, measure), expected in DIRECTIONS.items():
         if (name, measure) not in by.index:
             continue
         row = by.loc[(name, measure)]
+        p = f"p = {row['p']:.2g}" if row["p"] >= 0.001 else "p < 0.001"
         found.append(
             Condition(
                 f"{name}: {measure.partition(' (')[0]} {expected}",
-                f"{expected} than standard, Holm's p below {LEVEL:g}",
-                f"{row['difference']:+.2f}, p = {row['p']:.3f}".replace("-", "−"),
-                bool(row["sign"] == expected),
+                f"{expected} than standard, p below {LEVEL:g} by Holm over {tests} tests",
+                f"{row['difference']:+.2f}, {p}".replace("-", "−"),
+                sign(row["difference"], row["p"]) == expected,
             )
         )
     return found

@@ -19,7 +19,7 @@ from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import models
 from thesis_repro.robustness.recipes import Training
 from thesis_repro.tables import published
-from thesis_repro.tables.conditions import Condition, listed
+from thesis_repro.tables.conditions import Condition, between, listed, of, reaches, said
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import summarise
 from thesis_repro.tables.spec import Column, Frame, Gathered, Plan, Row, Table, TableSpec
@@ -176,29 +176,34 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
     mean = _means(frame)
     if not {"influence", WHOLE} <= set(mean.index):
         return []
-    lost = float(mean.recall[WHOLE] - mean.recall["influence"])
-    near = float(mean.near["influence"])
+    ours = mean.loc["influence"]
+    lost, near = between(mean.loc[WHOLE], ours, "recall"), of(ours, "near")
     found = [
         Condition(
             "influence keeps the whole net's recall, mean of all digits",
-            f"at most {100 * NEAR:g} points below",
-            f"{lost:.1f} points below".replace("-", "−"),
-            lost <= 100 * NEAR,
+            f"at most {100 * NEAR:g} points below, with the interval",
+            f"{said(lost)} points below",
+            reaches(lost, 100 * NEAR, at_most=True),
         ),
-        Condition("digits whose recall stays within 5 points", "8", f"{near:.1f}", near >= 8),
+        Condition(
+            "digits whose recall stays within 5 points",
+            "8, with the interval",
+            said(near),
+            reaches(near, 8),
+        ),
     ]
     for other in ("random", "activation", "gradient at the input"):
         for measure, what in (("recall", "recall"), ("balanced", "balanced accuracy")):
             if other.startswith("gradient") and measure == "recall":
                 continue  # nothing is claimed of it
             needed = 0.0 if other.startswith("gradient") else 15.0
-            gap = round(float(mean[measure]["influence"] - mean[measure][other]), 1)
+            gap = between(ours, mean.loc[other], measure)
             found.append(
                 Condition(
                     f"{what}: points above {other}",
-                    f"{needed:g}",
-                    f"{gap:.1f}".replace("-", "−"),
-                    gap >= needed,
+                    f"{needed:g}, with the interval",
+                    said(gap),
+                    reaches(gap, needed),
                 )
             )
     return found

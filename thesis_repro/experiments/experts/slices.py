@@ -17,10 +17,10 @@ from thesis_repro.explanations.rankings import METHODS, auroc
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published
-from thesis_repro.tables.conditions import Condition
+from thesis_repro.tables.conditions import Condition, between, every, of, reaches, said
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
-from thesis_repro.tables.statistics import mean_over
+from thesis_repro.tables.statistics import difference, mean_over
 from thesis_repro.training import named
 from thesis_repro.training.named import History
 
@@ -193,13 +193,13 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
     found = []
     rows = frame[frame["slice"].str.endswith(BOTH)].set_index("ranking")
     if {INFLUENCE, ACTIVATION, WEIGHTS} <= set(rows.index):
-        gap = rows.loc[INFLUENCE, "balanced"] - rows.loc[ACTIVATION, "balanced"]
+        gap = between(rows.loc[INFLUENCE], rows.loc[ACTIVATION], "balanced")
         found.append(
             Condition(
                 "deeper slices, balanced accuracy: influence above activation",
-                f"{AHEAD:g} points",
-                f"{gap:.1f}".replace("-", "−"),
-                bool(gap >= AHEAD),
+                f"{AHEAD:g} points, with the interval",
+                said(gap),
+                reaches(gap, AHEAD),
             )
         )
         for other in (ACTIVATION, WEIGHTS):
@@ -214,16 +214,16 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
                 )
             )
     for question, what in ((planted.QUANTITY, "quantity"), (planted.DISTRIBUTION, "distribution")):
-        right = frame[frame["slice"] == question].set_index("ranking")["right"]
+        right = frame[frame["slice"] == question].set_index("ranking")
         if right.empty:
             continue
-        asked, otherwise = (float(right[name]) for name in planted.ASKED[:2])
+        asked, otherwise = (of(right.loc[name], "right") for name in planted.ASKED[:2])
         found.append(
             Condition(
                 f"planted features: the {what} of interest decides which units are found",
                 f"at least {RIGHT:g}% right, and {APART:g} points fewer with another {what}",
-                f"{asked:.0f}% and {otherwise:.0f}%",
-                asked >= RIGHT and asked - otherwise >= APART,
+                f"{asked.value:.0f}% and {otherwise.value:.0f}%",
+                every((reaches(asked, RIGHT), reaches(difference(asked, otherwise), APART))),
             )
         )
     return found

@@ -17,8 +17,9 @@ from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import models
 from thesis_repro.robustness.recipes import Recipe, Training
 from thesis_repro.tables import published
-from thesis_repro.tables.conditions import Condition
+from thesis_repro.tables.conditions import Condition, between, every, of, reaches, said
 from thesis_repro.tables.spec import Column, Plan, Row, Table, TableSpec
+from thesis_repro.tables.statistics import difference
 
 DATASET, AUGMENT = "cifar10", "crop-flip"
 RADII = {"vra36": 36 / 255, "vra72": 72 / 255, "vra108": 108 / 255}
@@ -127,23 +128,23 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
     for method in ("GloRo, TRADES", "GloRo, cross-entropy"):
         if {(method, ONCE), (method, TWICE)} <= set(by.index):
             once, twice = by.loc[(method, ONCE)], by.loc[(method, TWICE)]
-            costs, wins = once["clean"] - twice["clean"], twice["vra108"] - once["vra108"]
+            costs, wins = between(once, twice, "clean"), between(twice, once, "vra108")
             found.append(
                 Condition(
                     f"{method}: twice the radius costs clean accuracy, wins VRA at 108/255",
-                    "both above 0 points",
-                    f"costs {costs:.1f}, wins {wins:.1f}".replace("-", "−"),
-                    bool(costs > 0 and wins > 0),
+                    "both above 0 points, with the interval",
+                    f"costs {said(costs)}, wins {said(wins)}",
+                    every(reaches(gap, ABOVE) for gap in (costs, wins)),
                 )
             )
-    plain = frame.loc[frame["trained"].isin(["none", "36/255"]), "vra36"]
-    if len(plain):
+    without = frame[frame["trained"].isin(["none", "36/255"])]
+    if len(without):
         found.append(
             Condition(
                 "standard and adversarial training certify nothing",
                 "VRA below 1%",
-                f"at most {plain.max():.1f}%",
-                bool((plain < 1).all()),
+                f"at most {without['vra36'].max():.1f}%",
+                every(reaches(of(row, "vra36"), 1, at_most=True) for _, row in without.iterrows()),
             )
         )
     broken = frame["broken"].sum()
@@ -157,23 +158,33 @@ def under_attack(frame: pd.DataFrame) -> list[Condition]:
     if "standard" not in by.index:
         return []
     standard, robust = by.loc["standard"], by.drop(index="standard")
-    lost = standard["clean"] - standard["pgd"]
     found = [
         Condition(
             "an attack at 36/255 overturns answers of the standard net",
             "accuracy under attack below clean accuracy, intervals apart",
             f"{standard['clean']:.1f}% to {standard['pgd']:.1f}%",
-            bool(standard["pgd_high"] < standard["clean_low"]),
+            of(standard, "pgd").high < of(standard, "clean").low,
         )
     ]
     if len(robust):
-        most = float((robust["clean"] - robust["pgd"]).max())
-        said = f"at most {most:.1f} points, the standard net {lost:.1f}"
-        says = "robust training loses fewer answers to the attack than standard training"
-        found.append(Condition(says, "fewer points, in each row", said, bool(most < lost)))
+        lost, *others = (
+            difference(of(row, "clean"), of(row, "pgd"))
+            for row in (standard, *(row for _, row in robust.iterrows()))
+        )
+        most = max(others, key=lambda one: one.value)
+        found.append(
+            Condition(
+                "robust training loses fewer answers to the attack than standard training",
+                "fewer points in each row, intervals apart",
+                f"at most {said(most)} points, the standard net {said(lost)}",
+                max(one.high for one in others) < lost.low,
+            )
+        )
     return found
 
 
+ABOVE = 1e-9
+"""What is above zero, in points."""
 UNBROKEN = "no certified point falls to an attack"
 
 VRA_COLUMNS = (

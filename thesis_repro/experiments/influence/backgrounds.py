@@ -27,7 +27,7 @@ from thesis_repro.explanations.subjects import COLOURED, DIGITS, PINK_CLASS
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published, statistics
-from thesis_repro.tables.conditions import Condition
+from thesis_repro.tables.conditions import Condition, of, reaches, said
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.training import named
@@ -35,7 +35,7 @@ from thesis_repro.weaknesses.membership import contest, victims
 
 UNSOUND = 0.10
 """Share of right answers that a background has to overturn for a net to count as unsound."""
-NETS, LEVEL = 10, 0.05
+NETS, LEVEL, HALF = 10, 0.05, 50.0
 GREY, NODES, ASKED = 0.2, 10, 25
 """Shade of the plain paper; points of the line, and images, over which influence is taken."""
 
@@ -213,20 +213,20 @@ def conditions(rows: pd.DataFrame) -> list[Condition]:
     """Most nets are unsound where nothing was planted; influence names the planted class."""
     by, found = rows.set_index("trained"), []
     for trained in (MLP, CNN, WITHOUT):
-        said, holds = "not in this run", None
+        text, holds = "not in this run", None
         if trained in by.index:
-            low, share, n = by.loc[trained, ["unsound_low", "unsound", "nets"]]
-            said, holds = f"{share:.0f}% of {n:.0f} nets, at least {low:.0f}%", bool(low > 50)
+            share, n = of(by.loc[trained], "unsound"), by.loc[trained, "nets"]
+            text, holds = f"{said(share, 0)}% of {n:.0f} nets", reaches(share, HALF)
         needed = f"more than half, interval included; unsound: {UNSOUND:.0%} overturned or more"
         found.append(Condition(f"most nets are unsound on {ROWS[trained][1]}: {trained}", needed,
-                               said, holds))  # fmt: skip
+                               text, holds))  # fmt: skip
     says = "influence names the class on pink paper in nets that trained on it"
-    said, holds = "not in this run", None
+    text, holds = "not in this run", None
     if {WITH, WITHOUT} <= set(by.index):
         ours, twins, p = by.loc[WITH, "named"], by.loc[WITHOUT, "named"], by.loc[WITH, "p"]
-        said = f"{ours:.0f}% against {twins:.0f}%, p = {p:.2g}"
+        text = f"{ours:.0f}% against {twins:.0f}%, p = {p:.2g}"
         holds = bool(ours > twins and p < LEVEL)
-    found.append(Condition(says, f"more often than in their twins, p below {LEVEL}", said, holds))
+    found.append(Condition(says, f"more often than in their twins, p below {LEVEL}", text, holds))
     return found
 
 

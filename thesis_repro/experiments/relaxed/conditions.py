@@ -7,7 +7,7 @@ import pandas as pd
 
 from thesis_repro import tables
 from thesis_repro.experiments.relaxed.settings import PLAIN, PLANE, RELAXED, TOP
-from thesis_repro.tables.conditions import HEADINGS, Condition, listed
+from thesis_repro.tables.conditions import HEADINGS, Condition, listed, of, reaches, said
 from thesis_repro.tables.spec import Frame
 
 FEWER, HIGHER, SHARE = 5.0, 3.0, 1 / 3
@@ -18,7 +18,7 @@ def conditions(rows: pd.DataFrame) -> list[Condition]:
     """No set is broken; in the plane less area is rejected, elsewhere fewer points; more VRA.
 
     The paper says so of nets that are trained for a guarantee. Of a GloRo net that is asked another
-    question it is asked too, with the whole interval.
+    question it is asked too.
     """
     broken, attacked = rows["broken"], rows["attacked"]
     found = [
@@ -52,15 +52,12 @@ def _gains(title: str, guarantee: str, objective: str, row: pd.Series) -> list[C
     """By how much a net does better under a guarantee than top-1 GloRo does."""
     plain = objective == PLAIN
     whose = f"{guarantee} of the same GloRo net" if plain else guarantee
-    decides = "_low" if plain else ""
     return [
         Condition(
             f"{title}, {whose}: {what}",
-            f"at least {needed:g} points" + (", with the interval" if plain else ""),
-            f"{row[column]:.1f} [{row[f'{column}_low']:.1f}, {row[f'{column}_high']:.1f}]".replace(
-                "-", "−"
-            ),
-            bool(row[f"{column}{decides}"] >= needed),
+            f"at least {needed:g} points, with the interval",
+            said(of(row, column)),
+            reaches(of(row, column), needed),
         )
         for column, what, needed in (
             ("fewer", "fewer rejected than by top-1 GloRo", FEWER),
