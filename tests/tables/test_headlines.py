@@ -31,6 +31,7 @@ def test_a_headline_is_one_claim_of_its_chapter_as_the_evidence_has_it(chapter: 
         assert bare == text.removesuffix(" needed")
     assert found.asked == ("Needed" if claim["published"].endswith(" needed") else "Published")
     assert sum(found.verdicts.values()) == len(evidence)
+    assert found.own == (evidence["how_read"] == "this book").sum()
     page = (ROOT / "book" / f"{chapter}.md").read_text("utf-8")
     assert f'tables.card("{chapter}")' in page
     assert f":    name: {line['figure']}\n" in page

@@ -229,6 +229,28 @@ def test_the_evidence_page_has_no_empty_column_and_links_each_claim(claims: pd.D
 
 
 @pytest.mark.usefixtures("once")
+def test_what_the_book_claims_itself_counts_for_nothing_of_the_thesis(claims: pd.DataFrame) -> None:
+    from thesis_repro.publish.claims import evidence
+    from thesis_repro.publish.front import front
+
+    own = overview.ours(claims)
+    assert 0 < own.sum() < len(claims) and set(claims.loc[own, "how_read"]) == {"this book"}
+    assert not claims.loc[~own, "source"].str.startswith("this book").any()
+    page = evidence(ROOT)["book/reference/_generated/evidence.md"]
+    (total,) = (line for line in page.splitlines() if line.startswith("| all |"))
+    assert total.strip("| ").split(" | ")[-2:] == [f"{(~own).sum()}", f"{own.sum()}"]
+    (holds,) = (line for line in page.splitlines() if line.startswith("| holds |"))
+    held = claims["verdict"] == "holds"
+    assert holds.strip("| ").split(" | ")[-2:] == [
+        f"{(held & ~own).sum()}",
+        f"{(held & own).sum()}",
+    ]
+    said = f"{(~own).sum()} claims of the thesis and its papers, judged by rule:** "
+    assert said + f"holds {(held & ~own).sum()}" in front({}, {})
+    assert f"**{own.sum()} of this book's own:** holds {(held & own).sum()}" in front({}, {})
+
+
+@pytest.mark.usefixtures("once")
 def test_the_judging_page_has_every_rule_and_every_claim_of_before(claims: pd.DataFrame) -> None:
     from thesis_repro.publish.claims import judging
     from thesis_repro.tables.rules import RULES

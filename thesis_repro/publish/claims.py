@@ -19,7 +19,8 @@ def evidence(root: Path) -> dict[str, str]:
     claims = overview.evidence()
     if claims.empty:
         return {f"{FOLDER}/evidence.md": NONE_YET}
-    parts = [_counts(overview.counts(claims))]
+    own = overview.ours(claims)
+    parts = [_counts(overview.counts(claims[~own]), overview.by_verdict(claims[own]))]
     shown, files = overview.numbers(claims), {}
     if len(shown):
         parts.append(
@@ -43,16 +44,23 @@ def evidence(root: Path) -> dict[str, str]:
     return {f"{FOLDER}/evidence.md": "\n".join(parts), **files}
 
 
-def _counts(counts: Any) -> str:
+def _counts(counts: Any, own: dict[str, int]) -> str:
     """Kinds from left to right: there are fewer of them than verdicts, and a page is narrow."""
-    headings = ["verdict", *counts.index, "all"]
+    from thesis_repro.tables.verdict import VERDICTS
+
+    headings = ["verdict", *counts.index, "all", "this book's own"]
+    words = [verdict for verdict in VERDICTS if verdict in counts or verdict in own]
+    counts = counts.reindex(columns=words, fill_value=0)
     rows = [
-        [verdict, *(str(n) if n else "–" for n in counts[verdict]), f"{counts[verdict].sum()}"]
-        for verdict in counts.columns
+        [word, *(str(n) if n else "–" for n in (*counts[word], counts[word].sum(), own.get(word)))]
+        for word in words
     ]
     totals = counts.sum(axis=1)
-    rows.append(["all", *map(str, totals), f"{totals.sum()}"])
-    caption = "How many claims of each kind came to each verdict."
+    rows.append(["all", *map(str, totals), f"{totals.sum()}", f"{sum(own.values())}"])
+    caption = (
+        "How many claims of the thesis and its papers, of each kind, came to each verdict; in the "
+        "last column, and in no other, the claims that this book makes itself."
+    )
     return _table("tab-evidence-counts", caption, headings, rows)
 
 

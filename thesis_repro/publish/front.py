@@ -77,9 +77,11 @@ def front(titles: dict[str, str], alts: dict[str, str]) -> str:
         parts.append(f"::::::{{grid}} 1 2 2 3\n:gutter: 3\n\n{cards}::::::\n")
     claims = overview.evidence()
     if not claims.empty:
-        counts = overview.counts(claims).sum()
+        own = overview.ours(claims)
+        theirs, mine = (headlines.tally(overview.by_verdict(claims[c])) for c in (~own, own))
         parts.append(
-            f"**{len(claims)} claims, judged by rule:** {headlines.tally(dict(counts))}. "
+            f"**{(~own).sum()} claims of the thesis and its papers, judged by rule:** {theirs}. "
+            f"**{own.sum()} of this book's own:** {mine}. "
             "{doc}`Every one, with its source <reference/evidence>`; "
             "{doc}`how we judge <reference/judging>`.\n"
         )

@@ -16,8 +16,7 @@ from typing import Any
 import pandas as pd
 
 from thesis_repro import tables
-from thesis_repro.tables import statistics
-from thesis_repro.tables.estimate import Estimate
+from thesis_repro.tables.estimate import Estimate, difference
 from thesis_repro.tables.spec import NOT_JUDGED, NOT_RUN, Checked, Frame
 from thesis_repro.tables.verdict import DOES_NOT_HOLD, HOLDS, NOT_MEASURABLE
 
@@ -68,7 +67,7 @@ def between(first: pd.Series, second: pd.Series, column: str) -> Estimate:
     >>> between(pd.Series(row), pd.Series({**row, "vra": 90.0}), "vra").low > 3
     True
     """
-    return statistics.difference(of(first, column), of(second, column))
+    return difference(of(first, column), of(second, column))
 
 
 def reaches(found: Estimate, needed: float, at_most: bool = False) -> bool | None:

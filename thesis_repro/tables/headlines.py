@@ -23,7 +23,6 @@ from thesis_repro.tables import escape, overview
 from thesis_repro.tables.claims import IN_WORDS, THEOREM
 from thesis_repro.tables.page import Shown
 from thesis_repro.tables.spec import NOT_PUBLISHED
-from thesis_repro.tables.verdict import VERDICTS
 
 NAME = "headlines.csv"
 VALUE = re.compile(r"^[\d.,]*\d")
@@ -44,6 +43,7 @@ class Headline:
     published, ours : as text; for a claim in words what is needed, and what was measured
     note : how the published value was read, which run is ours, how much of the training it had
     verdicts : how many claims of the chapter came to each verdict
+    own : how many of these claims this book makes itself
     """
 
     chapter: str
@@ -56,6 +56,7 @@ class Headline:
     note: str
     verdict: str
     verdicts: Mapping[str, int]
+    own: int
 
 
 def lines() -> dict[str, dict[str, str]]:
@@ -99,7 +100,6 @@ def headline(chapter: str) -> Headline:
     if claim["kind"] == THEOREM:
         raise ValueError(f"{NAME}, {chapter}: a theorem that was checked is no headline")
     needed = claim["kind"] == IN_WORDS
-    counts = every["verdict"].value_counts()
     stands = "claimed" if needed else "published"
     read = f"{stands}: {claim['how_read']}" if claim["published"] != NOT_PUBLISHED else ""
     short = f"{100 * claim['share']:.2g}% of the published training" if claim["share"] < 1 else ""
@@ -113,7 +113,8 @@ def headline(chapter: str) -> Headline:
         _with_unit(claim["ours"], claim),
         "; ".join(filter(None, [read, f"ours: run {claim['run']}" if claim["run"] else "", short])),
         claim["verdict"],
-        {verdict: int(counts[verdict]) for verdict in VERDICTS if verdict in counts},
+        overview.by_verdict(every),
+        int(overview.ours(every).sum()),
     )
 
 
@@ -140,7 +141,9 @@ def card(chapter: str) -> Shown:
             ("note", found.note),
         )
     }
-    total = f"All {sum(found.verdicts.values())} claims of this chapter: {tally(found.verdicts)}"
+    own = f", {found.own} of them this book's own" if found.own else ""
+    count = sum(found.verdicts.values())
+    total = f"All {count} claims of this chapter{own}: {tally(found.verdicts)}"
     text = (
         f"::::{{div}} claim-card\n**{safe['says']}**\n\n"
         f"{found.asked}\n: {safe['published']}\n\nOurs, at full scale\n: {safe['ours']}\n\n"

@@ -5,6 +5,9 @@ Examples
 >>> claims = evidence(chapter="robustness/gloro")
 >>> int(counts(claims).to_numpy().sum()) == len(claims) > len(numbers(claims))
 True
+>>> own = ours(claims)
+>>> sum(by_verdict(claims[own]).values()) + sum(by_verdict(claims[~own]).values()) == len(claims)
+True
 >>> {"before", "now", "why"} <= set(before())
 True
 >>> {"table", "key", "run"} <= set(cite_index())
@@ -31,6 +34,8 @@ PARTS = {
     "arc": "Beyond the thesis",
 }
 BEFORE = "verdicts-before.csv"
+OURS = "this book"
+"""How a claim was read that no source makes."""
 
 
 def evidence(live: Mapping[str, Frame] | None = None, chapter: str = "") -> pd.DataFrame:
@@ -123,6 +128,17 @@ def counts(claims: pd.DataFrame) -> pd.DataFrame:
     kinds = [kind for kind in KINDS if kind in table.index]
     words = [verdict for verdict in VERDICTS if verdict in table.columns]
     return table.loc[kinds, words]
+
+
+def ours(claims: pd.DataFrame) -> pd.Series:
+    """Whether a claim is this book's own: nothing of the thesis is shown by it."""
+    return claims["how_read"] == OURS
+
+
+def by_verdict(claims: pd.DataFrame) -> dict[str, int]:
+    """How many claims came to each verdict, in the order of the words."""
+    found = claims["verdict"].value_counts()
+    return {verdict: int(found[verdict]) for verdict in VERDICTS if verdict in found}
 
 
 def numbers(claims: pd.DataFrame) -> pd.DataFrame:

@@ -124,24 +124,6 @@ def paired(first: Sequence[float], second: Sequence[float], what: str) -> tuple[
     return Estimate(value, float(ends.low), float(ends.high), how), float(test.pvalue)
 
 
-def difference(first: Estimate, second: Estimate) -> Estimate:
-    """The first less the second, taken as independent: half-widths of intervals add in squares.
-
-    Pairs that share points or targets have a narrower one (`paired`); where neither has an
-    interval, this has none.
-
-    Examples
-    --------
-    >>> difference(Estimate(95.0, 94.0, 96.0), Estimate(90.0))
-    Estimate(value=5.0, low=4.0, high=6.0, how='')
-    """
-    halves = [(one.high - one.low) / 2 for one in (first, second)]
-    known = [half for half in halves if not math.isnan(half)]
-    half = math.hypot(*known) if known else math.nan
-    value = first.value - second.value
-    return Estimate(value, value - half, value + half)
-
-
 def ratio_of_medians(first: Sequence[float], second: Sequence[float]) -> Estimate:
     """The median of the first over that of the second, with a percentile bootstrap over calls.
 

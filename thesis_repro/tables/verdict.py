@@ -37,7 +37,7 @@ from thesis_repro.tables.claims import (
     ClaimKind,
     Measured,
 )
-from thesis_repro.tables.estimate import Estimate
+from thesis_repro.tables.estimate import Estimate, difference
 from thesis_repro.tables.spec import NOT_JUDGED, NOT_PUBLISHED, NOT_RUN, Checked, Frame, Row
 
 HOLDS = "holds"
@@ -233,7 +233,7 @@ def lead(claim: Claim, frame: Frame, other: Row) -> Measured | None:
     if ours is None or theirs is None:
         return None
     both = [Estimate(one.value, one.low, one.high) for one in (ours, theirs)]
-    ahead = statistics.difference(*(both if claim.side == "at least" else reversed(both)))
+    ahead = difference(*(both if claim.side == "at least" else reversed(both)))
     return Measured(ahead.value, ahead.low, ahead.high, min(ours.seeds, theirs.seeds))
 
 

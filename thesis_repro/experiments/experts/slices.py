@@ -18,9 +18,9 @@ from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition, between, every, of, reaches, said
-from thesis_repro.tables.estimate import Estimate, Measurement
+from thesis_repro.tables.estimate import Estimate, Measurement, difference
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
-from thesis_repro.tables.statistics import difference, mean_over
+from thesis_repro.tables.statistics import mean_over
 from thesis_repro.training import named
 from thesis_repro.training.named import History
 

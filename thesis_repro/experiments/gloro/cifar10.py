@@ -18,8 +18,8 @@ from thesis_repro.robustness import models
 from thesis_repro.robustness.recipes import Recipe, Training
 from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition, between, every, of, reaches, said
+from thesis_repro.tables.estimate import difference
 from thesis_repro.tables.spec import Column, Plan, Row, Table, TableSpec
-from thesis_repro.tables.statistics import difference
 
 DATASET, AUGMENT = "cifar10", "crop-flip"
 RADII = {"vra36": 36 / 255, "vra72": 72 / 255, "vra108": 108 / 255}
