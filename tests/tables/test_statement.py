@@ -52,6 +52,16 @@ def test_the_hypothesis_was_written_down_before_its_run() -> None:
         assert git("merge-base", "--is-ancestor", stated, run).returncode == 0
 
 
+def test_a_claim_that_says_it_came_before_the_run_has_a_table_that_says_at_which_commit() -> None:
+    early, lines = [], statement.statements()
+    for line in published.lines():
+        if any(said in line.note for said in ("before the run", "before its nets", "before these")):
+            early.append(line.table)
+    assert len(set(early)) >= 10
+    for name in early:
+        assert lines[name].stated and lines[name].when == WHEN[0], name
+
+
 def test_the_page_has_a_line_for_each_table_in_both_tables() -> None:
     page = reproducibility()
     for name in tables.names():
