@@ -83,7 +83,7 @@ def through_training(victim: Victim, x: Tensor) -> Floats:
     )
     mine = audited.audited(victim).points_of_training()
     training.fit(net, victims.loss(victim.smoothing), mine, how, rate, on_epoch=look)
-    return total / total.sum(1, keepdims=True)
+    return np.asarray(total / total.sum(1, keepdims=True))
 
 
 @dataclass(frozen=True)
