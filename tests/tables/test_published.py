@@ -261,6 +261,8 @@ def test_the_judging_page_has_every_rule_and_every_claim_of_before(claims: pd.Da
     assert (before["before"] != "").sum() == 39
     gone = before[before["now"] == "no longer judged"]
     assert len(gone) and (gone["why"] != "").all()
+    other = before[(before["before"] != "") & (before["before"] != before["now"])]
+    assert (other["why"] != "").all(), other[["table", "row", "before", "now"]]
     now = before.loc[before["now"] != "no longer judged", "now"]
     assert collections.Counter(now) == collections.Counter(claims["verdict"])
 
