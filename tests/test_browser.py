@@ -304,6 +304,7 @@ MOVING = {
     "maps": ("book/explanations/influence", "select >> nth=0", "ArrowDown"),
     "threshold": ("book/weaknesses/membership", "input", "ArrowRight"),
     "weak": ("book/weaknesses/bias", "input", "ArrowRight"),
+    "word": ("book/weaknesses/leakage", "input", "ArrowLeft"),
     "smoothing": ("book/robustness/certifiers", "input >> nth=1", "ArrowRight"),
 }
 """For each moving figure its page, a control of it, and a key."""

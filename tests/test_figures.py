@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from thesis_repro.figures import recorded
 from thesis_repro.lab import places, sealed
@@ -15,6 +16,7 @@ def test_recorded_figures_are_as_their_cards_say(root: Path) -> None:
         # the card keeps the place that the script had when the figure was recorded
         assert card["script"].rpartition(":")[2] == recorded.script(name).rpartition(":")[2]
         assert set(card["data"]) == set(card["terms"]) == set(sources)
+        assert all(card["data"].values()) and all(card["terms"].values())
         sealed.check_bytes(folder / f"{name}.png", card["sha256"])
     with pytest.raises(ValueError, match="no recorded figure"):
         recorded.record("unheard-of")
@@ -29,3 +31,5 @@ def test_a_figure_is_recorded_where_results_are(
     path = recorded.record("blank")
     assert path == tmp_path / "figures" / "blank.png"
     sealed.check_bytes(path, sealed.read(path.with_suffix(".json"))["sha256"])
+    with Image.open(path) as picture:
+        assert picture.mode == "P", "few bytes for a page"

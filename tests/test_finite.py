@@ -43,6 +43,8 @@ from thesis_repro.weaknesses.membership import (
     lira_rmia,
     one_run,
     private,
+    pushed,
+    two_sided,
     white_box,
 )
 
@@ -59,6 +61,7 @@ MANY = np.linspace(0.01, 0.99, 40)
 REFERENCES, CONTAINS = RNG.standard_normal((5, 8)), np.zeros((5, 8), bool)
 CONTAINS[:2] = True
 WHITE = membership.Whitening(1.0).fit(UNITS, Y, 2)
+SIDES = two_sided.TwoSided.fit(UNITS, UNITS)
 
 
 def net() -> nn.Sequential:
@@ -280,6 +283,25 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
     ),
     "white_box.expected_residual": (
         white_box.expected_residual, {"labels": LABELS, "probabilities": LOGITS, "smoothing": 0.1}
+    ),
+    "two_sided.TwoSided.fit": (
+        lambda **given: two_sided.TwoSided.fit(**given),
+        {"inputs": UNITS, "gradients": UNITS, "damping": 0.5},
+    ),
+    "two_sided.TwoSided.reading": (
+        lambda **given: SIDES.reading(**given),
+        {"moved": UNITS[:3], "inputs": UNITS, "gradients": UNITS},
+    ),
+    "two_sided.TwoSided.length": (
+        lambda **given: SIDES.length(**given), {"inputs": UNITS, "gradients": UNITS}
+    ),
+    "two_sided.Dense.pushes": (
+        lambda x, residual: next(two_sided.Dense(net(), "3").pushes(x, residual)),
+        {"x": X, "residual": UNITS[:, :2]},
+    ),
+    "pushed.Pushed": (
+        lambda **given: pushed.Pushed(**given, proxies=np.full(4, 2)),
+        {"beyond": UNITS.numpy().T, "length": UNITS.numpy().T ** 2},
     ),
     "white_box.GeneralWB.fit": (lambda X: membership.GeneralWB().fit(X, MEMBER), {"X": LOGITS}),
     "white_box.GeneralWB.score_samples": (lambda X: learned().score_samples(X), {"X": LOGITS}),

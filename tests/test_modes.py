@@ -30,12 +30,18 @@ from thesis_repro.explanations.modules import evaluating
 from thesis_repro.explanations.slicing import Cut
 from thesis_repro.weaknesses import bias, leakage, membership
 from thesis_repro.weaknesses.leakage import Watermark, reconstruction
+from thesis_repro.weaknesses.membership import contest, pushed, two_sided
 
 SHAPE = (1, 12, 28)
 WORD = Watermark("TEST")
 X = torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(6) % 2
 CLASS = influence.class_score(0)
+SIDES = two_sided.TwoSided(torch.eye(4 * 12 * 28 + 1).double(), torch.eye(2).double())
+SHOWN = {"6": np.ones((6, 2)), pushed.THROUGH: np.full((6, 2), 0.5)}
+SEEN = contest.View(
+    Y.numpy() == 0, Y.numpy(), SHOWN, [SHOWN], np.zeros((1, 6), bool), ({}, [], Y.numpy())
+)
 
 
 def net() -> nn.Sequential:
@@ -93,6 +99,9 @@ CALLS: dict[str, Callable[[nn.Sequential], object]] = {
     "white_box.displacement": lambda body: membership.displacement(
         body, "5", X, Y, whitening(body)
     ),
+    "two_sided.Dense": lambda body: two_sided.Dense(body, "6").readings(X, SIDES),
+    "pushed.shows": lambda body: pushed.shows(body, {"6": SIDES}, X),
+    "pushed.pushed": lambda body: pushed.pushed(SEEN, np.ones(6, bool), body, {"6": SIDES}, X),
     "game.probe_features": lambda body: leakage.probe_features(body, X, WORD),
     "game.weight_features": lambda body: leakage.weight_features(body, SHAPE),
     "reconstruction.reconstruct": lambda body: leakage.reconstruct(body, [0, 1], X[:2], steps=2),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from thesis_repro.experiments.bias import moving as bias
 from thesis_repro.experiments.certifiers import moving as certifiers
 from thesis_repro.experiments.gloro import moving as gloro
 from thesis_repro.experiments.influence import moving as influence
+from thesis_repro.experiments.leakage import moving as leakage
+from thesis_repro.experiments.leakage.models import STANDARD, TRAININGS
 from thesis_repro.experiments.membership import moving as membership
 from thesis_repro.figures.moving import LIMIT, Moving
-from thesis_repro.lab.cells import Result
+from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.robustness import GloroNet, certify, toy2d
 from thesis_repro.robustness.certifiers.smoothing import certified_radius
 from thesis_repro.weaknesses.bias import Mixture
@@ -121,6 +124,55 @@ def test_weak_features_lean_as_the_mixture_says() -> None:
     turned = np.array(data["rules"][1])[:, :, 0]
     assert (np.abs(turned) <= 1).all(), "as many lean to the other side"
     assert max(data["rules"][0][weight][0][0]) == 0, "nor where the whole intercept is learned"
+
+
+def test_each_opacity_has_its_picture_and_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[leakage.WordConfig] = []
+
+    def reading(cell: Cell) -> Result:
+        computed.append(cell.config)
+        mask = cell.config.setup.watermark.blend(torch.zeros(10, 1, 28, 28))
+        return Result(
+            dict.fromkeys(("true", "others", "z", "accuracy"), 0.5), {"images": mask.numpy()}
+        )
+
+    monkeypatch.setattr(leakage, "compute", reading)
+    data = data_of(leakage.of_word(7))
+    assert [one["name"] for one in data["trainings"]] == list(TRAININGS)
+    opacities = tuple(data["opacities"])
+    assert [(one.method, one.setup.opacity) for one in computed] == [
+        (method, opacity) for method in TRAININGS for opacity in opacities
+    ]
+    assert {one.number for one in computed} == {7} and opacities[0] == 0
+    word = leakage.SETUP.watermark.mask((28, 28)).flatten().bool().numpy()
+    nets = data["trainings"][0]["nets"]
+    most = np.array(list(bytes.fromhex(nets[-1]["change"])))
+    for at, net in enumerate(nets):
+        pixels = {name: np.array(list(bytes.fromhex(net[name]))) for name in ("image", "change")}
+        assert (pixels["image"] == np.round(255 * opacities[at] * word)).all()
+        grown = most[most < 255] * opacities[at] / opacities[-1]
+        assert pixels["change"][most < 255] == pytest.approx(grown, abs=1)
+        marked = np.array(list(bytes.fromhex(data["marked"][at])))
+        assert (marked[word] >= np.floor(255 * opacities[at])).all()
+
+
+@pytest.mark.slow  # it trains two nets
+def test_nets_that_saw_the_word_differ_from_their_twins_in_the_word_alone() -> None:
+    found = [
+        leakage.read_back(leakage.WordConfig(replace(leakage.SETUP, opacity=o), STANDARD, 0))
+        for o in (0.0, 0.5)
+    ]
+    assert found[0].values["z"] < 2 < found[1].values["z"]
+    first, last = (entry["change"] for entry in leakage._shown(found))
+    assert set(first) == {"0"}, "a net is its own twin"
+    change = np.array(list(bytes.fromhex(last))).reshape(28, 28)
+    word = leakage.SETUP.watermark.mask((28, 28)).bool().numpy()
+    assert change[word].mean() > 2 * change[~word].mean()
+
+
+def test_a_figure_without_its_data_set_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leakage.data, "available", lambda name: False)
+    assert data_of(leakage.of_word()) is None
 
 
 def test_a_figure_that_is_too_large_or_unknown_is_refused() -> None:

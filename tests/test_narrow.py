@@ -3,6 +3,7 @@
 import base64
 import io
 import itertools
+import struct
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -10,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from thesis_repro.figures import narrow
+from thesis_repro.publish import phone
 
 
 def row_of(count: int) -> Figure:
@@ -33,7 +35,7 @@ def test_panels_stand_one_under_the_other_each_with_its_scale() -> None:
     with narrow.stacked(figure):
         figure.draw_without_rendering()
         boxes = [axis.get_position() for axis in figure.axes]
-        assert figure.get_size_inches()[0] == narrow.WIDTH
+        assert figure.get_size_inches()[0] == narrow.PHONE / 72
         assert {axis.get_ylabel() for axis in figure.axes} == {"share"}
         assert all(axis.yaxis.get_tick_params()["labelleft"] for axis in figure.axes)
     assert all(high.y0 > low.y1 for high, low in itertools.pairwise(boxes))
@@ -73,10 +75,33 @@ def test_a_bundle_says_how_high_letters_are_and_has_what_can_be_stacked() -> Non
     said = narrow.bundle(row_of(2))[narrow.KEY]
     assert said["letters"] == pytest.approx(8 / 72 * 100, abs=0.1)
     assert base64.b64decode(said["png"])[1:4] == b"PNG"
-    for rows, columns in ((1, 1), (2, 2)):
-        figure, _ = plt.subplots(rows, columns)
-        plt.close(figure)
-        assert "png" not in narrow.bundle(figure)[narrow.KEY]
+    figure, _ = plt.subplots(2, 2)
+    plt.close(figure)
+    assert "png" not in narrow.bundle(figure)[narrow.KEY]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_letters_of_8_points_are_8_pixels_high_on_a_phone(count: int) -> None:
+    figure, axes = plt.subplots(1, count, figsize=(8, 2.8), squeeze=False)
+    for axis in axes[0]:
+        axis.barh(range(3), [1, 2, 3])
+        axis.set_yticks(range(3), ["a name of some length"] * 3, fontsize=8)
+    plt.close(figure)
+    said = narrow.bundle(figure)[narrow.KEY]
+    width, height = struct.unpack(">II", base64.b64decode(said["png"])[16:24])
+    assert said["stacked"] * narrow.PHONE / width >= phone.LEAST
+    if count == 1:
+        assert height == pytest.approx(2.8 * narrow.DPI, rel=0.1), "it keeps its height"
+
+
+def test_a_legend_too_wide_for_two_columns_has_one() -> None:
+    figure = row_of(2)
+    lines = figure.axes[0].plot([[0, 1, 2]] * 2)
+    names = ["a name of more than half of a phone"] * 3
+    figure.legend(lines, names, loc="outside upper center", ncols=3)
+    with narrow.stacked(figure):
+        figure.draw_without_rendering()
+        assert figure.legends[1].get_window_extent().width < figure.bbox.width
 
 
 def test_a_kernel_gives_each_figure_its_second_picture() -> None:

@@ -100,6 +100,9 @@ NETS: dict[str, Callable[[], Pretrained]] = {
     "vgg16": vgg16,
 }
 
+TERMS = {"efficientnet-lite0": "Apache-2.0 (ML Illustrated, converted from Google's)"}
+"""Licences of weights that come as packages."""
+
 
 def fingerprint(name: str) -> str | None:
     """SHA-256 of a net's weights, or None where they are not on this machine.

@@ -1,4 +1,4 @@
-"""A figure for a phone: its panels one under the other, its letters as large as the text.
+"""A figure for a phone: as narrow as its text, its panels one under the other, letters as large.
 
 An extension of IPython, which the book loads into its kernels: each figure of a cell gets a second
 picture beside the first. A page shows it on narrow screens (`publish/phone.py`).
@@ -17,29 +17,32 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
-__all__ = ["KEY", "WIDTH", "bundle", "load_ipython_extension", "panels", "stacked"]
+__all__ = ["KEY", "PHONE", "bundle", "load_ipython_extension", "panels", "stacked"]
 
 KEY = "thesis-repro-narrow"
 """What the metadata of an output has it under."""
-WIDTH = 4.9
-"""Inches: where the text of a phone is 350 px wide, a letter of 9 points is 9 px high."""
-DPI = 130
+PHONE = 342
+"""CSS pixels: the width of the text on a phone of 390, and of a picture there, drawn in points."""
+DPI = 144
+NAMELESS = {"Software": None}
 LOWEST = 0.75
 """A panel loses no more of its height than this leaves."""
 
 
 def panels(figure: Figure) -> list[Axes]:
-    """Return the panels of a figure that has one row of at least two, else none."""
+    """Return the panels of a figure that has one row of them, or one alone; else none."""
     specs = [axis.get_subplotspec() for axis in figure.axes]
     grids = {spec.get_gridspec() for spec in specs if spec is not None}
     if None in specs or len(grids) != 1 or grids.pop().nrows > 1:
         return []
-    return list(figure.axes) if len(figure.axes) > 1 else []
+    return list(figure.axes)
 
 
 @contextmanager
 def stacked(figure: Figure) -> Iterator[None]:
     """Set the panels of a figure one under the other; four or more in two or three columns.
+
+    One alone keeps its height.
 
     Parameters
     ----------
@@ -50,14 +53,15 @@ def stacked(figure: Figure) -> Iterator[None]:
     wide, high = figure.get_size_inches()
     columns = min(3, 1 if len(axes) < 4 else math.ceil(len(axes) / 2))
     rows = math.ceil(len(axes) / columns)
-    shrunk = min(1.0, max(LOWEST, (WIDTH / columns) / (wide / len(axes))))
+    width = PHONE / 72
+    shrunk = min(1.0, max(LOWEST, (width / columns) / (wide / len(axes))))
     before = [(axis.get_subplotspec(), axis.get_ylabel()) for axis in axes]
     inner = [axis.yaxis.get_tick_params().get("labelleft", True) for axis in axes]
     grid = GridSpec(rows, columns, figure=figure)
     legends = [legend for legend in figure.legends if len(legend.get_texts()) > 2]
     folded = [_folded(figure, legend) for legend in legends]
     try:
-        figure.set_size_inches(WIDTH, high * shrunk * rows)
+        figure.set_size_inches(width, high if len(axes) == 1 else high * shrunk * rows)
         for at, axis in enumerate(axes):
             axis.set_subplotspec(grid[at // columns, at % columns])
             if at % columns == 0 and not inner[at]:  # what a shared axis left to its neighbour
@@ -77,11 +81,16 @@ def stacked(figure: Figure) -> Iterator[None]:
 
 
 def _folded(figure: Figure, legend: Legend) -> Legend:
-    """A figure's legend in two columns, in place of the one that it had."""
+    """A figure's legend in two columns, or one, in place of the one that it had."""
     legend.set_visible(False)
     names = [text.get_text() for text in legend.get_texts()]
     handles = [handle for handle in legend.legend_handles if handle is not None]
-    other: Legend = figure.legend(handles, names, loc="outside upper center", ncols=2)
+    for columns in (2, 1):
+        other: Legend = figure.legend(handles, names, loc="outside upper center", ncols=columns)
+        figure.draw_without_rendering()
+        if columns == 1 or other.get_window_extent().width * 72 / figure.dpi <= PHONE:
+            break
+        other.remove()
     return other
 
 
@@ -91,8 +100,8 @@ def bundle(figure: Figure) -> dict[str, Any]:
     Returns
     -------
     dict with "letters", the height of the smallest letters in pixels of the figure's own picture;
-    if the figure has several panels in a row, also "png", the picture of these stacked, in base 64,
-    and "stacked", the height of its smallest letters.
+    if the figure has its panels in a row, also "png", a picture of them stacked, in base 64, and
+    "stacked", the height of its smallest letters.
     """
     shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
     points = min((float(text.get_fontsize()) for text in shown), default=9.0)
@@ -100,7 +109,12 @@ def bundle(figure: Figure) -> dict[str, Any]:
     if panels(figure):
         with stacked(figure):
             out = io.BytesIO()
-            figure.savefig(out, dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+            kept: dict[str, Any] = {
+                "bbox_inches": "tight",
+                "pad_inches": 0.03,
+                "metadata": NAMELESS,
+            }
+            figure.savefig(out, dpi=DPI, **kept)
         said["png"] = base64.b64encode(out.getvalue()).decode()
         said["stacked"] = round(points / 72 * DPI, 1)
     return {KEY: said}

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from thesis_repro import data
+from thesis_repro.explanations import imagenet
 from thesis_repro.lab import places, provenance, sealed
 from thesis_repro.lab.store import write_atomic
 
@@ -22,9 +24,12 @@ FIGURES = {
     "gloro-schedules": ("mnist-5k",),
     "influence-faces": ("lfw",),
     "influence-cars": ("photos", "squeezenet1_1"),
+    "influence-pair": ("photos", "efficientnet-lite0"),
     "relaxed-together": ("cifar100",),
 }
 """Name to the data that a figure reads; ``b`` in ``experiments/a/figures.py`` draws ``a-b``."""
+COLOURS = 256
+"""Of a recorded picture: photographs take less than half of the bytes."""
 
 
 def script(name: str) -> str:
@@ -48,20 +53,30 @@ def record(name: str, folder: Path | None = None) -> Path:
     sources = FIGURES[name]
     module, _, function = script(name).partition(":")
     draw: Callable[[], Figure] = getattr(importlib.import_module(module), function)
-    out = io.BytesIO()
-    draw().savefig(out, format="png", dpi=100, metadata={"Software": None})
+    drawn, out = io.BytesIO(), io.BytesIO()
+    draw().savefig(drawn, format="png", dpi=100, metadata={"Software": None})
+    picture = Image.open(drawn).convert("RGB")
+    # the second pass spreads what the palette lacks over neighbours
+    picture.quantize(palette=picture.quantize(COLOURS)).save(out, "png", optimize=True)
     path = (folder or places.results_root() / "figures") / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     card: dict[str, Any] = {
         "script": script(name),
-        "data": {source: data.fingerprint(source) for source in sources},
-        "terms": {source: data.source(source).licence for source in sources},
+        "data": {source: _known(source)[0] for source in sources},
+        "terms": {source: _known(source)[1] for source in sources},
         "sha256": hashlib.sha256(out.getvalue()).hexdigest(),
         **provenance.collect("cpu", places.checkout()),
     }
     write_atomic(path, out.getvalue())
     sealed.write(path.with_suffix(".json"), card)
     return path
+
+
+def _known(name: str) -> tuple[str | None, str]:
+    """SHA-256 and licence of a data set, or of weights that come as a package."""
+    if name in imagenet.TERMS:
+        return imagenet.fingerprint(name), imagenet.TERMS[name]
+    return data.fingerprint(name), data.source(name).licence
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Figures of a page on a phone: panels stacked where a figure was drawn so, else it scrolls.
+"""Figures of a page on a phone: drawn narrow where a figure could be, else it scrolls.
 
 The pictures and the size of their letters come from the executed chapters, where
 `thesis_repro.figures.narrow` left them beside each figure; the front page shows some of these too.
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 READABLE = 9
 """CSS pixels: the smallest letters of a figure on a phone."""
-LEAST, TEXT = 8, 350
-"""The smallest letters of a stacked picture, which does not scroll, and the width that it has."""
+LEAST = 8
+"""The smallest letters of a stacked picture, which does not scroll."""
 
 
 def drawn(html: Path) -> dict[str, tuple[int, dict[str, Any]]]:
@@ -81,5 +81,7 @@ def fit(soup: BeautifulSoup, page: Path, figures: dict[str, tuple[int, dict[str,
 
 def _legible(said: dict[str, Any]) -> bool:
     """Whether the letters of a stacked picture are large enough where it is shown."""
+    from thesis_repro.figures import narrow
+
     width = int.from_bytes(base64.b64decode(said["png"])[16:20], "big")
-    return bool(said["stacked"] * TEXT >= LEAST * width)
+    return bool(said["stacked"] * narrow.PHONE >= LEAST * width)

@@ -156,23 +156,59 @@ def cars(layer: str = "features.9", count: int = 3, k: int = 3) -> Figure:
     """Photographs of sports cars: why a sports car, and why that and not a convertible."""
     photos = data.photos("stanford_cars")
     found = imagenet.squeezenet()
-    net = found.net
     chosen = [i for i, kind in enumerate(photos.kinds) if kind == "sports_car"][:count]
-    images = photos.x[chosen]
-    x = found.inputs(images)
     figure, axes = plt.subplots(3, count, figsize=(2.4 * count + 0.6, 7.4))
-    questions = (
-        ("why a sports car?", influence.class_score(SPORTS_CAR)),
-        ("and not a convertible?", influence.comparative(SPORTS_CAR, CONVERTIBLE)),
-    )
-    for column in range(count):
-        _picture(axes[0, column], images[column])
-        one = x[column : column + 1]
-        for axis, (_, q) in zip(axes[1:, column], questions, strict=True):
-            units = receptive.top_units(net, one, layer, q, k, multiply=True)
-            seen = receptive.mask(receptive.receptive(net, one, layer, units), 6.0, 0.9)
-            channels = ", ".join(str(u) for u in units.tolist())
-            _picture(axis, images[column] * (0.15 + 0.85 * seen), f"channels {channels}")
-    for axis, title in zip(axes[:, 0], ("photograph", *(q[0] for q in questions)), strict=True):
+    for column, image in enumerate(photos.x[chosen]):
+        _picture(axes[0, column], image)
+        _asked(axes[1:, column], found, layer, image, (SPORTS_CAR, CONVERTIBLE), k)
+    for axis, title in zip(
+        axes[:, 0], ("photograph", "why a sports car?", "and not a convertible?"), strict=True
+    ):
         axis.set_ylabel(title)
     return figure
+
+
+def pair(k: int = 3) -> Figure:
+    """Sports cars and convertibles: why this class, and why it and not the other.
+
+    The first photograph of each class in two groups, whatever a net says of it.
+    """
+    found = imagenet.efficientnet_lite0()
+    kinds = (("sports_car", SPORTS_CAR, CONVERTIBLE), ("convertible", CONVERTIBLE, SPORTS_CAR))
+    figure, axes = plt.subplots(3, 4, figsize=(8, 6.6))
+    for at, group in enumerate(("imagenet", "stanford_cars")):
+        photos = data.photos(group)
+        for column, (kind, mine, other) in enumerate(kinds, 2 * at):
+            image = photos.x[photos.kinds.index(kind)]
+            with torch.no_grad():
+                share = found.net(found.inputs(image[None]))[0].softmax(0)[mine]
+            _picture(axes[0, column], image, f"{kind.replace('_', ' ')}: {share:.0%}")
+            _asked(axes[1:, column], found, found.layer, image, (mine, other), k)
+    for axis, title in zip(
+        axes[:, 0], ("photograph", "why this class?", "and not the other?"), strict=True
+    ):
+        axis.set_ylabel(title)
+    return figure
+
+
+def _asked(
+    axes: Sequence[Axes],
+    found: imagenet.Pretrained,
+    layer: str,
+    image: Tensor,
+    classes: tuple[int, int],
+    k: int,
+) -> None:
+    """A photograph (3, h, w), in colour where the k channels look that matter most to a question.
+
+    classes : the first is asked for, then the first against the second
+    """
+    x = found.inputs(image[None])
+    for axis, q in zip(
+        axes, (influence.class_score(classes[0]), influence.comparative(*classes)), strict=True
+    ):
+        units = receptive.top_units(found.net, x, layer, q, k, multiply=True)
+        seen = receptive.mask(receptive.receptive(found.net, x, layer, units), 6.0, 0.9)
+        channels = ", ".join(str(u) for u in units.tolist())
+        pale = 0.6 + 0.4 * image.mean(0, keepdim=True)
+        _picture(axis, pale + seen * (image - pale), f"channels {channels}")

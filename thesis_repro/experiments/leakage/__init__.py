@@ -6,6 +6,7 @@ __all__ = [
     "hypothesis",
     "instances",
     "models",
+    "moving",
     "paired",
     "property",
     "watermark",

@@ -14,7 +14,7 @@ __all__ = ["KINDS", "LIMIT", "Moving"]
 
 LIMIT = 200_000
 """Bytes of one figure in the page, data and script."""
-KINDS = ("plane", "digit", "maps", "threshold", "smoothing", "weak")
+KINDS = ("plane", "digit", "maps", "threshold", "smoothing", "weak", "word")
 
 
 @dataclass(frozen=True)

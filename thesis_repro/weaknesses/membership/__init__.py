@@ -25,6 +25,7 @@ from thesis_repro.weaknesses.membership.lira_rmia import lira, rmia, scaled
 from thesis_repro.weaknesses.membership.one_run import epsilon_at_least, p_value, right_guesses
 from thesis_repro.weaknesses.membership.own import CalibratedAttack
 from thesis_repro.weaknesses.membership.quantile import QuantileAttack
+from thesis_repro.weaknesses.membership.two_sided import Dense, TwoSided
 from thesis_repro.weaknesses.membership.white_box import (
     GeneralWB,
     bayes_wb,
@@ -36,11 +37,13 @@ from thesis_repro.weaknesses.membership.whitening import Whitening
 
 __all__ = [
     "CalibratedAttack",
+    "Dense",
     "GaussianGame",
     "GeneralWB",
     "Outcome",
     "QuantileAttack",
     "ShadowAttack",
+    "TwoSided",
     "Whitening",
     "at_fpr",
     "auc",
