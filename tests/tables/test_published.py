@@ -177,6 +177,20 @@ def test_what_a_claim_says_it_is_ahead_of_it_is_ahead_of_in_its_source() -> None
     assert compared >= 6
 
 
+def rivals_left_out(line: published.Line) -> set[tuple[str, ...]]:
+    """Rows beside a line's own that it is not said to be ahead of."""
+    beside = {row for row in rows_of(line.table) if row[:-1] == line.row[:-1]}
+    return beside - {line.row, *line.ahead_of}
+
+
+def test_an_order_over_every_other_names_every_other() -> None:
+    orders = [line for line in LINES if line.kind == "order" and "every other" in line.says]
+    assert orders and all(not rivals_left_out(line) for line in orders)
+    first = orders[0]
+    fewer = dataclasses.replace(first, ahead_of=first.ahead_of[1:])
+    assert rivals_left_out(fewer) == {first.ahead_of[0]}
+
+
 def test_every_condition_of_a_recorded_run_is_a_claim_and_the_reverse() -> None:
     for name in tables.names():
         spec = tables.get(name).spec
@@ -261,6 +275,8 @@ def test_the_judging_page_has_every_rule_and_every_claim_of_before(claims: pd.Da
     assert (before["before"] != "").sum() == 39
     gone = before[before["now"] == "no longer judged"]
     assert len(gone) and (gone["why"] != "").all()
+    other = before[(before["before"] != "") & (before["before"] != before["now"])]
+    assert (other["why"] != "").all(), other[["table", "row", "before", "now"]]
     now = before.loc[before["now"] != "no longer judged", "now"]
     assert collections.Counter(now) == collections.Counter(claims["verdict"])
 

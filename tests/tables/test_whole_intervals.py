@@ -23,7 +23,6 @@ EXACT: Mapping[str, str] = {
     "relaxed-groupings": "one point that has the set shows that it occurs",
     "arc-paths": "paths, proved or not",
     "arc-calibration": "written down before the run, without an interval",
-    "membership-dp": "looks for an absence, by an interval that has to cover it",
     "gloro-losses": "written down before the run: looks for an absence",
     "certifiers-capacity": "written down before the runs: rates on the same points and weights",
 }

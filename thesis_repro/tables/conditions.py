@@ -9,6 +9,7 @@ Examples
 True
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,8 +53,9 @@ class Condition:
 def of(row: pd.Series, column: str) -> Estimate:
     """A value of a frame's row; both ends are the value itself where it has no interval."""
     value = float(row[column])
-    ends = [row.get(f"{column}_{end}", value) for end in ("low", "high")]
-    return Estimate(value, *(value if pd.isna(end) else float(end) for end in ends))
+    ends = [float(row.get(f"{column}_{end}", value)) for end in ("low", "high")]
+    low, high = (value if math.isnan(end) else end for end in ends)
+    return Estimate(value, low, high)
 
 
 def between(first: pd.Series, second: pd.Series, column: str) -> Estimate:

@@ -149,8 +149,8 @@ def numbers(claims: pd.DataFrame) -> pd.DataFrame:
 def before() -> pd.DataFrame:
     """Every claim under the rules before and now: table, row, column, published, before, now, why.
 
-    Claims that were added since have no word before. `why` says what became of a claim that is
-    no longer made.
+    Claims that were added since have no word before. `why` says why a word is another one now, and
+    what became of a claim that is no longer made.
     """
     path = places.recorded(BEFORE)
     old = list(csv.DictReader(path.open(encoding="utf-8"))) if path.is_file() else []
