@@ -32,6 +32,8 @@ AXE = ROOT / "tests" / "vendor" / "axe.min.js"
 MOST_ROWS, FIRST_FIGURE = 40, 900
 HEAVIEST = 300_000
 """Bytes that hold up the first paint: 1.5 seconds of a line of 1.6 Mbit/s."""
+WHOLE = 3_000_000
+"""Bytes of a chapter with all that it loads: 15 seconds of such a line, read from the first on."""
 SMALLEST = 8
 """CSS pixels of a figure's smallest letters on a phone."""
 PATIENCE, SETTLED = 120_000, 500
@@ -203,7 +205,7 @@ def _axe(page: Any) -> list[str]:
     ]
 
 
-OPENING = """([mostRows, lowest, heaviest]) => {
+OPENING = """([mostRows, lowest, heaviest, whole]) => {
   const found = [], all = s => [...document.querySelectorAll(s)];
   const [card, next] = all('article :is(.claim-card, figure img, table)');
   if (!card?.matches('.claim-card')) found.push('does not open with its claim');
@@ -214,6 +216,9 @@ OPENING = """([mostRows, lowest, heaviest]) => {
     .filter(file => file.renderBlockingStatus === 'blocking')
     .reduce((bytes, file) => bytes + file.encodedBodySize, 0);
   if (before > heaviest) found.push(`${before} bytes hold up the first paint`);
+  const loaded = ['resource', 'navigation'].flatMap(kind => performance.getEntriesByType(kind))
+    .reduce((bytes, file) => bytes + file.encodedBodySize, 0);
+  if (loaded > whole) found.push(`${loaded} bytes in all`);
   const rows = all('article tbody tr').filter(row => !row.closest('details')).length;
   if (rows > mostRows) found.push(`${rows} rows of tables in sight`);
   for (const tag of all('article .table-caption').filter(tag => !tag.closest('details')))
@@ -224,7 +229,7 @@ OPENING = """([mostRows, lowest, heaviest]) => {
 
 def _opening(page: Any) -> list[str]:
     """How a chapter begins: claim, picture; and few rows in sight."""
-    return list(page.evaluate(OPENING, [MOST_ROWS, FIRST_FIGURE, HEAVIEST]))
+    return list(page.evaluate(OPENING, [MOST_ROWS, FIRST_FIGURE, HEAVIEST, WHOLE]))
 
 
 def _scrolling(page: Any) -> list[str]:
@@ -284,6 +289,13 @@ def test_what_is_wrong_with_a_page_is_seen(page: Any) -> None:
         ),
     ):
         assert any(part in line for line in heard), (part, heard)
+
+
+def test_a_page_that_is_too_heavy_is_seen(page: Any, address: str) -> None:
+    _load(page, address, CHAPTERS[0])
+    heard = page.evaluate(OPENING, [MOST_ROWS, FIRST_FIGURE, 1, 1])
+    for part in ("bytes hold up the first paint", "bytes in all"):
+        assert any(part in line for line in heard), heard
 
 
 LARGE = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='5000' height='9'/%3E"

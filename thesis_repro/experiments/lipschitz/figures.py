@@ -72,5 +72,5 @@ def margins_and_budgets(net: GloroNet, x: Tensor) -> Figure:
         label="rounding budget",
     )
     axis.set(xscale="log", xlabel="logit units", ylabel="test points")
-    axis.legend(loc="upper right")
+    axis.legend(loc="upper right", fontsize=9)
     return figure
