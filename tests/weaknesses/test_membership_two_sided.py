@@ -222,7 +222,7 @@ def test_strength_and_noise_are_found_again():
     rng = np.random.default_rng(0)
     length, member = rng.uniform(0.5, 2, (2, 20_000)), np.arange(20_000) < 10_000
     proxies = rng.integers(1, 5, 20_000)
-    noise = rng.standard_normal((2, 20_000)) * np.sqrt(length * (1 + 1 / proxies))
+    noise = rng.standard_normal((2, 20_000)) * np.sqrt(length)
     strength, size = np.array([[0.5], [2.0]]), np.array([[4.0], [0.25]])
     beyond = strength * length * member + np.sqrt(size) * noise
     seen = Pushed(beyond, length, proxies)
@@ -233,9 +233,7 @@ def test_strength_and_noise_are_found_again():
     np.testing.assert_allclose(odds.noise, size[:, 0], rtol=0.05)
     # the score is the log of the likelihood ratio, up to what the estimates are off
     ratio = sum(
-        norm.logpdf(
-            beyond[i], strength[i] * length[i], spread := np.sqrt(size[i] * length[i] * seen.spread)
-        )
+        norm.logpdf(beyond[i], strength[i] * length[i], spread := np.sqrt(size[i] * length[i]))
         - norm.logpdf(beyond[i], 0, spread)
         for i in (0, 1)
     )

@@ -57,7 +57,8 @@ def record(name: str, folder: Path | None = None) -> Path:
     draw().savefig(drawn, format="png", dpi=100, metadata={"Software": None})
     picture = Image.open(drawn).convert("RGB")
     # the second pass spreads what the palette lacks over neighbours
-    picture.quantize(palette=picture.quantize(COLOURS)).save(out, "png", optimize=True)
+    palette = picture.quantize(COLOURS, Image.Quantize.FASTOCTREE)
+    picture.quantize(palette=palette).save(out, "png", optimize=True)
     path = (folder or places.results_root() / "figures") / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     card: dict[str, Any] = {

@@ -83,7 +83,7 @@ def through_training(victim: Victim, x: Tensor) -> Floats:
     )
     mine = audited.audited(victim).points_of_training()
     training.fit(net, victims.loss(victim.smoothing), mine, how, rate, on_epoch=look)
-    return total / total.sum(1, keepdims=True)
+    return np.asarray(total / total.sum(1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,6 @@ class Pushed:
                 f"none says what is usual"
             )
 
-    @property
-    def spread(self) -> Floats:
-        """1 + 1/proxies, (n,): the mean over proxies is noisy, too."""
-        return np.asarray(1 + 1 / self.proxies)
-
 
 @dataclass(frozen=True)
 class Odds:
@@ -144,7 +139,7 @@ class Odds:
     --------
     >>> odds = Odds(np.array([2.0]), np.array([4.0]))
     >>> odds.score(Pushed(np.array([[3.0]]), np.array([[1.0]]), np.array([1])))
-    array([0.5])
+    array([1.])
     """
 
     strength: Floats
@@ -155,7 +150,8 @@ class Odds:
         """Read strength and noise from shadows, whose members are known.
 
         The strength is that of least squares over members, the noise the mean square over
-        non-members, both with each point's variance, c L (1 + 1/proxies).
+        non-members, both with a variance of c L for each point, however many proxies it has: on
+        development targets the noise of the net under attack outweighs that of their mean.
 
         Raises
         ------
@@ -166,26 +162,22 @@ class Odds:
         beyond, length = (
             np.concatenate([getattr(one, name) for one in seen], 1) for name in ("beyond", "length")
         )
-        spread = np.concatenate([one.spread for one in seen])
-        if inside.shape != spread.shape or not 0 < inside.sum() < len(inside):
+        if inside.shape != length.shape[1:] or not 0 < inside.sum() < len(inside):
             raise ValueError(
                 f"the odds are fitted to members and non-members, got {int(inside.sum())} and "
-                f"{int((~inside).sum())} for {len(spread)} points"
+                f"{int((~inside).sum())} for {length.shape[1]} points"
             )
-        weight = 1 / spread[inside]
-        total = (weight * length[:, inside]).sum(1)
+        total = length[:, inside].sum(1)
         if not (total > 0).all():
             raise ValueError("the odds are fitted to points that push, and none of them does")
-        strength = (weight * beyond[:, inside]).sum(1) / total
         out = ~inside & (length > 0).all(0)
-        squares = beyond[:, out] ** 2 / (length[:, out] * spread[out])
-        return cls(strength, np.maximum(squares.mean(1), TINY))
+        squares = beyond[:, out] ** 2 / length[:, out]
+        return cls(beyond[:, inside].sum(1) / total, np.maximum(squares.mean(1), TINY))
 
     def score(self, seen: Pushed) -> Floats:
         """One score a point, (n,); higher for members."""
         s, c = self.strength[:, None], self.noise[:, None]
-        odds = (s * seen.beyond - s**2 * seen.length / 2) / (c * seen.spread)
-        return np.asarray(odds.sum(0))
+        return np.asarray(((s * seen.beyond - s**2 * seen.length / 2) / c).sum(0))
 
 
 def shows(net: nn.Sequential, layers: Mapping[str, TwoSided], x: Tensor) -> dict[str, Floats]:

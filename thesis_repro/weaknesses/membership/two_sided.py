@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -170,17 +170,17 @@ class Dense:
     def __init__(self, net: nn.Sequential, name: str) -> None:
         self.net, self._cut = net, Cut(net, name)
         layer = net.get_submodule(name)
-        dense = isinstance(layer, nn.Linear) and places(net, layer) == 1
-        if not dense or self._cut.after is None:
+        once = self._cut.after is not None and places(net, layer) == 1
+        if not isinstance(layer, nn.Linear) or not once:
             raise ValueError(
                 f"the filter needs an nn.Linear that is reached once, through nn.Sequential alone; "
                 f"{name!r} is {type(layer).__name__}"
             )
         self._layer = layer
-        self._after: Part = self._cut.after
-        bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias
-        bias = bias.to(layer.weight.device)
-        self.weights = torch.cat([layer.weight, bias[:, None]], 1).detach().double()
+        self._after = cast(Part, self._cut.after)
+        weight = layer.weight.detach().double()
+        bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach().double()
+        self.weights = torch.cat([weight, bias[:, None]], 1)
 
     def _seen(self, x: Tensor, batch_size: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Batch by batch: where, inputs with a 1 for the bias (n, in + 1), outputs (n, out)."""
@@ -233,8 +233,8 @@ class Dense:
 
     def null(self, x: Tensor, residual: Tensor, damping: float = DAMPING) -> TwoSided:
         """The noise of this layer, estimated on points x (n, ...) that no net trained on."""
-        sides = zip(*self.pushes(x, residual), strict=True)
-        return TwoSided.fit(*(torch.cat(side) for side in sides), damping)
+        inputs, gradients = zip(*self.pushes(x, residual), strict=True)
+        return TwoSided.fit(torch.cat(inputs), torch.cat(gradients), damping)
 
     def readings(self, x: Tensor, null: TwoSided, batch_size: int = 500) -> Tensor:
         """The reading of the layer's own weights, for a push of each logit by 1: (n, classes).
