@@ -51,7 +51,15 @@ class Condition:
 
 
 def of(row: pd.Series, column: str) -> Estimate:
-    """A value of a frame's row; both ends are the value itself where it has no interval."""
+    """A value of a frame's row; both ends are the value itself where it has no interval.
+
+    Examples
+    --------
+    >>> of(pd.Series({"vra": 95.0, "vra_low": 94.0, "vra_high": 96.0}), "vra").low
+    94.0
+    >>> of(pd.Series({"vra": 95.0}), "vra").high
+    95.0
+    """
     value = float(row[column])
     ends = [float(row.get(f"{column}_{end}", value)) for end in ("low", "high")]
     low, high = (value if math.isnan(end) else end for end in ends)
