@@ -125,7 +125,7 @@ def remedies(frame: Frame) -> Figure:
         axis.grid(axis="x", lw=0.4)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
-    axes[0].legend(title="remedy", fontsize=8)
+    axes[0].legend(title="remedy", fontsize=9)
     return figure
 
 
