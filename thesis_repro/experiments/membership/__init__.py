@@ -15,4 +15,5 @@ __all__ = [
     "search",
     "sets",
     "smoothing",
+    "two_sided",
 ]

@@ -5,7 +5,8 @@ other indices: it finds more than LiRA and RMIA, and about as much as one layer 
 one side (1 to 3 points more, at exactly the rate); the learned attack, which reads outputs as well,
 stays ahead of it. At the paper's scale, where hardly any point pushes, no lead over one layer is
 expected. A first recording took the noise to shrink with the number of proxies, and its thresholds
-did not keep the rate; this was mended on the other nets, where it moved the thresholds alone.
+did not keep the rate. That was seen here, on the targets that are judged; its cause was found and
+mended on the other nets, where it moved the thresholds alone.
 """
 
 from collections.abc import Mapping
