@@ -70,6 +70,8 @@ checked against the paper again; a statement of ours."""
 class Line:
     """One line of the file, as text; see `COLUMNS`.
 
+    Parameters
+    ----------
     table : the table that measures it; where nothing does yet, the chapter that would, and
         `column` is the unit of the value
     quantity : a name for what the value is of, where several lines hold the same one
