@@ -65,6 +65,9 @@ WITHOUT = {
     "from_logits": "see relaxed.certify",
     "pooled": "see nearest",
     "shown": "trains a net",
+    "shows": "trains a net",
+    "through_training": "trains a net",
+    "pushed": "see Pushed",
     "fast_bfloat16": "says what a machine has",
     "to_onnx": "needs an extra",
 }

@@ -43,6 +43,12 @@ class TwoSided:
     """The noise of one dense layer's weights (out, in), as the inverses of both its sides.
 
     inputs : (in, in), A^-1; outputs : (out, out), G^-1; both damped
+
+    Examples
+    --------
+    >>> null = TwoSided(inputs=torch.eye(2).double(), outputs=0.5 * torch.eye(1).double())
+    >>> null.length(torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0]]))  # 25 * 4 / 2
+    tensor([50.], dtype=torch.float64)
     """
 
     inputs: Tensor
@@ -161,6 +167,7 @@ class Dense:
     Examples
     --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+    >>> units = nn.init.ones_(net[1].weight), nn.init.zeros_(net[1].bias)  # all are on
     >>> layer, x = Dense(net, "1"), torch.rand(5, 1, 2, 2)
     >>> null = layer.null(x, residual=torch.tensor([[0.5, -0.5]]).repeat(5, 1))
     >>> layer.weights.shape, layer.readings(x, null).shape
