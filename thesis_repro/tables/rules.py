@@ -173,7 +173,7 @@ RULES = (
         "The interval lies across what is needed; or the run was recorded before the measure was "
         "added, or has sums where pairs are needed, or fewer than 100 points. The next recording "
         "may have what it takes.",
-        "At most 1.25 times the cost needed; ours 0.97 [0.61, 1.56].",
+        "At most 1.25 times the cost is needed, and the interval reaches from below that to above.",
     ),
     Rule(
         KINDS,
