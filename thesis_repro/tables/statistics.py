@@ -133,7 +133,6 @@ def ratio_of_medians(first: Sequence[float], second: Sequence[float]) -> Estimat
         For fewer than two calls of either, or a call that took no time.
     """
     import numpy as np
-    from scipy.stats import bootstrap
 
     if min(len(first), len(second)) < 2 or min(*first, *second) <= 0:
         raise ValueError("a ratio of times needs two calls or more of each, all above 0 s")
@@ -141,16 +140,23 @@ def ratio_of_medians(first: Sequence[float], second: Sequence[float]) -> Estimat
     def ratio(a: Any, b: Any, axis: int = -1) -> Any:
         return np.median(a, axis) / np.median(b, axis)
 
+    how = f"bootstrap over {min(len(first), len(second))} calls or more"
+    return _resampled(ratio, how, np.asarray(first, float), np.asarray(second, float))
+
+
+def _resampled(statistic: Any, how: str, *samples: Any) -> Estimate:
+    """A statistic of samples, with a percentile bootstrap over each of them."""
+    from scipy.stats import bootstrap
+
     found = bootstrap(
-        (np.asarray(first, float), np.asarray(second, float)),
-        ratio,
+        samples,
+        statistic,
         confidence_level=CONFIDENCE,
         method="percentile",
         n_resamples=2000,
         rng=0,
     ).confidence_interval
-    how = f"bootstrap over {min(len(first), len(second))} calls or more"
-    return Estimate(float(ratio(first, second)), float(found.low), float(found.high), how)
+    return Estimate(float(statistic(*samples)), float(found.low), float(found.high), how)
 
 
 def ratio_in_turn(first: Sequence[float], second: Sequence[float]) -> Estimate:
@@ -168,23 +174,13 @@ def ratio_in_turn(first: Sequence[float], second: Sequence[float]) -> Estimate:
         For fewer than two rounds, rounds without one of the calls, or a call that took no time.
     """
     import numpy as np
-    from scipy.stats import bootstrap
 
     if len(first) != len(second):
         raise ValueError(f"rounds have a call of each, got {len(first)} and {len(second)}")
     if len(first) < 2 or min(*first, *second) <= 0:
         raise ValueError("a ratio of times needs two rounds or more, all calls above 0 s")
     ratios = np.divide(first, second)
-    found = bootstrap(
-        (ratios,),
-        np.median,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        n_resamples=2000,
-        rng=0,
-    ).confidence_interval
-    how = f"bootstrap over {len(ratios)} rounds"
-    return Estimate(float(np.median(ratios)), float(found.low), float(found.high), how)
+    return _resampled(np.median, f"bootstrap over {len(ratios)} rounds", ratios)
 
 
 def over_targets_and_points(hits: Any, of: Any = None, draws: int = 1000) -> Estimate:
