@@ -128,7 +128,9 @@ def run_of(frame: Frame) -> str:
         text += f" Rates over fewer than {least} points are left out: they would say little."
     tests = int(frame.data["p"].notna().sum()) if "p" in frame.data else 0
     if tests:
-        text += f" Column p: a family of {tests} tests, each unadjusted."
+        title = next(c.title for c in frame.spec.columns if c.name == "p")
+        how = "adjusted by Holm's method" if "Holm" in title else "each unadjusted"
+        text += f" Column p: a family of {tests} {'tests, ' + how if tests > 1 else 'test'}."
     short = shortened(frame)
     if short:
         text += f" Shortened: {'; '.join(short)}."
