@@ -124,6 +124,14 @@ def test_a_figure_has_on_a_phone_its_stacked_picture_or_scrolls_large_enough(
     assert written.read_bytes() == png
 
 
+def test_an_identifier_stands_once_on_a_page(tmp_path: Path) -> None:
+    body = '<section id="proof-content">1</section><section id="proof-content">2</section>'
+    assert [tag.get("id") for tag in page(tmp_path, body).select("section")] == [
+        "proof-content",
+        None,
+    ]
+
+
 def test_a_figure_is_whole_on_a_phone_where_its_letters_are_large_enough(tmp_path: Path) -> None:
     png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 900, 300)
     key = hashlib.sha256(png).hexdigest()
