@@ -27,6 +27,7 @@ True
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -224,9 +225,10 @@ def cite_block(frame: Frame, recorded: bool) -> str:
 def to_bibtex(frame: Frame) -> str:
     """A BibTeX entry that means this exact table."""
     about = frame.provenance
+    head = re.split(r"[:.] ", frame.spec.caption, maxsplit=1)[0].rstrip(".")
     fields = {
         "author": f"{{{escape.tex(AUTHOR)}}}",  # a second pair of braces: one name, not to be split
-        "title": escape.tex(f"Table {frame.spec.name} ({frame.run}). {frame.spec.caption}"),
+        "title": escape.tex(f"Table {frame.spec.name} ({frame.run}): {head}"),
         "howpublished": escape.tex(f"In: {BOOK}"),
         "year": str(about.get("date", ""))[:4],
         "note": f"SHA-256 of the CSV: {records.digest(frame)}",
