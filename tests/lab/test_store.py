@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import tempfile
@@ -61,10 +62,12 @@ def files(folder: Path) -> list[str]:
 def test_a_result_comes_back_as_it_was(
     values: dict[str, Any], stored: dict[str, np.ndarray], seconds: float
 ) -> None:
-    back = unpack(pack(Result(values, stored, seconds)))
+    given = Result(values, stored, seconds)
+    back = unpack(pack(given))
     assert back.values == values
+    assert json.dumps(back.values) == json.dumps(given.values), "in the same order"
     assert back.seconds == seconds
-    assert set(back.arrays) == set(stored)
+    assert list(back.arrays) == list(given.arrays)
     for name, array in stored.items():
         assert back.arrays[name].dtype == array.dtype
         assert back.arrays[name].shape == array.shape
@@ -84,6 +87,21 @@ def test_arrays_are_in_the_order_of_their_names_computed_or_read(store: Store) -
     store.put("ab", result)
     back = store.get("ab")
     assert back is not None and list(result.arrays) == list(back.arrays) == sorted(names)
+
+
+def test_values_are_the_same_computed_or_read_with_their_order(store: Store) -> None:
+    result = Result({"z": 1, "a": {"y": (1, 2), "b": [{"d": 0, "c": 1}]}, "m": float("inf")})
+    store.put("ab", result)
+    back = store.get("ab")
+    wanted = '{"a": {"b": [{"c": 1, "d": 0}], "y": [1, 2]}, "m": Infinity, "z": 1}'
+    assert back is not None and json.dumps(result.values) == json.dumps(back.values) == wanted
+    assert result.values == back.values
+
+
+def test_a_value_that_is_not_json_is_named_before_anything_is_stored() -> None:
+    for values in ({"a": np.float32(1)}, {"a": {1, 2}}):
+        with pytest.raises(ValueError, match="^a result's values need to be JSON values: .*\\w$"):
+            Result(values)
 
 
 def test_nothing_is_pickled(store: Store) -> None:

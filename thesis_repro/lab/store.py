@@ -31,9 +31,15 @@ NO_LOCKS = "this file system has no locks: do not start the same work twice at a
 class Result:
     """What a cell gives: JSON values and numpy arrays; the engine adds how long it took.
 
-    Arrays are in the order of their names, computed now or read back: a safetensors file is read
-    in an order that differs from process to process, and what is drawn over them, such as a
-    bootstrap, would differ with it.
+    Computed now or read back, it is the same: values are as JSON gives them back (a tuple is a
+    list), and values and arrays are in the order of their names. A safetensors file is read in an
+    order that differs from process to process, and what is drawn or written in the order of a
+    result, such as a bootstrap, would differ with it.
+
+    Raises
+    ------
+    ValueError
+        If the values are no JSON values.
     """
 
     values: Mapping[str, Any]
@@ -41,6 +47,11 @@ class Result:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
+        try:
+            values = json.dumps(dict(self.values), sort_keys=True)
+        except TypeError as error:
+            raise ValueError(f"a result's values need to be JSON values: {error}") from None
+        object.__setattr__(self, "values", json.loads(values))
         object.__setattr__(self, "arrays", dict(sorted(self.arrays.items())))
 
 
@@ -261,9 +272,9 @@ def pack(result: Result) -> bytes:
     """Bytes of a result, values first in a sorted header."""
     from safetensors.numpy import save
 
-    values = json.dumps(dict(result.values), sort_keys=True, allow_nan=True)
     arrays = {name: np.asarray(a, order="C") for name, a in result.arrays.items()}
-    return save(arrays, {"values": values, "seconds": repr(float(result.seconds))})
+    about = {"values": json.dumps(result.values), "seconds": repr(float(result.seconds))}
+    return save(arrays, about)
 
 
 def unpack(content: bytes) -> Result:
