@@ -207,6 +207,20 @@ def test_other_errors_and_interrupts_leave_no_part(
         assert files(tmp_path) == []
 
 
+def test_a_file_that_cannot_be_written_is_named_and_not_its_part(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder" / "inside").mkdir(parents=True)
+    for place, what in (
+        (tmp_path / "file" / "a.csv", rf"\({tmp_path}/file\)"),
+        (tmp_path / "folder", "Is a directory"),
+        (Path("/proc") / "a.csv", "No such file"),  # where nobody can make a file
+    ):
+        with pytest.raises(OSError, match=rf"{place} cannot be written: .*{what}") as caught:
+            write_atomic(place, b"content")
+        assert "\n" not in str(caught.value) and ".part" not in str(caught.value)
+    assert files(tmp_path) == ["file"]
+
+
 def test_parts_of_killed_writers_are_swept_by_the_next_holder_of_the_key(store: Store) -> None:
     folder = store.path(KEY).parent
     folder.mkdir(parents=True)

@@ -61,7 +61,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises
     ------
     OSError
-        With one clear line when the disk is full; the old file is untouched, no part is left.
+        In one line that names the file and, when the disk is full, says so; the old file is
+        untouched, no part is left.
     """
     write_together({path: data})
 
@@ -81,7 +82,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
     begun = False
     try:
         for path, data in files.items():
-            with _named_when_full(path, data):
+            with _named(path, data):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 handle, name = tempfile.mkstemp(
                     prefix=f".{path.name}.", suffix=".part", dir=path.parent
@@ -93,7 +94,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
                     os.fsync(file.fileno())
                 parts[path].chmod(0o644)
         for path, data in files.items():
-            with _named_when_full(path, data):
+            with _named(path, data):
                 parts[path].replace(path)
             del parts[path]
             begun = True
@@ -103,17 +104,22 @@ def write_together(files: Mapping[Path, bytes]) -> None:
 
 
 @contextmanager
-def _named_when_full(path: Path, data: bytes) -> Iterator[None]:
+def _named(path: Path, data: bytes) -> Iterator[None]:
+    """Say of an error which file was not written, not which part of it."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno is None:
             raise
-        raise OSError(
-            error.errno,
-            f"the disk is full: {path.name} ({len(data):,} bytes) was not written; free space "
-            f"under {path.parent.name}/ and run again, finished cells are kept",
-        ) from error
+        found = str(error.filename or "")  # what is in the way, where it is no part of ours
+        where = f" ({found})" if found and not found.endswith(".part") else ""
+        said = f"{path} cannot be written: {error.strerror}{where}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            said = (
+                f"the disk is full: {path.name} ({len(data):,} bytes) was not written; free space "
+                f"under {path.parent.name}/ and run again, finished cells are kept"
+            )
+        raise OSError(error.errno, said) from error
 
 
 def leftovers(path: Path) -> list[Path]:
