@@ -461,3 +461,36 @@ def test_a_module_used_twice_is_cut_at_its_place() -> None:
         assert torch.equal(found, influence.internal_influence(twin, x, name, q, d))
     with pytest.raises(ValueError, match="'a' stands in the net more than once"):
         influence.internal_influence(net, x, "in", influence.unit("a", 0), d)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"slice": 3}, "a slice is the name of a module.* got 3"),
+        ({"slice": ("0", "1")}, "two callables"),
+        ({"slice": torch.relu}, "a slice is the name of a module"),
+        ({"model": lambda x: x}, "by its name in an nn.Module that is not compiled, got function"),
+        ({"quantity": 2}, r"a quantity is needed, such as class_score\(3\).* got int"),
+        ({"distribution": "point"}, r"a distribution is needed: point\(\).* got str"),
+        ({"distribution": influence.point}, "got point"),
+    ],
+)
+def test_what_is_no_slice_quantity_or_distribution_is_named(changed, said):
+    given = {
+        "model": nn.Sequential(nn.Linear(3, 2)).eval(),
+        "x": torch.rand(2, 3),
+        "slice": "",
+        "quantity": influence.class_score(0),
+        "distribution": influence.point(),
+    }
+    with pytest.raises(ValueError, match=said):
+        influence.internal_influence(**{**given, **changed})
+
+
+def test_a_class_score_is_of_one_class_and_the_top_class_of_logits():
+    for several in (torch.tensor([0, 1]), [0, 1], []):
+        with pytest.raises(ValueError, match=f"of one class, the same.* got {len(several)}"):
+            influence.class_score(several)
+    assert influence.class_score(torch.tensor([1]))(torch.tensor([[0.0, 2.0]])) == 2
+    with pytest.raises(ValueError, match=r"needs logits \(n, classes\), got \(3,\)"):
+        influence.max_class()(torch.rand(3))

@@ -363,3 +363,10 @@ def test_torch_s_count_of_operations_is_no_hook_that_changes_a_layer():
     with FlopCounterMode(display=False) as counter:
         assert torch.equal(certify(net, POINT).radius, plain)
     assert counter.get_total_flops() > 0
+
+
+def test_a_net_of_one_logit_is_not_certified_whoever_asks():
+    body = nn.Sequential(nn.Flatten(), nn.Linear(4, 1)).eval()
+    net = GloroNet(body, 0.1, (1, 2, 2))
+    with pytest.raises(ValueError, match="one logit, so that no label could change"):
+        certify(net, torch.rand(3, 1, 2, 2))

@@ -95,7 +95,8 @@ def internal_influence(
     ValueError
         On an unknown layer (close names are listed), a model in training mode, an in-place
         activation, a quantity that does not depend on the slice, or a distribution of size zero;
-        where inputs, quantity or gradients are not finite.
+        on a slice, quantity or distribution that is none; where inputs, quantity or gradients
+        are not finite.
 
     Warns
     -----
@@ -115,8 +116,14 @@ def internal_influence(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size needs to be >= 1, got {batch_size}")
-    x = _instances(model, x)
     cut, wanted = Cut(model, slice), as_quantity(quantity)
+    if not isinstance(distribution, Distribution):
+        said = getattr(distribution, "__name__", type(distribution).__name__)
+        raise ValueError(
+            f"a distribution is needed: point(), line(...), gaussian(...) or empirical(...), "
+            f"got {said}"
+        )
+    x = _instances(model, x)
     found = _mean_gradient(cut, x, wanted, distribution, batch_size).to(x.dtype)
     if multiply:
         found = found * _moved(cut, x, distribution, batch_size)

@@ -51,9 +51,20 @@ class Quantity:
 
 
 def as_quantity(given: "Quantity | Score") -> Quantity:
-    """A plain callable scores the model's output."""
+    """A plain callable scores the model's output.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a Quantity nor callable.
+    """
     if isinstance(given, Quantity):
         return given
+    if not callable(given):
+        raise ValueError(
+            f"a quantity is needed, such as class_score(3), or a callable (n, classes) -> (n,), "
+            f"got {type(given).__name__}"
+        )
     return Quantity(given, name=getattr(given, "__name__", "quantity"))
 
 
@@ -63,7 +74,7 @@ def class_score(c: SupportsIndex) -> Quantity:
     Raises
     ------
     ValueError
-        If c is no whole number, or when scored, no class.
+        If c is no whole number, more than one, or when scored, no class.
 
     Examples
     --------
@@ -72,6 +83,11 @@ def class_score(c: SupportsIndex) -> Quantity:
     tensor([0.7000])
     """
     wanted = _indices(c)
+    if len(wanted) != 1:
+        raise ValueError(
+            f"a class score is of one class, the same for all points, got {len(wanted)}: explain "
+            f"the points of each class by themselves, or ask for max_class()"
+        )
     return Quantity(lambda output: _columns(output, wanted)[:, 0], name=f"class {c}")
 
 
@@ -104,13 +120,24 @@ def comparative(
 def max_class() -> Quantity:
     """The largest logit of each row, whichever class has it there.
 
+    Raises
+    ------
+    ValueError
+        When scored, if the output is not (n, classes).
+
     Examples
     --------
     >>> import torch
     >>> max_class()(torch.tensor([[0.1, 0.2, 0.7], [0.9, 0.0, 0.1]]))
     tensor([0.7000, 0.9000])
     """
-    return Quantity(lambda output: output.max(1).values, name="top class")
+
+    def score(output: Tensor) -> Tensor:
+        if output.ndim != 2 or not output.shape[1]:
+            raise ValueError(f"top class needs logits (n, classes), got {tuple(output.shape)}")
+        return output.max(1).values
+
+    return Quantity(score, name="top class")
 
 
 def unit(

@@ -31,8 +31,9 @@ class Cut:
     Raises
     ------
     ValueError
-        If the module is unknown (close names are listed), in training mode, or works in place;
-        also later, when the net is run.
+        If the slice is neither a name nor two callables, the model of a name no nn.Module, or if
+        the module is unknown (close names are listed), in training mode, or works in place; also
+        later, when the net is run.
 
     Examples
     --------
@@ -42,6 +43,7 @@ class Cut:
     """
 
     def __init__(self, model: nn.Module, slice: Slice) -> None:
+        _check_given(model, slice)
         self.model, self.slice, self.name = model, slice, slice
         parts = [model] if isinstance(slice, str) else [model, *slice]
         self._parts = [part for part in parts if isinstance(part, nn.Module)]
@@ -212,3 +214,18 @@ def jvp(h: Part, x: Tensor, step: Tensor) -> Tensor:
         (pulled,) = torch.autograd.grad(z, leaf, v, create_graph=True)
         (pushed,) = torch.autograd.grad(pulled, v, step)
     return pushed.detach()
+
+
+def _check_given(model: object, slice: object) -> None:
+    """Whether there is something to cut, and a place where."""
+    pair = isinstance(slice, tuple) and len(slice) == 2 and all(map(callable, slice))
+    if not isinstance(slice, str) and not pair:
+        raise ValueError(
+            f"a slice is the name of a module, '' for the input, or two callables (h, g), "
+            f"got {slice!r:.60}"
+        )
+    if not pair and (not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule)):
+        raise ValueError(
+            f"a module is looked for by its name in an nn.Module that is not compiled, got "
+            f"{type(model).__name__}: for other functions give the slice as two callables (h, g)"
+        )

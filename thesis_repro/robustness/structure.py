@@ -32,12 +32,21 @@ def check_given(net: Any, epsilon: Any = 1.0) -> None:
     Raises
     ------
     ValueError
-        On a bare module, a path or anything else without a bound; unless epsilon > 0.
+        On a bare module, a path or anything else without a bound, and on a net of one logit, in
+        which no label could change; unless epsilon > 0.
     """
     if not all(hasattr(net, name) for name in ("body", "epsilon", "input_shape", "bound")):
         raise ValueError(
             f"a GloroNet is needed, got {type(net).__name__}: GloroNet(adopt(module, input_shape), "
             f"epsilon, input_shape) makes one of a module, load(path, epsilon) of a file"
+        )
+    chain = isinstance(net.body, nn.Sequential) and len(net.body)
+    head = net.body[-1] if chain else None
+    if isinstance(head, nn.Linear) and head.out_features < 2:
+        raise ValueError(
+            "the net gives one logit, so that no label could change; it needs to give one for "
+            "each class: nn.Linear with two outputs, the first of weight and bias 0, answers as "
+            "the sign of the second"
         )
     check_epsilon(epsilon)
 
