@@ -93,13 +93,14 @@ def result(right, guesses=100, canaries=200):
     return Result(values)
 
 
-def judged(right, accuracy):
+def judged(right, accuracy, half=0.0):
     found = {("DP-SGD, ε = 1", CANARIES): [result(right)], (PLAIN, CANARIES): [result(100)]}
     frame = tabulate(TABLE.spec, audit.assemble(None, found))
     ran = frame[frame["status"] == "run"].reset_index(drop=True)
     lines = [(PLAIN, GENERAL, 60.0), ("DP-SGD, ε = 16", GENERAL, accuracy)]
     extra = pd.DataFrame(lines, columns=["training", "attack", "accuracy"])
-    return ran, audit.conditions(pd.concat([ran, extra], ignore_index=True))
+    ends = {"accuracy_low": extra["accuracy"] - half, "accuracy_high": extra["accuracy"] + half}
+    return ran, audit.conditions(pd.concat([ran, extra.assign(**ends)], ignore_index=True))
 
 
 def test_what_canaries_show_stands_beside_what_is_proven_and_could_be_shown():
@@ -116,6 +117,8 @@ def test_what_canaries_show_stands_beside_what_is_proven_and_could_be_shown():
 def test_more_than_is_proven_and_less_than_is_claimed_are_told():
     _, found = judged(97, 57.9)
     assert [c.holds for c in found] == [False, False]
+    kept = [judged(97, accuracy, half=1.0)[1][0].holds for accuracy in (56.0, 57.9, 58.5, 60.0)]
+    assert kept == [False, None, None, True]  # by the whole interval, not by its middle
     assert audit.conditions(pd.DataFrame({"training": [], "attack": [], "proven": []})) == []
 
 

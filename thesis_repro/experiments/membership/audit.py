@@ -171,16 +171,8 @@ def conditions(frame: pd.DataFrame) -> Sequence[Condition]:
     most = f"DP-SGD, ε = {max(dp.EPSILONS):g}"
     found = []
     if {(PLAIN, GENERAL), (most, GENERAL)} <= set(by.index):
-        kept, base = (by.loc[(name, GENERAL), "accuracy"] - 50 for name in (most, PLAIN))
-        share = 100 * kept / base
-        found.append(
-            Condition(
-                f"{most}: the learned attack is nearly as good as without a defence",
-                f"{dp.KEPT:g}% of its advantage kept",
-                f"{share:.0f}%".replace("-", "−"),
-                bool(share >= dp.KEPT),
-            )
-        )
+        rows_of_both = by.loc[(most, GENERAL)], by.loc[(PLAIN, GENERAL)]
+        found.append(dp.nearly_as_good(f"{most}: the learned attack", *rows_of_both))
     audits = frame[(frame["attack"] == CANARIES) & frame["proven"].notna()]
     if len(audits):
         spare = float((audits["proven"] - audits["epsilon"]).min())

@@ -156,10 +156,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
     least, most = (f"DP-SGD, ε = {epsilon:g}" for epsilon in (min(EPSILONS), max(EPSILONS)))
     if not {"none", least, most} <= set(by.index):
         return []
-    small, large, bare = (_ahead(by.loc[name]) for name in (least, most, "none"))
-    kept = 100 * large.value / bare.value
-    part = KEPT / 100
-    needed = Estimate(part * bare.value, part * bare.low, part * bare.high)
+    small, bare = _ahead(by.loc[least]), _ahead(by.loc["none"])
     hidden = reaches(small, bare.value / 2, at_most=True)  # else a wide interval would do
     return [
         Condition(
@@ -168,13 +165,25 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
             f"[{50 + small.low:.1f}%, {50 + small.high:.1f}%]",
             every((small.low <= 0, hidden)),
         ),
-        Condition(
-            f"{most}: the attack is nearly as good as without a defence",
-            f"{KEPT:g}% of its advantage kept, with the interval",
-            f"{kept:.0f}%".replace("-", "−"),
-            reaches(difference(large, needed), 0),
-        ),
+        nearly_as_good(f"{most}: the attack", by.loc[most], by.loc["none"]),
     ]
+
+
+def nearly_as_good(attack: str, defended: pd.Series, bare: pd.Series) -> Condition:
+    """Whether an attack keeps `KEPT` percent of its advantage under a defence, interval and all.
+
+    attack : its name, after that of the defence
+    defended, bare : rows with the attack's accuracy, with and without the defence
+    """
+    left, whole = _ahead(defended), _ahead(bare)
+    part = KEPT / 100
+    needed = Estimate(part * whole.value, part * whole.low, part * whole.high)
+    return Condition(
+        f"{attack} is nearly as good as without a defence",
+        f"{KEPT:g}% of its advantage kept, with the interval",
+        f"{100 * left.value / whole.value:.0f}%".replace("-", "−"),
+        reaches(difference(left, needed), 0),
+    )
 
 
 def _ahead(row: pd.Series) -> Estimate:
