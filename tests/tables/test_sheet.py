@@ -57,7 +57,7 @@ def test_rows_that_were_not_run_are_counted_in_the_fold(frame: Frame) -> None:
     text = tables.show(frame).data
     seen, fold = text.split("::::::{dropdown} ")[:2]
     assert "| not run |" not in text
-    assert "Not run: 1 rows more" in fold and "reference/status" in fold
+    assert "Not run: 1 row more" in fold and "reference/status" in fold
     assert "Profile paper" in fold and "Profile paper" not in seen
 
 

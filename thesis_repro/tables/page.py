@@ -62,7 +62,8 @@ def show(frame: Frame, quoted: bool, only: Sequence[str] = ()) -> Shown:
         inside_html.append(sheet.as_html(whole, caption, ran))
     planned = int((frame.data["status"] == NOT_RUN).sum())
     if planned:
-        inside.append(f"Not run: {planned} rows more, listed on the {STATUS}.\n")
+        more = "1 row" if planned == 1 else f"{planned} rows"
+        inside.append(f"Not run: {more} more, listed on the {STATUS}.\n")
     inside += [escape.markdown(render.run_of(frame)), "", render.cite_block(frame, stored)]
     inside_html.append(_paragraph(render.run_of(frame)))
     head = sheet.captioned(Sheet([], [], []), caption)[0]
