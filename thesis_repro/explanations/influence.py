@@ -117,18 +117,22 @@ def internal_influence(
     if batch_size < 1:
         raise ValueError(f"batch_size needs to be >= 1, got {batch_size}")
     cut, wanted = Cut(model, slice), as_quantity(quantity)
-    if not isinstance(distribution, Distribution):
-        said = getattr(distribution, "__name__", type(distribution).__name__)
-        raise ValueError(
-            f"a distribution is needed: point(), line(...), gaussian(...) or empirical(...), "
-            f"got {said}"
-        )
+    _check_distribution(distribution)
     x = _instances(model, x)
     found = _mean_gradient(cut, x, wanted, distribution, batch_size).to(x.dtype)
     if multiply:
         found = found * _moved(cut, x, distribution, batch_size)
     finite(f"the influence of slice {slice!r} on {wanted.name}", found)
     return found
+
+
+def _check_distribution(given: object) -> None:
+    if not isinstance(given, Distribution):
+        said = getattr(given, "__name__", type(given).__name__)
+        raise ValueError(
+            f"a distribution is needed: point(), line(...), gaussian(...) or empirical(...), "
+            f"got {said}"
+        )
 
 
 def _instances(model: nn.Module, x: Tensor) -> Tensor:
