@@ -46,7 +46,6 @@ PUBLIC = (
 )
 """What these make public needs an example each."""
 
-OTHERS = ("nets.blocks", "robustness.guarantees", "weaknesses.membership.one_run")
 WITHOUT = {
     **dict.fromkeys(("Dataset", "Split", "check_images", "dealt"), "see from_arrays"),
     **dict.fromkeys(("fetch", "photos", "weights", "lfw", "roots"), "need what lies elsewhere"),

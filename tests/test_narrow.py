@@ -75,9 +75,61 @@ def test_a_bundle_says_how_high_letters_are_and_has_what_can_be_stacked() -> Non
     said = narrow.bundle(row_of(2))[narrow.KEY]
     assert said["letters"] == pytest.approx(8 / 72 * 100, abs=0.1)
     assert base64.b64decode(said["png"])[1:4] == b"PNG"
-    figure, _ = plt.subplots(2, 2)
+    figure = plt.figure()
+    rows = figure.add_gridspec(2, 2)
+    for place in (rows[0, 0], rows[0, 1], rows[1, :]):
+        figure.add_subplot(place)
     plt.close(figure)
     assert "png" not in narrow.bundle(figure)[narrow.KEY]
+
+
+def grid_of(rows: int, columns: int, title: str) -> Figure:
+    figure, axes = plt.subplots(rows, columns, figsize=(1.75 * columns, 1.9 * rows))
+    for row, line in enumerate(axes):
+        for axis in line:
+            axis.set(xticks=[], yticks=[], title=title)
+        line[0].set_ylabel(f"row {row}")
+    plt.close(figure)
+    return figure
+
+
+@pytest.mark.parametrize(
+    ("shape", "title", "columns"),
+    [((3, 6), "5.0", 3), ((3, 4), "why this and not that", 2), ((2, 2), "5.0", 2)],
+)
+def test_a_grid_is_cut_into_blocks_of_whole_columns(
+    shape: tuple[int, int], title: str, columns: int
+) -> None:
+    rows, across = shape
+    figure = grid_of(rows, across, title)
+    before = picture(figure)
+    with narrow.stacked(figure):
+        figure.draw_without_rendering()
+        boxes = [axis.get_position() for axis in figure.axes]
+        names = [axis.get_ylabel() for axis in figure.axes]
+        titles = [axis.title.get_window_extent() for axis in figure.axes[:columns]]
+    assert len({round(box.x0, 2) for box in boxes}) == columns
+    assert names == [
+        f"row {at // across}" if at % across % columns == 0 else "" for at in range(rows * across)
+    ]
+    for at in range(across):  # what stood below each other still does
+        assert boxes[at].x0 == pytest.approx(boxes[at + across].x0, abs=0.01)
+        assert boxes[at].y0 > boxes[at + across].y1
+    assert boxes[across - 1].y1 < boxes[-across].y0 or columns == across
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(titles))
+    assert picture(figure) == before
+
+
+def test_a_colour_bar_stands_beside_stacked_panels() -> None:
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4))
+    shown = [axis.imshow([[0, 1], [2, 3]]) for axis in axes]
+    figure.colorbar(shown[0], ax=list(axes))
+    plt.close(figure)
+    assert narrow.panels(figure) == list(axes)
+    with narrow.stacked(figure):
+        figure.draw_without_rendering()
+        first, second, bar = (axis.get_position() for axis in figure.axes)
+    assert first.y0 > second.y1 and bar.x0 > max(first.x1, second.x1)
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -30,6 +30,9 @@ CELL = """
 <pre>1</pre></details><div class="cell_output"><figure><img src="../_images/a.png" alt="A line.">
 <figcaption><span class="caption-number">Fig. 2 </span>Words</figcaption></figure></div></div>
 """
+RECORDED = """<article><figure><div class="figure-scroll">
+<img src="a.png" alt="A dog."></div></figure></article>"""
+ROOT = Path(__file__).resolve().parent.parent
 HEAD = """
 <title>One</title>
 <link href="../_static/vendor/fontawesome/6/css/all.min.css" rel="stylesheet"/>
@@ -119,6 +122,34 @@ def test_a_figure_has_on_a_phone_its_stacked_picture_or_scrolls_large_enough(
     assert second["media"].startswith("screen") and second["data-letters"] == "26.2"
     written = tmp_path / "stacked" / "book" / second["srcset"]
     assert written.read_bytes() == png
+
+
+def test_an_identifier_stands_once_on_a_page(tmp_path: Path) -> None:
+    body = '<section id="proof-content">1</section><section id="proof-content">2</section>'
+    assert [tag.get("id") for tag in page(tmp_path, body).select("section")] == [
+        "proof-content",
+        None,
+    ]
+
+
+def test_a_figure_is_whole_on_a_phone_where_its_letters_are_large_enough(tmp_path: Path) -> None:
+    png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 900, 300)
+    key = hashlib.sha256(png).hexdigest()
+    (tmp_path / "a.png").write_bytes(png)
+    for letters, least in ((22.0, "100%"), (20.0, f"{round(900 * phone.READABLE / 20)}px")):
+        soup = BeautifulSoup(RECORDED, "html.parser")
+        phone.fit(soup, tmp_path / "one.html", {key: (900, {"letters": letters})})
+        assert soup.img["style"] == f"--legible: {least}"
+
+
+def test_a_recorded_picture_is_whole_on_a_phone_and_leads_to_its_full_size(tmp_path: Path) -> None:
+    soup = BeautifulSoup(RECORDED, "html.parser")
+    phone.fit(soup, tmp_path / "one.html", {})
+    region = soup.select_one(".figure-scroll")
+    assert region is not None and region["class"] == "figure-scroll whole"
+    assert region.a is not None and region.a["href"] == "a.png" and region.a.img is not None
+    style = (ROOT / "book" / "_static" / "book.css").read_text("utf-8")
+    assert ".figure-scroll:not(.stacked, .whole) img { min-width" in style
 
 
 def test_mathematics_is_loaded_where_there_is_some(tmp_path: Path) -> None:

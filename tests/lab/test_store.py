@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import tempfile
@@ -61,10 +62,12 @@ def files(folder: Path) -> list[str]:
 def test_a_result_comes_back_as_it_was(
     values: dict[str, Any], stored: dict[str, np.ndarray], seconds: float
 ) -> None:
-    back = unpack(pack(Result(values, stored, seconds)))
+    given = Result(values, stored, seconds)
+    back = unpack(pack(given))
     assert back.values == values
+    assert json.dumps(back.values) == json.dumps(given.values), "in the same order"
     assert back.seconds == seconds
-    assert set(back.arrays) == set(stored)
+    assert list(back.arrays) == list(given.arrays)
     for name, array in stored.items():
         assert back.arrays[name].dtype == array.dtype
         assert back.arrays[name].shape == array.shape
@@ -84,6 +87,21 @@ def test_arrays_are_in_the_order_of_their_names_computed_or_read(store: Store) -
     store.put("ab", result)
     back = store.get("ab")
     assert back is not None and list(result.arrays) == list(back.arrays) == sorted(names)
+
+
+def test_values_are_the_same_computed_or_read_with_their_order(store: Store) -> None:
+    result = Result({"z": 1, "a": {"y": (1, 2), "b": [{"d": 0, "c": 1}]}, "m": float("inf")})
+    store.put("ab", result)
+    back = store.get("ab")
+    wanted = '{"a": {"b": [{"c": 1, "d": 0}], "y": [1, 2]}, "m": Infinity, "z": 1}'
+    assert back is not None and json.dumps(result.values) == json.dumps(back.values) == wanted
+    assert result.values == back.values
+
+
+def test_a_value_that_is_not_json_is_named_before_anything_is_stored() -> None:
+    for values in ({"a": np.float32(1)}, {"a": {1, 2}}):
+        with pytest.raises(ValueError, match="^a result's values need to be JSON values: .*\\w$"):
+            Result(values)
 
 
 def test_nothing_is_pickled(store: Store) -> None:
@@ -187,6 +205,20 @@ def test_other_errors_and_interrupts_leave_no_part(
             with pytest.raises(type(error)):
                 write_atomic(tmp_path / "file", b"content")
         assert files(tmp_path) == []
+
+
+def test_a_file_that_cannot_be_written_is_named_and_not_its_part(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder" / "inside").mkdir(parents=True)
+    for place, what in (
+        (tmp_path / "file" / "a.csv", rf"\({tmp_path}/file\)"),
+        (tmp_path / "folder", "Is a directory"),
+        (Path("/proc") / "a.csv", "No such file"),  # where nobody can make a file
+    ):
+        with pytest.raises(OSError, match=rf"{place} cannot be written: .*{what}") as caught:
+            write_atomic(place, b"content")
+        assert "\n" not in str(caught.value) and ".part" not in str(caught.value)
+    assert files(tmp_path) == ["file"]
 
 
 def test_parts_of_killed_writers_are_swept_by_the_next_holder_of_the_key(store: Store) -> None:

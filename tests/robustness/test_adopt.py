@@ -1,5 +1,6 @@
 """Nets of one's own: the same function as a plain sequence, bounded, certified and confirmed."""
 
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,23 @@ class Blocks(nn.Module):
         return self.head(torch.relu(x).mean((2, 3)))
 
 
+class Wide(nn.Module):
+    """A forward that could be given more, and views one after another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(8, 3)
+
+    def forward(
+        self, pixels: Tensor, labels: Tensor | None = None, *, weigh: bool = False, **more: object
+    ) -> Tensor:
+        x = F.adaptive_max_pool2d(torch.relu(self.conv(pixels)), (2, 1)).squeeze(-1)
+        logits = self.head(x.view(x.size(0), -1, 1).squeeze(-1))
+        if labels is not None or weigh or more:  # decided before any value is known
+            return F.cross_entropy(logits, labels)
+        return logits
+
+
 SEQUENCE = nn.Sequential(
     Normalize((0.5, 0.4, 0.3), (0.2, 0.25, 0.3)),
     nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.Identity(), nn.BatchNorm2d(4), nn.ReLU(inplace=True)),
@@ -75,6 +93,7 @@ SEQUENCE = nn.Sequential(
 OWN = {
     "as people write them": moved(Small()),
     "blocks": Blocks(),
+    "wide": Wide(),
     "sequences": moved(SEQUENCE),
     "basic block": moved(ResNet(BasicBlock, [1, 1, 1, 1], num_classes=3)),
     "bottleneck": moved(ResNet(Bottleneck, [1, 1, 1, 1], num_classes=3)),
@@ -92,7 +111,7 @@ def test_an_adopted_net_is_the_same_function_of_known_layers(name: str) -> None:
     x = torch.rand(5, *shape)
     torch.testing.assert_close(body(x), module.eval()(x), rtol=1e-3, atol=1e-4)
     kinds = {type(part) for part in body.modules()}
-    assert not kinds & {nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Identity, Small}
+    assert not kinds & {nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Identity, Small, Wide}
     assert not any(getattr(part, "inplace", False) for part in body.modules())
 
 
@@ -198,13 +217,38 @@ class Calls(nn.Module):
         return self.head(self.step(x))
 
 
-class Two(nn.Module):
+class Gives(Calls):
+    """What `made` makes of the logits and the images."""
+
+    def __init__(self, made) -> None:
+        super().__init__(lambda x: x.flatten(1))
+        self.made = made
+
+    def forward(self, x: Tensor) -> object:
+        return self.made(super().forward(x), x)
+
+
+class Attends(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.head = nn.Linear(12, 2)
+        self.attention, self.head = nn.MultiheadAttention(4, 1), nn.Linear(12, 2)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.head(x.flatten(1)), x
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(2)
+        return self.head(self.attention(x, x, x)[0].flatten(1))
+
+
+class Masked(Calls):
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return super().forward(x * mask)
+
+
+class Named(Calls):
+    def forward(self, *, pixels: Tensor) -> Tensor:
+        return super().forward(pixels)
+
+
+Pair = namedtuple("Pair", "logits images")
 
 
 def headed(*layers: nn.Module) -> nn.Sequential:
@@ -237,10 +281,20 @@ HERE = r"test_adopt\.py, line \d+: "
         (headed(nn.BatchNorm2d(3, track_running_stats=False)), "mixes"),
         (HOOKED, r"layer '0' \(ReLU\) has a hook"),
         (nn.Sequential(nn.Flatten(), nn.Linear(12, 2), nn.ReLU()), "ends in ReLU; .* nn.Linear"),
-        (Two(), "several outputs"),
+        (Gives(lambda logits, x: (logits, x)), "several outputs"),
+        (Gives(lambda logits, x: {"logits": logits}), r"several outputs; .* whose forward\(x\)"),
+        (Gives(Pair), "several outputs"),
+        (Gives(lambda logits, x: logits.squeeze()), r"shape \(2,\) for 1 images; .* x.flatten"),
+        (Masked(nn.Flatten()), "Masked.forward cannot .* alone .*'mask'"),
+        (Named(nn.Flatten()), "Named.forward cannot .* alone"),
+        (Attends(), "layer 'attention': no bound is known for a step that gives 2 values"),
+        (Calls(lambda x: x.flatten(1).chunk(1, 1)[0]), HERE + "no bound .* gives 1 values"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 1)), "one logit; .* one for each class"),
+        (torch.compile(headed()), "OptimizedModule is around .*: adopt that, module._orig_mod"),
+        (torch.jit.script(headed()), "ScriptModule has no forward to follow"),
         (Calls(lambda x: torch.cat([x, x], 1)[:, :3].flatten(1)), HERE),
         (Calls(lambda x: (x * x).flatten(1)), HERE + "no bound .* joined by mul"),
-        (Calls(lambda x: x.view(-1, 3, 4).flatten(1)), HERE + "view makes .* x.flatten"),
+        (Calls(lambda x: x.view(-1, 3, 4).relu().flatten(1)), HERE + "view makes .* x.flatten"),
         (Calls(lambda x: torch.sin(x.flatten(1))), HERE + "sin: no Lipschitz"),
         (Calls(lambda x: (1 / x).flatten(1)), HERE + "truediv in this form"),
         (Calls(lambda x: F.dropout(x.flatten(1))), HERE + "dropout: no"),

@@ -1,5 +1,7 @@
 import dataclasses
+import errno
 import math
+import os
 
 import pytest
 import torch
@@ -29,6 +31,23 @@ def test_a_model_comes_back_as_it_was(saved):
     assert not again.training
     assert models.card("small")["data"] == "mnist-5k"
     assert models.names() == ("small",)
+
+
+def test_a_disk_that_fills_up_at_the_card_leaves_the_earlier_model_whole(saved, monkeypatch):
+    other = recipes.build(dataclasses.replace(RECIPE, seed=1), (1, 28, 28), 10)
+    real, calls = os.fsync, []
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) == 2:  # the weights are on the disk by then
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"the disk is full: small.json \("):
+        models.save("small", other, RECIPE, {"data": "mnist-5k"})
+    x = torch.rand(3, 1, 28, 28)
+    assert torch.equal(models.load("small").body(x), saved.body(x))
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ def frame(name: str, values: list[float], conditions: Any = check) -> Frame:
 def test_the_conditions_of_several_tables_are_one_numbered_table() -> None:
     text = conditions.show(frame("sample-one", [1.0]), frame("sample-two", [2.0, -3.0])).data
     assert text.splitlines() == [
-        "::::{table} What the paper claims in words, as conditions of ours, and whether they "
-        "hold: run quick. needed: above 0.",
+        "::::{table} What is claimed in words, as conditions of ours, and whether they hold: "
+        "run quick. needed: above 0.",
         ":name: tab-sample-conditions-quick",
         "",
         "| what has to hold | verdict | measured |",

@@ -129,8 +129,12 @@ def test_only_some_rows_are_computed_and_the_others_kept(monkeypatch: pytest.Mon
     assert [origin["rows"] for origin in frame.provenance["kept"]] == [[list(OURS), list(PLAIN)]]
     with pytest.raises(ValueError, match=r"no row holds 'x'; there are: digits / ours; faces"):
         record(monkeypatch, OURS, FACES, only="x")
-    for more in ({"fresh": True}, {"size": profile("quick")}, {"table": {"timed": True}}):
-        with pytest.raises(ValueError, match=r"sample-rates: its other rows would be lost"):
+    for kind, more in {
+        "a fresh run": {"fresh": True},
+        "a quick run": {"size": profile("quick")},
+        "a table of times": {"table": {"timed": True}},
+    }.items():
+        with pytest.raises(ValueError, match=rf"sample-rates: {kind} is recorded whole, .* lost"):
             record(monkeypatch, OURS, only="ours", **more)
 
 

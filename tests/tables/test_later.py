@@ -124,7 +124,7 @@ def test_a_family_of_tests_is_counted_in_the_caption() -> None:
         for run in records.runs(spec):
             frame = records.read(spec, run)
             found = "p" in frame.data and frame.data["p"].notna().sum()
-            counted = f"a family of {found} tests" in render.caption(frame)
+            counted = f"a family of {found} test" in render.caption(frame)
             assert counted == bool(found), (name, run)
             seen += counted
     assert seen >= 4

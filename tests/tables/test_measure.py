@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from thesis_repro.experiments.gloro import losses, overtrain
+from thesis_repro.experiments.relaxed import rejection
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.store import Result
 from thesis_repro.tables import statistics
-from thesis_repro.tables.estimate import Measurement
+from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.measure import with_gains
+from thesis_repro.tables.spec import Row
 
 RNG = np.random.default_rng(0)
 
@@ -58,3 +60,26 @@ def test_tables_of_nets_say_how_many_more_points_they_verify(
             if at in compared:
                 sides = ([gathered[row][0].arrays[array]] for row in (key, keys[0]))
                 assert values[column] == statistics.more_points(*sides)
+
+
+def test_what_a_guarantee_rejects_fewer_and_its_training_more_is_paired() -> None:
+    """Each with its own base: the data set's top-1 row, or the GloRo net under the guarantee."""
+    names = [("top-1", "GloRo"), ("RT3", "GloRo"), ("RT3", "relaxed")]
+    top, plain, trained = rows = [("set", *name) for name in names]
+    gathered = {row: results(2, "right", "strictest") for row in rows}
+    found = rejection.assemble(profile("quick"), gathered)
+
+    def over(ours: Row, base: Row, array: str) -> Estimate:
+        sides = ([r.arrays[array] for r in gathered[row]] for row in (ours, base))
+        return statistics.more_points(*sides)
+
+    assert found[top].values == {}
+    assert found[plain].values == {
+        "fewer": over(plain, top, "strictest"),
+        "higher": over(plain, top, "right"),
+    }
+    assert found[trained].values == {
+        "fewer": over(trained, top, "strictest"),
+        "higher": over(trained, top, "right"),
+        "trained": over(plain, trained, "strictest"),
+    }

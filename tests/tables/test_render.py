@@ -131,6 +131,9 @@ def test_bibtex_parses_and_its_key_is_the_hash(frame: Frame) -> None:
     entry = parse_string(text, "bibtex").entries[key]
     assert digest in entry.fields["note"]
     assert entry.fields["year"] == frame.provenance["date"][:4]
+    said = dataclasses.replace(frame.spec, caption="What it costs: seconds. And more.")
+    short = tables.text(dataclasses.replace(frame, spec=said), "bibtex")
+    assert f"title = {{Table {NAME} (paper-cpu): What it costs}}" in short
     assert r"Accuracy \& cost of 2 methods, 100\% made up; a\_b is \{not\} TeX" in text
     assert len(entry.persons["author"]) == 1
 

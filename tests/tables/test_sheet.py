@@ -73,6 +73,22 @@ def test_a_caption_has_two_lines_and_its_rest_stands_below() -> None:
     long = "A caption that says much " * 8
     title, rest = sheet.captioned(laid, long, "Run x.")
     assert "digits" not in title and rest.notes == ["All rows: data: digits."]
+    assert sheet.captioned(grid(["a", "1", "2"], ["b", "3", "4"]), long)[1].notes == []
+    parts = f"The share of it, {'which is long, ' * 15}too; and then the rest of it."
+    assert ". And then the rest" in sheet.captioned(laid, parts, "Run x.")[1].notes[0]
+
+
+def test_what_all_rows_say_is_a_sentence_of_its_own() -> None:
+    laid = Sheet(
+        ["net"], [["a"]], [False], notes=["It is so.", "All rows: x: 1; y: 2.", "a: short"]
+    )
+    assert "It is so. All rows: x: 1; y: 2. a: short." in sheet.myst(laid, "n", "Nets.")
+    assert "It is so. All rows: x: 1; y: 2. a: short." in sheet.as_html(laid, "Nets.")
+
+
+def test_columns_that_all_say_one_thing_stay_where_the_names_would_stand_alone() -> None:
+    alike = grid(["a", "digits", "1"], ["b", "digits", "1"])
+    assert alike.headings == ["net", "data", "x"] and not alike.said
 
 
 def test_a_long_table_is_folded_unless_rows_are_asked_for(frame: Frame) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from thesis_repro.weaknesses.membership import CalibratedAttack, auc
+from thesis_repro.weaknesses.membership.own import Train
 
 CLASSES, SIZE = 2, 6
 
@@ -50,7 +51,17 @@ def test_what_does_not_fit_is_one_line(fitted: CalibratedAttack) -> None:
     x, y = points(20, 2)
     bad = x.clone()
     bad[3, 1] = math.nan
-    target = train(x, y, 8)
+    target, own = train(x, y, 8), nn.Linear(SIZE, CLASSES)
+
+    def short(x: torch.Tensor, y: torch.Tensor) -> nn.Sequential:
+        return target
+
+    def gives(logits: int) -> nn.Sequential:
+        return nn.Sequential(nn.Linear(SIZE, 3), nn.ReLU(), nn.Linear(3, logits)).eval()
+
+    def fit(train: Train) -> CalibratedAttack:
+        return CalibratedAttack(train, ["0"], shadows=4).fit(x, y)
+
     for says, call in (
         ("at least 4 shadows", lambda: CalibratedAttack(train, ["0"], shadows=3)),
         ("at least 16 points", lambda: CalibratedAttack(train, ["0"]).fit(x[:10], y[:10])),
@@ -58,6 +69,11 @@ def test_what_does_not_fit_is_one_line(fitted: CalibratedAttack) -> None:
         (r"x: got nan in row 3", lambda: fitted.score(target, bad, y)),
         (r"x: got nan in row 3", lambda: CalibratedAttack(train, ["0"]).fit(bad, y)),
         (r"is in training mode", lambda: fitted.score(target.train(), x, y)),
+        (r"train\(x, y, seed\); short: too many", lambda: CalibratedAttack(short, ["0"])),
+        (r"got Linear: nn.Sequential\(net\) makes", lambda: fit(lambda x, y, seed: own)),
+        (r"each of the 2 classes or more, .* \(1,\)", lambda: fit(lambda x, y, seed: gives(1))),
+        (r"gives 5 logits, the shadows .* gave 2", lambda: fitted.score(gives(5), x, y)),
+        (r"of the 2 classes or more, .* \(1,\)", lambda: fitted.score(gives(1), x, y)),
     ):
         with pytest.raises(ValueError, match=says) as caught:
             call()

@@ -27,46 +27,84 @@ DPI = 144
 NAMELESS = {"Software": None}
 LOWEST = 0.75
 """A panel loses no more of its height than this leaves."""
+NARROWEST, SIDE = 90, 24
+"""Points: the least width of a panel of a grid; what the names of its rows take at the left."""
 
 
 def panels(figure: Figure) -> list[Axes]:
-    """Return the panels of a figure that has one row of them, or one alone; else none."""
-    specs = [axis.get_subplotspec() for axis in figure.axes]
+    """Return the panels of a figure whose panels fill a grid, row by row, or one alone; else none.
+
+    A colour bar is no panel.
+    """
+    axes = [axis for axis in figure.axes if not hasattr(axis, "_colorbar")]
+    specs = [axis.get_subplotspec() for axis in axes]
     grids = {spec.get_gridspec() for spec in specs if spec is not None}
-    if None in specs or len(grids) != 1 or grids.pop().nrows > 1:
+    if None in specs or len(grids) != 1:
         return []
-    return list(figure.axes)
+    grid = grids.pop()
+    filled = [(spec.num1, spec.num2) for spec in specs if spec is not None]
+    whole = filled == [(at, at) for at in range(grid.nrows * grid.ncols)]
+    return axes if grid.nrows == 1 or whole else []
+
+
+def _places(figure: Figure, axes: list[Axes], rows: int) -> tuple[int, int, list[tuple[int, int]]]:
+    """Rows and columns of a narrow grid, and where in it each panel stands.
+
+    A grid of several rows is cut into blocks of whole columns, one block below the other, so that
+    what stood below each other still does.
+    """
+    across = len(axes) // rows
+    if rows == 1:
+        columns = min(3, 1 if across < 4 else math.ceil(across / 2))
+        return math.ceil(across / columns), columns, [divmod(at, columns) for at in range(across)]
+    figure.draw_without_rendering()
+    said = [text for axis in axes for text in (axis.title, axis.xaxis.label) if text.get_text()]
+    widest = max((text.get_window_extent().width * 72 / figure.dpi for text in said), default=0.0)
+    columns = max(1, min(across, int((PHONE - SIDE) // max(NARROWEST, widest + 6))))
+    blocks = math.ceil(across / columns)
+    columns = math.ceil(across / blocks)
+    at = [divmod(place, across) for place in range(len(axes))]
+    return (
+        rows * blocks,
+        columns,
+        [(column // columns * rows + row, column % columns) for row, column in at],
+    )
 
 
 @contextmanager
 def stacked(figure: Figure) -> Iterator[None]:
     """Set the panels of a figure one under the other; four or more in two or three columns.
 
-    One alone keeps its height.
+    One alone keeps its height. Of a grid, the columns that a phone is too narrow for stand below.
 
     Parameters
     ----------
     figure : Figure
-        With one row of panels. It is left as it was.
+        With panels that fill a grid. It is left as it was.
     """
     axes = panels(figure)
     wide, high = figure.get_size_inches()
-    columns = min(3, 1 if len(axes) < 4 else math.ceil(len(axes) / 2))
-    rows = math.ceil(len(axes) / columns)
+    spec = axes[0].get_subplotspec()
+    assert spec is not None
+    deep = spec.get_gridspec().nrows
+    across = len(axes) // deep
+    rows, columns, places = _places(figure, axes, deep)
     width = PHONE / 72
-    shrunk = min(1.0, max(LOWEST, (width / columns) / (wide / len(axes))))
+    shrunk = min(1.0, max(LOWEST, (width / columns) / (wide / across)))
     before = [(axis.get_subplotspec(), axis.get_ylabel()) for axis in axes]
     inner = [axis.yaxis.get_tick_params().get("labelleft", True) for axis in axes]
     grid = GridSpec(rows, columns, figure=figure)
     legends = [legend for legend in figure.legends if len(legend.get_texts()) > 2]
     folded = [_folded(figure, legend) for legend in legends]
     try:
-        figure.set_size_inches(width, high if len(axes) == 1 else high * shrunk * rows)
-        for at, axis in enumerate(axes):
-            axis.set_subplotspec(grid[at // columns, at % columns])
-            if at % columns == 0 and not inner[at]:  # what a shared axis left to its neighbour
+        figure.set_size_inches(width, high if len(axes) == 1 else high / deep * shrunk * rows)
+        for at, (axis, (row, column)) in enumerate(zip(axes, places, strict=True)):
+            axis.set_subplotspec(grid[row, column])
+            first = axes[at // across * across]
+            if column == 0 and not inner[at]:  # what a shared axis left to its neighbour
                 axis.tick_params(labelleft=True)
-                axis.set_ylabel(axis.get_ylabel() or axes[0].get_ylabel())
+            if column == 0 and (deep > 1 or not inner[at]) and not axis.get_ylabel():
+                axis.set_ylabel(first.get_ylabel(), fontsize=first.yaxis.label.get_fontsize())
         yield
     finally:
         figure.set_size_inches(wide, high)
@@ -100,7 +138,7 @@ def bundle(figure: Figure) -> dict[str, Any]:
     Returns
     -------
     dict with "letters", the height of the smallest letters in pixels of the figure's own picture;
-    if the figure has its panels in a row, also "png", a picture of them stacked, in base 64, and
+    if panels fill the figure, also "png", a picture of them stacked, in base 64, and
     "stacked", the height of its smallest letters.
     """
     shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]

@@ -3,7 +3,6 @@
 ``python -m thesis_repro.figures.recorded NAME`` draws and records one again.
 """
 
-import hashlib
 import importlib
 import io
 import sys
@@ -17,7 +16,6 @@ from PIL import Image
 from thesis_repro import data
 from thesis_repro.explanations import imagenet
 from thesis_repro.lab import places, provenance, sealed
-from thesis_repro.lab.store import write_atomic
 
 FIGURES = {
     "gloro-dog": ("photos", "squeezenet1_1", "cifar10"),
@@ -60,16 +58,13 @@ def record(name: str, folder: Path | None = None) -> Path:
     palette = picture.quantize(COLOURS, Image.Quantize.FASTOCTREE)
     picture.quantize(palette=palette).save(out, "png", optimize=True)
     path = (folder or places.results_root() / "figures") / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
     card: dict[str, Any] = {
         "script": script(name),
         "data": {source: _known(source)[0] for source in sources},
         "terms": {source: _known(source)[1] for source in sources},
-        "sha256": hashlib.sha256(out.getvalue()).hexdigest(),
         **provenance.collect("cpu", places.checkout()),
     }
-    write_atomic(path, out.getvalue())
-    sealed.write(path.with_suffix(".json"), card)
+    sealed.write_pair(path, out.getvalue(), card)
     return path
 
 

@@ -31,9 +31,15 @@ NO_LOCKS = "this file system has no locks: do not start the same work twice at a
 class Result:
     """What a cell gives: JSON values and numpy arrays; the engine adds how long it took.
 
-    Arrays are in the order of their names, computed now or read back: a safetensors file is read
-    in an order that differs from process to process, and what is drawn over them, such as a
-    bootstrap, would differ with it.
+    Computed now or read back, it is the same: values are as JSON gives them back (a tuple is a
+    list), and values and arrays are in the order of their names. A safetensors file is read in an
+    order that differs from process to process, and what is drawn or written in the order of a
+    result, such as a bootstrap, would differ with it.
+
+    Raises
+    ------
+    ValueError
+        If the values are no JSON values.
     """
 
     values: Mapping[str, Any]
@@ -41,6 +47,11 @@ class Result:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
+        try:
+            values = json.dumps(dict(self.values), sort_keys=True)
+        except TypeError as error:
+            raise ValueError(f"a result's values need to be JSON values: {error}") from None
+        object.__setattr__(self, "values", json.loads(values))
         object.__setattr__(self, "arrays", dict(sorted(self.arrays.items())))
 
 
@@ -50,7 +61,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises
     ------
     OSError
-        With one clear line when the disk is full; the old file is untouched, no part is left.
+        In one line that names the file and, when the disk is full, says so; the old file is
+        untouched, no part is left.
     """
     write_together({path: data})
 
@@ -70,7 +82,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
     begun = False
     try:
         for path, data in files.items():
-            with _named_when_full(path, data):
+            with _named(path, data):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 handle, name = tempfile.mkstemp(
                     prefix=f".{path.name}.", suffix=".part", dir=path.parent
@@ -82,7 +94,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
                     os.fsync(file.fileno())
                 parts[path].chmod(0o644)
         for path, data in files.items():
-            with _named_when_full(path, data):
+            with _named(path, data):
                 parts[path].replace(path)
             del parts[path]
             begun = True
@@ -92,17 +104,22 @@ def write_together(files: Mapping[Path, bytes]) -> None:
 
 
 @contextmanager
-def _named_when_full(path: Path, data: bytes) -> Iterator[None]:
+def _named(path: Path, data: bytes) -> Iterator[None]:
+    """Say of an error which file was not written, not which part of it."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno is None:
             raise
-        raise OSError(
-            error.errno,
-            f"the disk is full: {path.name} ({len(data):,} bytes) was not written; free space "
-            f"under {path.parent.name}/ and run again, finished cells are kept",
-        ) from error
+        found = str(error.filename or "")  # what is in the way, where it is no part of ours
+        where = f" ({found})" if found and not found.endswith(".part") else ""
+        said = f"{path} cannot be written: {error.strerror}{where}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            said = (
+                f"the disk is full: {path.name} ({len(data):,} bytes) was not written; free space "
+                f"under {path.parent.name}/ and run again, finished cells are kept"
+            )
+        raise OSError(error.errno, said) from error
 
 
 def leftovers(path: Path) -> list[Path]:
@@ -261,9 +278,9 @@ def pack(result: Result) -> bytes:
     """Bytes of a result, values first in a sorted header."""
     from safetensors.numpy import save
 
-    values = json.dumps(dict(result.values), sort_keys=True, allow_nan=True)
     arrays = {name: np.asarray(a, order="C") for name, a in result.arrays.items()}
-    return save(arrays, {"values": values, "seconds": repr(float(result.seconds))})
+    about = {"values": json.dumps(result.values), "seconds": repr(float(result.seconds))}
+    return save(arrays, about)
 
 
 def unpack(content: bytes) -> Result:

@@ -100,7 +100,7 @@ def _card(one: Headline, title: str, alt: str | None) -> str:
     picture = f":img-top: /{place(one.chapter)}\n:img-alt: {alt}\n" if alt else ""
     return (
         f":::::{{grid-item-card}} {title}\n:link: /book/{one.chapter}\n:link-type: doc\n{picture}\n"
-        f"{markdown(one.words)}\n\nJudged: {markdown(one.says)} "
+        f"Claimed: {markdown(one.words)}\n\nJudged: {markdown(one.says)} "
         f"{one.asked}: {markdown(one.published)}. Ours: {markdown(one.ours)}.\n\n"
         f"**{one.verdict}**\n:::::\n"
     )

@@ -1,4 +1,5 @@
-"""Figures of a page on a phone: drawn narrow where a figure could be, else it scrolls.
+"""Figures of a page on a phone: drawn narrow where a figure could be, whole where its letters are
+large enough then, else it scrolls. A recorded picture is shown whole, and leads to its full size.
 
 The pictures and the size of their letters come from the executed chapters, where
 `thesis_repro.figures.narrow` left them beside each figure; the front page shows some of these too.
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from thesis_repro.lab.store import write_atomic
 
 if TYPE_CHECKING:
-    from bs4 import BeautifulSoup
+    from bs4 import BeautifulSoup, Tag
 
 READABLE = 9
 """CSS pixels: the smallest letters of a figure on a phone."""
@@ -57,15 +58,21 @@ def fit(soup: BeautifulSoup, page: Path, figures: dict[str, tuple[int, dict[str,
     figures : dict
         As `drawn` returns them.
     """
+    from thesis_repro.figures import narrow
+
     for picture in soup.select("article .figure-scroll img"):
         source = str(picture["src"])
         place = page.parent / source
         key = hashlib.sha256(place.read_bytes()).hexdigest() if place.is_file() else ""
         if key not in figures:
+            if source.endswith(".png"):
+                _whole(soup, picture)
             continue
         width, said = figures[key]
         picture["data-letters"] = str(said["letters"])
-        picture["style"] = f"--legible: {round(width * READABLE / said['letters'])}px"
+        whole = said["letters"] * narrow.PHONE >= LEAST * width
+        least = "100%" if whole else f"{round(width * READABLE / said['letters'])}px"
+        picture["style"] = f"--legible: {least}"
         if "png" in said and _legible(said):
             name = f"{Path(source).stem}-stacked.png"
             write_atomic(place.with_name(name), base64.b64decode(said["png"]))
@@ -73,10 +80,20 @@ def fit(soup: BeautifulSoup, page: Path, figures: dict[str, tuple[int, dict[str,
             assert region is not None
             region["class"] = "figure-scroll stacked"
             both = picture.wrap(soup.new_tag("picture"))
-            narrow = {"media": "screen and (max-width: 600px)"}
-            narrow["srcset"] = str(Path(source).with_name(name))
-            narrow["data-letters"] = str(said["stacked"])
-            both.insert(0, soup.new_tag("source", attrs=narrow))
+            other = {"media": "screen and (max-width: 600px)"}
+            other["srcset"] = str(Path(source).with_name(name))
+            other["data-letters"] = str(said["stacked"])
+            both.insert(0, soup.new_tag("source", attrs=other))
+
+
+def _whole(soup: BeautifulSoup, picture: Tag) -> None:
+    """Let a picture without a narrow one be seen whole, and lead to itself in full size."""
+    region = picture.find_parent(class_="figure-scroll")
+    assert region is not None
+    region["class"] = "figure-scroll whole"
+    if picture.find_parent("a") is None:
+        link = soup.new_tag("a", attrs={"href": str(picture["src"])})
+        picture.wrap(link)
 
 
 def _legible(said: dict[str, Any]) -> bool:

@@ -47,7 +47,7 @@ def polish(html: Path, names: Iterable[str], base: str = "") -> None:
     for name in names:
         path = html / f"{name}.html"
         soup = BeautifulSoup(path.read_bytes(), "html.parser")
-        for change in (_tables, _figures, _folds, _keyboard, _roles):
+        for change in (_once, _tables, _figures, _folds, _keyboard, _roles):
             change(soup)
         phone.fit(soup, path, figures)
         _shared(soup, name, base)
@@ -59,6 +59,16 @@ def _math_in_tips(path: Path, text: str) -> bool:
     """Whether what the page shows on hovering has mathematics."""
     found = re.search(r'src="([^"]*_static/tippy/[^"?]*)', text)
     return found is not None and "math" in (path.parent / found[1]).read_text("utf-8")
+
+
+def _once(soup: BeautifulSoup) -> None:
+    """Each identifier once: extensions give all their boxes of a kind the same one."""
+    seen = set()
+    for tag in soup.find_all(id=True):
+        if tag["id"] in seen:
+            del tag["id"]
+        else:
+            seen.add(tag["id"])
 
 
 def _tables(soup: BeautifulSoup) -> None:

@@ -1,7 +1,6 @@
 """Committed models: results/models/<name>.safetensors with a sealed card beside it."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,6 @@ from safetensors.torch import load as unpack
 from thesis_repro import data
 from thesis_repro.lab import places, sealed
 from thesis_repro.lab.cells import compute
-from thesis_repro.lab.store import write_atomic
 from thesis_repro.robustness import certificate, recipes, stated, structure
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.recipes import Recipe, Training
@@ -121,16 +119,14 @@ def save(name: str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> P
 
 def write(path: Path | str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> Path:
     """Write a model's weights anywhere, with its card beside; :func:`load` takes the path."""
-    path, content = Path(path), certificate.packed(net)
-    write_atomic(path, content)
+    path = Path(path)
     about = {
         **card,
         "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),
         "input_shape": list(net.input_shape),
         "classes": net.classes,
-        "sha256": hashlib.sha256(content).hexdigest(),
     }
-    sealed.write(path.with_suffix(".json"), about)
+    sealed.write_pair(path, certificate.packed(net), about)
     return path
 
 

@@ -148,8 +148,7 @@ def _convolution(layer: nn.Conv2d, shape: Shape) -> Layers:
 
 
 def _adaptive(layer: nn.Module, shape: Shape) -> Layers:
-    wanted = layer.output_size
-    return _adaptive_to(isinstance(layer, nn.AdaptiveMaxPool2d), wanted, shape)
+    return _adaptive_to(isinstance(layer, nn.AdaptiveMaxPool2d), layer.output_size, shape)
 
 
 def _adaptive_to(largest: bool, wanted: Any, shape: Shape) -> Layers:
@@ -257,8 +256,9 @@ def _constant(
 def _reshaped(node: fx.Node, shape: Shape, after: Shape) -> Layers:
     if after == shape:
         return []
-    if after[:1] == shape[:1] and len(after) == 2:
-        return [nn.Flatten()]
+    later = {called(user) for user in node.users if shape_of(user) is not None}
+    if after[:1] == shape[:1] and (len(after) == 2 or later <= {*RESHAPING}):
+        return [nn.Flatten()] if len(after) == 2 else []  # the last of several flattens
     raise UnknownLayer(
         f"{called(node)} makes {after[1:]} of one image of {shape[1:]}: it needs to flatten each "
         f"image, as x.flatten(1) does"
@@ -295,4 +295,5 @@ POOLS: dict[str, Callable[[fx.Node, Shape], Layers]] = {
     "max_pool2d": _pooling(_MAX, nn.MaxPool2d),
     "avg_pool2d": _pooling(_AVERAGE, nn.AvgPool2d),
     "adaptive_avg_pool2d": lambda node, shape: _adaptive_to(False, node.args[1], shape[1:]),
+    "adaptive_max_pool2d": lambda node, shape: _adaptive_to(True, node.args[1], shape[1:]),
 }

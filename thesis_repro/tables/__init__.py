@@ -139,7 +139,12 @@ def record(name: str, profile: "Profile", **options: Any) -> "Frame":
         raise ValueError("a quick run is recorded on the CPU, so that runs do not replace others")
     keeps = kept.can_keep(get(name), profile.run) and not options.get("fresh")
     if options.get("only") is not None and not keeps:
-        raise ValueError(f"{name}: its other rows would be lost: quick, fresh, or a table of times")
+        size = "fresh" if options.get("fresh") else profile.name
+        kind = "a table of times" if get(name).timed else f"a {size} run"
+        raise ValueError(
+            f"{name}: {kind} is recorded whole, its other rows would be lost: leave out what rows "
+            f"need to hold"
+        )
     try:
         frame = measure(get(name), profile, **options)
     except timebox.Unfinished:

@@ -104,7 +104,10 @@ def allowed(claim: Claim, column: Column) -> str:
         return f"× {1 / WITHIN:.2g} to {WITHIN:g}"
     side = {"at least": "≥ −", "at most": "≤ +", "equal": "±"}[claim.side]
     side = "≥ −" if claim.kind == ORDER else side  # a lead counts in the claim's own direction
-    return side + column.format.format(claim.tolerance)
+    least = column.format.format(claim.tolerance)
+    if not any(digit in "123456789" for digit in least):
+        side = side.rstrip("−+")  # zero at this precision has no sign
+    return side + least
 
 
 def drift(live: Frame, committed: Frame) -> Grid:

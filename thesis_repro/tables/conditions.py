@@ -137,8 +137,7 @@ def show(first: Frame, *others: Frame) -> Any:
     """
     found = [condition for frame in (first, *others) for condition in _of(frame)]
     caption = (
-        "What the paper claims in words, as conditions of ours, and whether they hold: run "
-        f"{first.run}."
+        f"What is claimed in words, as conditions of ours, and whether they hold: run {first.run}."
     )
     chapter = first.spec.name.partition("-")[0]
     name = f"{chapter}-conditions-{first.run}"

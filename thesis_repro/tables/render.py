@@ -27,6 +27,7 @@ True
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -128,7 +129,9 @@ def run_of(frame: Frame) -> str:
         text += f" Rates over fewer than {least} points are left out: they would say little."
     tests = int(frame.data["p"].notna().sum()) if "p" in frame.data else 0
     if tests:
-        text += f" Column p: a family of {tests} tests, each unadjusted."
+        title = next(c.title for c in frame.spec.columns if c.name == "p")
+        how = "adjusted by Holm's method" if "Holm" in title else "each unadjusted"
+        text += f" Column p: a family of {tests} {'tests, ' + how if tests > 1 else 'test'}."
     short = shortened(frame)
     if short:
         text += f" Shortened: {'; '.join(short)}."
@@ -222,9 +225,10 @@ def cite_block(frame: Frame, recorded: bool) -> str:
 def to_bibtex(frame: Frame) -> str:
     """A BibTeX entry that means this exact table."""
     about = frame.provenance
+    head = re.split(r"[:.] ", frame.spec.caption, maxsplit=1)[0].rstrip(".")
     fields = {
         "author": f"{{{escape.tex(AUTHOR)}}}",  # a second pair of braces: one name, not to be split
-        "title": escape.tex(f"Table {frame.spec.name} ({frame.run}). {frame.spec.caption}"),
+        "title": escape.tex(f"Table {frame.spec.name} ({frame.run}): {head}"),
         "howpublished": escape.tex(f"In: {BOOK}"),
         "year": str(about.get("date", ""))[:4],
         "note": f"SHA-256 of the CSV: {records.digest(frame)}",

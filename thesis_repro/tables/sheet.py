@@ -36,6 +36,8 @@ MOST_ROWS = 8
 CAPTION = 170
 """Characters of a caption: what is longer goes below the table. Two lines on a wide page."""
 VERDICT = "verdict"
+ALL_ROWS = "All rows: "
+"""How a note begins that has what all rows say."""
 
 SHORT = 120
 """Characters of a caption that is not cut."""
@@ -135,7 +137,7 @@ def _lean(sheet: Sheet) -> Sheet:
         if len(set(cells)) == 1 and sheet.headings[at] != VERDICT
     ]
     kept = [at for at in range(len(columns)) if at not in same]
-    if not kept:
+    if len(kept) < 2:  # the names of the rows alone would be no table
         return sheet
     said = [
         f"{sheet.headings[at]}: {columns[at][0]}"
@@ -160,13 +162,18 @@ def captioned(sheet: Sheet, caption: str, ran: str = "") -> tuple[str, Sheet]:
     head, rest = (found[1], found[2].strip()) if found else (caption.rstrip("."), "")
     if len(head) + len(ran) > CAPTION:  # one long sentence: its first part
         head, _, more = head.partition(", ")
-        rest = f"{more}. {rest}".strip() if more else rest
+        rest = f"{more}. {_begun(rest)}".strip() if more else rest
     title = f"{head}. {ran}".strip()
     common = f" {'; '.join(sheet.said)}." if sheet.said else ""
-    notes = [rest[0].upper() + rest[1:]] if rest else []
-    if len(title) + len(common) > CAPTION:
-        notes, common = [*notes, f"All rows: {common.strip()}"], ""
+    notes = [_begun(rest)] if rest else []
+    if common and len(title) + len(common) > CAPTION:
+        notes, common = [*notes, f"{ALL_ROWS}{common.strip()}"], ""
     return title + common, replace(sheet, said=[], notes=[*notes, *sheet.notes])
+
+
+def _begun(text: str) -> str:
+    """A text as a sentence begins."""
+    return text[:1].upper() + text[1:]
 
 
 def myst(sheet: Sheet, name: str, caption: str, ran: str = "") -> str:
@@ -177,13 +184,18 @@ def myst(sheet: Sheet, name: str, caption: str, ran: str = "") -> str:
         row[0] += f" {{sup}}`{mark}`" if mark else ""
     heads = [escape.markdown(heading) for heading in sheet.headings]
     text = render.myst((heads, rows), name, escape.markdown(title), sheet.numeric, markup=True)
-    notes = "; ".join(_flat(escape.markdown(note)) for note in sheet.notes)
+    notes = _joined([escape.markdown(note) for note in sheet.notes])
     return f"{text}\n{{.table-notes}}\n{notes}.\n" if notes else text
 
 
-def _flat(text: str) -> str:
-    """One line, without a full stop before the next note."""
-    return " ".join(text.split()).removesuffix(".")
+def _joined(notes: Sequence[str]) -> str:
+    """Notes in one line; what all rows have is a list of its own, so a sentence of its own."""
+    text = ""
+    for before, note in zip(["", *notes], notes, strict=False):
+        if before:
+            text += ". " if ALL_ROWS in (before[: len(ALL_ROWS)], note[: len(ALL_ROWS)]) else "; "
+        text += " ".join(note.split()).removesuffix(".")
+    return text
 
 
 def as_html(sheet: Sheet, caption: str, ran: str = "") -> str:
@@ -195,7 +207,7 @@ def as_html(sheet: Sheet, caption: str, ran: str = "") -> str:
         sup = f" <sup>{mark}</sup>" if mark else ""
         cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
         body.append(f'<tr><th scope="row">{html.escape(row[0])}{sup}</th>{cells}</tr>')
-    notes = "; ".join(_flat(html.escape(note)) for note in sheet.notes)
+    notes = _joined([html.escape(note) for note in sheet.notes])
     return (
         f"<table><caption>{html.escape(title)}</caption><thead><tr>{heads}</tr></thead>"
         f"<tbody>{''.join(body)}</tbody></table>"

@@ -43,8 +43,8 @@ def risk_and_coverage(training: Training, images: str = judged.ROTATED) -> Figur
     return figure
 
 
-def turning(training: Training, index: int = 0, pictures: int = 9) -> Figure:
-    """A held-out digit that turns until its proof ends, and the radii that carry the proof."""
+def turning(training: Training, index: int = 0, pictures: int = 7) -> Figure:
+    """A held-out digit that turns until its proof ends, or by 60 degrees, and the proof's radii."""
     net, test = models.trained(training).cpu(), data.held_out(training.dataset)
     x, path = test.x[index : index + 1], transformations.rotation(-60, 60)
     found = paths.certify_path(net, x, path)
@@ -53,7 +53,7 @@ def turning(training: Training, index: int = 0, pictures: int = 9) -> Figure:
     angles = torch.linspace(max(-60, low - beyond), min(60, high + beyond), pictures).double()
     images = path.images(x.double().expand(pictures, -1, -1, -1), angles)
     labels = ask(net.body, images.float()).argmax(1)
-    figure = plt.figure(figsize=(7, 3.6))
+    figure = plt.figure(figsize=(6.2, 3.8))  # letters are read on a phone
     rows = figure.add_gridspec(2, pictures, height_ratios=(1, 1.6))
     for i, (angle, image, label) in enumerate(zip(angles, images, labels, strict=True)):
         axis = figure.add_subplot(rows[0, i])
@@ -68,7 +68,7 @@ def turning(training: Training, index: int = 0, pictures: int = 9) -> Figure:
     axis.axvspan(low, high, color=BLUE, alpha=0.12, lw=0)
     axis.plot(at, found.balls.radius[order], "o-", color=BLUE, ms=3, lw=1, label="certified radius")
     axis.plot(at, found.balls.needed[order], ".", color=BLACK, ms=3, label="needed by the proof")
-    axis.set(xlabel="turned by (degrees)", ylabel="radius", ylim=(0, None))
+    axis.set(xlabel="turned by (degrees)", ylabel="radius (L2)", ylim=(0, None))
     axis.set_xlim(float(angles[0]), float(angles[-1]))
     axis.legend(loc="upper right")
     return figure

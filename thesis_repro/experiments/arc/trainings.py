@@ -181,7 +181,7 @@ TABLE = Table(
         columns=(
             Column("value", "value", format="{:.2f}", drift=25.0),
             Column("difference", "difference", format="{:+.2f}", drift=25.0),
-            Column("p", "p", format="{:.3f}"),
+            Column("p", "p, Holm", format="{:.2g}"),
             Column("sign", "against standard", kind="text"),
             Column("expected", "expected", kind="text"),
         ),

@@ -133,8 +133,8 @@ def _noisy_copies(axis: Axes, net: nn.Sequential, x: Tensor, epsilon: float) -> 
     axis.plot(*x[0].numpy(), "o", color=BLACK, ms=4)
     axis.add_patch(Circle((x[0, 0].item(), x[0, 1].item()), epsilon, ec=BLACK, fill=False, ls=":"))
     axis.set(title="RS: noisy copies", xlabel="input 1", ylabel="input 2", aspect="equal")
-    axis.set(xlim=(-0.45, 1.45), ylim=(-0.45, 1.45))
-    axis.legend(fontsize=8, loc="lower right", handletextpad=0.1, frameon=True)
+    axis.set(xlim=(-0.8, 1.8), ylim=(-1.15, 1.45))  # below the points is room for their names
+    axis.legend(fontsize=9, loc="lower center", handletextpad=0.1, borderaxespad=0.2)
 
 
 def smoothed(alpha: float = 0.001, sigma: float = 0.5) -> Figure:
@@ -150,7 +150,7 @@ def smoothed(alpha: float = 0.001, sigma: float = 0.5) -> Figure:
         ]
         axis.plot(copies, radii, style, color=colour, label=f"{share:.1%} of the copies agree")
     axis.set(xscale="log", xlim=(10, 1e6), ylim=0)
-    axis.set(xlabel="noisy copies", ylabel="certified radius")
+    axis.set(xlabel="noisy copies", ylabel="certified radius (L2)")
     axis.legend()
     return figure
 

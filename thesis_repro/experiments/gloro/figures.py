@@ -181,7 +181,7 @@ def frontier(frame: Frame) -> Figure:
             (0.08, place),
             fontsize=8,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": BLACK, "lw": 0.4},
+            arrowprops={"arrowstyle": "-", "relpos": (0, 0.5), "color": BLACK, "lw": 0.4},
         )
     right.set(xlim=(-0.06, 1), xticks=[], xlabel="size not listed here")
     right.spines[["bottom", "left"]].set_visible(False)

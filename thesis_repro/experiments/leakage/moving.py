@@ -31,8 +31,6 @@ SETUP = replace(DIGITS, images=500, epochs=6, lr=4e-3)
 """Half of the chapter's images and epochs, and twice its step: a net takes about a second."""
 SHOWN = 3
 """The class whose reconstruction is shown."""
-NUMBERS = ("true", "others", "z", "accuracy")
-"""What is said of a net; in this order, whether it is computed or read from the store."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def _shown(nets: Sequence[Result]) -> list[dict[str, object]]:
         {
             "image": _hex(images[at, SHOWN]),
             "change": _hex(change[at]),
-            **{name: round(net.values[name], 2) for name in NUMBERS},
+            **{name: round(value, 2) for name, value in net.values.items()},
         }
         for at, net in enumerate(nets)
     ]

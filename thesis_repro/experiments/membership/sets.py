@@ -123,9 +123,9 @@ TABLE = Table(
     TableSpec(
         name="membership-sets",
         caption=(
-            "Other data. Gaussian: five classes with independent features, a linear model fitted "
-            "to n members each; optimum: accuracy of the best attack there can be, in closed form. "
-            "Images: plain cross-entropy."
+            "Membership inference on other data. Gaussian: five classes with independent features, "
+            "a linear model fitted to n members each; optimum: accuracy of the best attack there "
+            "can be, in closed form. Images: plain cross-entropy."
         ),
         chapter="weaknesses/membership",
         keys=(Column("set", "data", kind="key"), ATTACK),

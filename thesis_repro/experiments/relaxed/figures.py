@@ -199,7 +199,13 @@ def matrices(
         for a, b in np.argwhere(found > 0):
             dark = found[a, b] > largest / 2
             axis.text(
-                b, a, found[a, b], ha="center", va="center", fontsize=8, color="w" if dark else "k"
+                b,
+                a,
+                found[a, b],
+                ha="center",
+                va="center",
+                fontsize=8.5,
+                color="w" if dark else "k",
             )
         for a, b in together:
             axis.add_patch(Rectangle((b - 0.5, a - 0.5), 1, 1, fill=False, ec=ORANGE, lw=1.5))

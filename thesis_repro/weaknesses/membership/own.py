@@ -1,5 +1,6 @@
 """The calibrated attack on a net of one's own, learned on shadow models that the caller trains."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -86,6 +87,7 @@ class CalibratedAttack:
                 f"train needs to be a function train(x, y, seed) that gives a net, got "
                 f"{type(train).__name__}"
             )
+        _check_arguments(train)
         names = (slices,) if isinstance(slices, str) else tuple(slices)
         self.train, self.slices, self.shadows = train, names, shadows
         self.smoothing, self.seed = smoothing, seed
@@ -124,11 +126,13 @@ class CalibratedAttack:
                 net = self.train(x[mine], y[mine], self.seed + shadow)
             if not isinstance(net, nn.Sequential):
                 raise ValueError(
-                    f"train needs to give an nn.Sequential in eval mode, got {type(net).__name__}"
+                    f"train needs to give an nn.Sequential in eval mode, got {type(net).__name__}: "
+                    f"nn.Sequential(net) makes one of a module, whose only slice is '0'"
                 )
             evaluating(net)
             self.nets_.append(net)
         seen = [self._shown(net, x[pool], y[pool]) for net in self.nets_]
+        self._outputs = seen[0]["logits"].shape[1]
         found = [self._features(y[pool], seen, member, shadow) for shadow in range(self.shadows)]
         scores = []
         for shadow in range(self.shadows):  # a shadow is scored by what the others taught
@@ -157,6 +161,11 @@ class CalibratedAttack:
         x = tensor("x", x).detach()
         checks.finite("x", x)
         y = as_labels("y", y, x, self.classes_)
+        if (classes := self._logits(model, x[:1]).shape[1]) != self._outputs:
+            raise ValueError(
+                f"the model gives {classes} logits, the shadows that train gave {self._outputs}: "
+                f"they need to be nets for the same classes"
+            )
         seen = [self._shown(net, x, y) for net in (model, *self.nets_)]
         nothing = np.zeros((len(seen), len(x)), bool)
         return self.model_.score_samples(self._features(y, seen, nothing, 0))
@@ -183,9 +192,7 @@ class CalibratedAttack:
     def _shown(self, net: nn.Sequential, x: Tensor, y: Tensor) -> Shown:
         """Logits, and the displacement at each slice, of points of one net."""
         device = next(net.parameters()).device
-        with fitting(x), torch.no_grad():
-            logits = torch.cat([net(part) for part in x.to(device).split(500)])
-        found = {"logits": logits.double().cpu().numpy()}
+        found = {"logits": self._logits(net, x).double().cpu().numpy()}
         spare, own = self._x[self._spare], self._y[self._spare]
         for name in self.slices:
             features = Cut(net, name).activations(spare.to(device), 500).cpu()
@@ -194,6 +201,18 @@ class CalibratedAttack:
             net.to(device)
             found[name] = moved.double().numpy()
         return found
+
+    def _logits(self, net: nn.Sequential, x: Tensor) -> Tensor:
+        """The logits of points, (n, classes); a ValueError where a net gives none for a label."""
+        device = next(net.parameters()).device
+        with fitting(x), torch.no_grad():
+            logits = torch.cat([net(part) for part in x.to(device).split(500)])
+        if logits.ndim != 2 or logits.shape[1] < max(self.classes_, 2):
+            raise ValueError(
+                f"a net needs to give a logit for each of the {max(self.classes_, 2)} classes or "
+                f"more, got outputs of shape {tuple(logits.shape[1:])} for each point"
+            )
+        return logits
 
     def _features(
         self, y: Tensor, seen: Sequence[Shown], member: Bools, index: int
@@ -210,3 +229,16 @@ class CalibratedAttack:
             ({}, [], labels[:0]),
         )
         return np.stack(list(features(view, self.slices, self.smoothing).values()), 1)
+
+
+def _check_arguments(train: Train) -> None:
+    """Refuse a function that cannot be called as train(x, y, seed)."""
+    try:
+        inspect.signature(train).bind(None, None, 0)
+    except TypeError as error:
+        raise ValueError(
+            f"train needs to be called as train(x, y, seed); "
+            f"{getattr(train, '__name__', type(train).__name__)}: {error}"
+        ) from None
+    except ValueError:  # of some that are not written in Python nothing is known
+        pass
