@@ -48,6 +48,18 @@ def test_private_training_is_tuned_on_the_papers_profile_alone():
         assert all(getattr(tuned, field) == value for field, value in dp.TUNED.items())
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not dp.private.available(), reason="Opacus is not installed")
+def test_rates_are_in_inverse_proportion_to_the_noise():
+    from opacus.accountants.utils import get_noise_multiplier
+
+    steps = []
+    for epsilon, rate in dp.RATES.items():
+        about = {"target_epsilon": epsilon, "target_delta": dp.private.DELTA, "epochs": 40}
+        steps.append(rate * get_noise_multiplier(sample_rate=2000 / 12_000, **about))
+    assert max(steps) < 1.1 * min(steps)
+
+
 def test_what_private_training_is_tuned_on_meets_nothing_that_is_judged(monkeypatch):
     """The net of the shadow, and the points of which its accuracy is taken."""
     assert dp.TUNED_ON >= audit_cells.MANY  # no table trains a shadow of this index
