@@ -67,8 +67,8 @@ def _counts(counts: Any, own: dict[str, int]) -> str:
 def _claim(root: Path, row: dict[str, Any], known: set[str]) -> list[str]:
     from thesis_repro.tables.escape import markdown
 
-    said = row["how_read"] in ("", row["source"])
-    read = "" if said else f" ({row['how_read']})"
+    once = row["how_read"] in ("", row["source"])
+    read = "" if once else f" ({row['how_read']})"
     has_number = row["value"] == row["value"] and row["value"] is not None
     beside = has_number and row["kind"] != "theorem, checked"  # else it is needed, not published
     published = row["published"] + read * beside
