@@ -39,6 +39,7 @@ from thesis_repro.weaknesses.leakage import game as property_game
 from thesis_repro.weaknesses.membership import (
     black_box,
     calibration,
+    dpsgd,
     game,
     lira_rmia,
     one_run,
@@ -250,6 +251,12 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
         ),
         {"x": X, "epsilon": 8.0, "lr": 0.1},
     ),
+    "dpsgd.fit": (
+        lambda x, epsilon, lr, clip: dpsgd.fit(
+            net(), Split(x, Y), epsilon, epochs=1, batch_size=2, lr=lr, clip=clip, seed=0
+        ),
+        {"x": X, "epsilon": 8.0, "lr": 0.1, "clip": 0.5},
+    ),
     "one_run.right_guesses": (
         lambda scores: one_run.right_guesses(scores, MEMBER, 4), {"scores": SCORES}
     ),
@@ -361,6 +368,7 @@ SKLEARN = {"linear.Remedy.fit"}
 
 ELSEWHERE = {
     "private.fit": "trains: tests/weaknesses/test_membership_private.py",
+    "dpsgd.fit": "trains: tests/weaknesses/test_membership_dpsgd.py",
     "white_box.displacement": "compiles on first use: tests/weaknesses/test_membership.py",
 }
 
@@ -397,7 +405,7 @@ def test_good_arguments_pass(name: str) -> None:
 @pytest.mark.parametrize(("name", "key"), ARGUMENTS)
 def test_what_is_not_finite_is_refused_by_name_and_row(name: str, key: str, bad: float) -> None:
     call, given = CALLS[name]
-    if name == "private.fit" and not private.available():
+    if name in ("private.fit", "dpsgd.fit") and not private.available():
         pytest.skip("Opacus is not installed")
     changed = given | {key: planted(given[key], bad)}
     if (name, key) in NO_LIMIT and bad == math.inf:

@@ -126,6 +126,7 @@ WITHOUT_A_PASS = {
     "hooks.hooked": "adds hooks and takes them out",
     "imagenet.Pretrained": "a record",
     "private.fit": "trains: tests/weaknesses/test_membership_private.py",
+    "dpsgd.fit": "trains: tests/weaknesses/test_membership_dpsgd.py",
     "private.check": "tried on a copy, in training mode: there as well",
     "victims.loss": "the loss of a training",
     "quantities.Quantity": "scores an output that it is given",

@@ -11,8 +11,8 @@ from scipy.stats import binom
 from sklearn.linear_model import LinearRegression
 
 from thesis_repro.training import named
-from thesis_repro.weaknesses.membership import one_run, victims
-from thesis_repro.weaknesses.membership.audited import Audited, audited, canaries
+from thesis_repro.weaknesses.membership import dpsgd, one_run, victims
+from thesis_repro.weaknesses.membership.audited import Audited, Private, audited, canaries
 from thesis_repro.weaknesses.membership.quantile import QuantileAttack
 from thesis_repro.weaknesses.membership.victims import Victim
 
@@ -112,6 +112,31 @@ def test_a_robust_victim_is_trained_for_its_radius(tmp_path, monkeypatch):
 
     assert norms(robust) < 0.9 * norms(plain)
     assert [type(layer) for layer in robust] == [type(layer) for layer in plain]
+
+
+def test_a_private_victim_trains_by_its_own_recipe_on_what_others_train_on(monkeypatch):
+    seen = {}
+
+    def fit(net, points, epsilon, **how):
+        seen.update(how, net=net, points=points, epsilon=epsilon)
+        return [{"epoch": 1.0, "loss": 0.0, "epsilon": epsilon}]
+
+    monkeypatch.setattr(dpsgd, "fit", fit)
+    mine = Private("mnist-5k", "mlp", 200, 2, 0.1, epsilon=8.0, width=16, clip=0.2)
+    net, history = mine.train(None)
+    assert net is seen["net"] and history[-1]["epsilon"] == 8
+    assert [type(layer).__name__ for layer in net] == ["Flatten", "Linear", "Tanh", "Linear"]
+    assert (seen["clip"], seen["lr"], seen["seed"]) == (0.2, 0.1, mine.seed)
+    torch.testing.assert_close(net[1].weight, replace(SMALL, epsilon=8.0).build()[1].weight)
+    assert torch.equal(seen["points"].x, audited(SMALL).points_of_training().x)
+    planted = audited(victims.other(mine, "target", 3), canaries=50)
+    assert type(planted) is Private and (planted.clip, planted.index) == (0.2, 3)
+    planted.train(None)
+    expected = replace(audited(SMALL, canaries=50), index=3).points_of_training()
+    assert torch.equal(seen["points"].x, expected.x) and torch.equal(seen["points"].y, expected.y)
+    for changes in ({"epsilon": 0.0}, {"smoothing": 0.1}, {"weight_decay": 0.1}):
+        with pytest.raises(ValueError, match="a private net needs epsilon > 0, no smoothing"):
+            replace(mine, **changes)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,13 @@
-import pandas as pd
+from dataclasses import replace
 
-from thesis_repro.experiments.membership import dp
+import pandas as pd
+import pytest
+import torch
+
+from thesis_repro.experiments.membership import audit_cells, dp
 from thesis_repro.lab.profiles import profile
+from thesis_repro.weaknesses.membership import victims
+from thesis_repro.weaknesses.membership.audited import Private
 
 
 def test_plans_name_rows_of_the_spec(check_plans):
@@ -28,3 +34,59 @@ def test_what_noise_leaves_of_the_attack_is_judged_at_both_ends():
     assert found(50.5, 51.5) == [None, None]  # perhaps ahead, by more than half of the advantage
     assert found(50.3, 52.6, half=3.0) == [None, None]  # by too wide an interval nothing is shown
     assert dp.conditions(pd.DataFrame({"defence": ["none"]})) == []
+
+
+@pytest.mark.skipif(not dp.private.available(), reason="Opacus is not installed")
+def test_private_training_is_tuned_on_the_papers_profile_alone():
+    for epsilon in dp.EPSILONS:
+        name = f"DP-SGD, ε = {epsilon:g}"
+        tuned, quick = (dp.defence(name, profile(size)) for size in ("paper", "quick"))
+        assert type(tuned) is Private and type(quick) is victims.Victim
+        assert tuned.epsilon == quick.epsilon == epsilon
+        assert tuned.n == dp.defence("none", profile("paper")).n
+        assert tuned.lr == dp.RATES[epsilon]
+        assert all(getattr(tuned, field) == value for field, value in dp.TUNED.items())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not dp.private.available(), reason="Opacus is not installed")
+def test_rates_are_in_inverse_proportion_to_the_noise():
+    from opacus.accountants.utils import get_noise_multiplier
+
+    steps = []
+    for epsilon, rate in dp.RATES.items():
+        about = {"target_epsilon": epsilon, "target_delta": dp.private.DELTA, "epochs": 40}
+        steps.append(rate * get_noise_multiplier(sample_rate=2000 / 12_000, **about))
+    assert max(steps) < 1.1 * min(steps)
+
+
+def test_what_private_training_is_tuned_on_meets_nothing_that_is_judged(monkeypatch):
+    """The net of the shadow, and the points of which its accuracy is taken."""
+    assert dp.TUNED_ON >= audit_cells.MANY  # no table trains a shadow of this index
+    config = victims.Victim("mnist-5k", "mlp", 200, 2, 0.1)
+    game = victims.game(5000, config.n)
+    trained, seen = [], []
+
+    class Labels:
+        """A data set whose points are their own indices, and whose labels are all right."""
+
+        x = torch.arange(5000)
+        y = torch.zeros(5000)
+
+        def __len__(self):
+            return 5000
+
+    def net(x):
+        seen.append(x)
+        return torch.eye(2)[torch.zeros(len(x), dtype=int)]
+
+    monkeypatch.setattr(dp.victims, "points", lambda name: Labels())
+    monkeypatch.setattr(dp.named, "trained", lambda one: trained.append(one) or net)
+    assert dp.developed(config) == 100
+    (one,) = trained
+    assert one == replace(config, role="shadow", index=dp.TUNED_ON)
+    judged_by = torch.cat(seen).numpy()
+    learned_from = game.pool[victims.members(one, game)]
+    assert not set(judged_by) & set(learned_from)
+    assert set(judged_by) | set(learned_from) == set(game.pool)
+    assert not set(game.pool) & set(game.universe)

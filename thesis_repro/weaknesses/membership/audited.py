@@ -1,6 +1,6 @@
 """The nets of the audit: victims that are trained robustly, or with canaries among their points."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from thesis_repro import training
 from thesis_repro.data import Split
 from thesis_repro.robustness import gloro
 from thesis_repro.training.named import History
-from thesis_repro.weaknesses.membership import private, victims
+from thesis_repro.weaknesses.membership import dpsgd, private, victims
 from thesis_repro.weaknesses.membership.victims import Victim
 
 Bools = NDArray[np.bool_]
@@ -130,6 +130,52 @@ class Audited(Victim):
         return order[:m], order[m : m + self.n - m // 2], order[m + self.n - m // 2 :]
 
 
+@dataclass(frozen=True)
+class Private(Audited):
+    """A net that DP-SGD trains as well as it can: tanh for ReLU, no momentum.
+
+    epsilon : > 0, privacy budget
+    clip : > 0, bound of each point's gradient norm
+
+    Raises
+    ------
+    ValueError
+        As for an Audited; without a budget, or for smoothing or weight decay, which it has not.
+
+    Examples
+    --------
+    >>> how = dict(n=100, epochs=10, lr=0.1, epsilon=8.0, width=16)
+    >>> Private("mnist-5k", "mlp", **how).build()[2]
+    Tanh()
+    """
+
+    clip: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.epsilon or self.smoothing or self.weight_decay:
+            raise ValueError("a private net needs epsilon > 0, no smoothing and no weight decay")
+
+    def build(self) -> nn.Sequential:
+        """As a Victim's, with tanh for ReLU: what it passes on is bounded, and so are gradients."""
+        layers = super().build()
+        return nn.Sequential(*(nn.Tanh() if isinstance(one, nn.ReLU) else one for one in layers))
+
+    def train(self, checkpoint: Path) -> tuple[nn.Sequential, History]:
+        """Train privately on what :meth:`points_of_training` gives."""
+        net = self.build()
+        return net, dpsgd.fit(
+            net,
+            self.points_of_training(),
+            self.epsilon,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            clip=self.clip,
+            seed=self.seed,
+        )
+
+
 def canaries(victim: Audited) -> Canaries:
     """The canaries of a net: who they are, their wrong labels and their coins follow its seed.
 
@@ -159,5 +205,22 @@ def audited(victim: Victim, **changes: Any) -> Audited:
     >>> audited(plain, canaries=4).epochs
     10
     """
-    known = {f.name: getattr(victim, f.name) for f in fields(victim)}
-    return Audited(**(known | changes))
+    if isinstance(victim, Audited):
+        return replace(victim, **changes)
+    return Audited(**(_known(victim) | changes))
+
+
+def privately(victim: Victim, **changes: Any) -> Private:
+    """The same net, to be trained by DP-SGD.
+
+    Examples
+    --------
+    >>> plain = Victim("mnist-5k", "mlp", n=100, epochs=10, lr=0.1)
+    >>> privately(plain, epsilon=8.0, clip=0.1).n
+    100
+    """
+    return Private(**(_known(victim) | changes))
+
+
+def _known(victim: Victim) -> dict[str, Any]:
+    return {one.name: getattr(victim, one.name) for one in fields(victim)}
