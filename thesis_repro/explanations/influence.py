@@ -116,9 +116,9 @@ def internal_influence(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size needs to be >= 1, got {batch_size}")
+    x = _instances(model, x)
     cut, wanted = Cut(model, slice), as_quantity(quantity)
     _check_distribution(distribution)
-    x = _instances(model, x)
     found = _mean_gradient(cut, x, wanted, distribution, batch_size).to(x.dtype)
     if multiply:
         found = found * _moved(cut, x, distribution, batch_size)
