@@ -9,7 +9,7 @@ import torch
 
 from thesis_repro import data, nets, tables
 from thesis_repro.data import Split
-from thesis_repro.experiments.certifiers import cost
+from thesis_repro.experiments.certifiers import cost, figures
 from thesis_repro.experiments.certifiers.methods import (
     BCP,
     GLORO,
@@ -164,3 +164,9 @@ def test_claims_are_the_slides_ratios():
     factors = [c for c in cost.TABLE.spec.claims if c.kind == "factor" and c.column == "ratio"]
     assert {c.row[2]: c.value for c in factors} == {BCP: 15, KW: 6000, RS: 90_000}
     assert ratios == {BCP: 10, KW: 800, RS: 10}  # of memory, the later lines
+
+
+def test_times_are_read_in_the_unit_that_fits():
+    seconds = (0.456, 1.5, 99.6, 119.0, 121.0, 5000.0, 172_000.0, 1.0e6)
+    said = ["0.46 s", "1.5 s", "100 s", "119 s", "2 min", "83 min", "48 h", "12 days"]
+    assert [figures._time(one) for one in seconds] == said

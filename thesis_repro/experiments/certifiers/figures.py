@@ -24,7 +24,7 @@ MARKS = {GLORO: (BLUE, "o"), BCP: (ORANGE, "s"), KW: (GREEN, "D"), RS: (PINK, "^
 
 
 def cost(frame: Frame) -> Figure:
-    """Time over GloRo's by method, this run; and what the thesis publishes."""
+    """Time over GloRo's by method, with intervals; and what the thesis publishes."""
     rows = frame.data[frame.data["net"].str.startswith("GloRo")].set_index("method")
     if not set(METHODS) <= set(rows.index[rows["status"] == "run"]):
         return not_run()
@@ -33,7 +33,12 @@ def cost(frame: Frame) -> Figure:
     figure, axis = plt.subplots(figsize=(8, 2.8))
     for place, name in enumerate(METHODS):
         colour, _ = MARKS[name]
-        axis.barh(place, rows.loc[name, "ratio"], left=0, height=0.55, color=colour)
+        ratio, low, high = (rows.loc[name, f"ratio{end}"] for end in ("", "_low", "_high"))
+        axis.barh(place, ratio, left=0, height=0.55, color=colour)
+        if low < high:
+            axis.errorbar(
+                ratio, place, xerr=[[ratio - low], [high - ratio]], color=BLACK, capsize=3
+            )
     axis.plot(
         [published[name] for name in METHODS],
         range(len(METHODS)),
@@ -52,7 +57,10 @@ def cost(frame: Frame) -> Figure:
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds:.2g} s" if seconds < 100 else f"{seconds / 60:,.0f} min"
+    units = (("days", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    unit, size = next((one for one in units if seconds >= 2 * one[1]), units[-1])
+    count = seconds / size
+    return f"{count:.0f} {unit}" if count >= 10 else f"{count:.2g} {unit}"
 
 
 def small_net() -> nn.Sequential:
