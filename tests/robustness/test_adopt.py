@@ -289,7 +289,7 @@ HERE = r"test_adopt\.py, line \d+: "
         (Named(nn.Flatten()), "Named.forward cannot .* alone"),
         (Attends(), "layer 'attention': no bound is known for a step that gives 2 values"),
         (Calls(lambda x: x.flatten(1).chunk(1, 1)[0]), HERE + "no bound .* gives 1 values"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(12, 1)), "one logit; .* one for each class"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 1)), "one logit,.* one for each class"),
         (torch.compile(headed()), "OptimizedModule is around .*: adopt that, module._orig_mod"),
         (torch.jit.script(headed()), "ScriptModule has no forward to follow"),
         (Calls(lambda x: torch.cat([x, x], 1)[:, :3].flatten(1)), HERE),

@@ -9,9 +9,10 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 from torch import nn
 
-from thesis_repro import nets
 from thesis_repro.data import Split
 from thesis_repro.weaknesses.membership import dpsgd, private
+
+from .test_membership_private import net, points
 
 needs_opacus = pytest.mark.skipif(not private.available(), reason="Opacus is not installed")
 
@@ -28,19 +29,6 @@ def searched():
     from opacus.accountants.utils import get_noise_multiplier
 
     return functools.cache(get_noise_multiplier)
-
-
-def points(n=60):
-    generator = torch.Generator().manual_seed(0)
-    y = torch.arange(n) % 2
-    x = torch.rand(n, 1, 4, 4, generator=generator) * 0.5
-    x[y == 1, :, :2] += 0.5
-    return Split(x, y)
-
-
-def net():
-    generator = torch.Generator().manual_seed(0)
-    return nets.cnn([], [8], "relu", (1, 4, 4), 2, generator, start=nets.uniform)
 
 
 def per_point(model, x, y):
@@ -126,8 +114,8 @@ def test_the_budget_is_spent_and_training_is_deterministic():
     ("changes", "says"),
     [
         ({"clip": 0.0}, "needs clip > 0 and finite, got 0"),
-        ({"epsilon": math.inf}, "needs epsilon > 0 and finite, got inf"),
-        ({"epochs": 0}, "epochs and batch_size >= 1, got 0 and 20"),
+        ({"epsilon": math.inf}, "privacy needs epsilon > 0 and epochs >= 1, got inf and 1"),
+        ({"epochs": 0}, "epsilon > 0 and epochs >= 1, got 1.0 and 0"),
         ({"points": Split(points().x * torch.nan, points().y)}, "x: got nan in row 0"),
         ({"points": Split(points().x, points().y.float())}, "y need to be whole numbers"),
         ({"net": nn.Sequential(nn.BatchNorm2d(1), net())}, "learns statistics of the batch"),

@@ -61,10 +61,7 @@ def adopt(module: nn.Module, input_shape: tuple[int, ...]) -> nn.Sequential:
             f"the net ends in {last}; it needs to end in nn.Linear, whose outputs are the logits"
         )
     if body[-1].out_features < 2:
-        raise Refused(
-            "the net gives one logit; it needs to give one for each class: nn.Linear with two "
-            "outputs, the first of weight and bias 0, answers as the sign of the second"
-        )
+        raise Refused(structure.ONE_LOGIT)
     body.eval()
     structure.check_certifiable(body)
     _same(inner, body, x)

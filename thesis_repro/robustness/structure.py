@@ -26,6 +26,12 @@ class UnknownLayer(ValueError):
     """A layer whose Lipschitz constant is not known; the message names it."""
 
 
+ONE_LOGIT = (
+    "the net gives one logit, so that no label could change; it needs to give one for each class: "
+    "nn.Linear with two outputs, the first of weight and bias 0, answers as the sign of the second"
+)
+
+
 def check_given(net: Any, epsilon: Any = 1.0) -> None:
     """Refuse what is no net that can be certified, and what is no radius.
 
@@ -43,11 +49,7 @@ def check_given(net: Any, epsilon: Any = 1.0) -> None:
     chain = isinstance(net.body, nn.Sequential) and len(net.body)
     head = net.body[-1] if chain else None
     if isinstance(head, nn.Linear) and head.out_features < 2:
-        raise ValueError(
-            "the net gives one logit, so that no label could change; it needs to give one for "
-            "each class: nn.Linear with two outputs, the first of weight and bias 0, answers as "
-            "the sign of the second"
-        )
+        raise ValueError(ONE_LOGIT)
     check_epsilon(epsilon)
 
 

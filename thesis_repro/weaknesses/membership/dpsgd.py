@@ -12,7 +12,6 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from thesis_repro.data import Split
-from thesis_repro.lab import checks
 from thesis_repro.weaknesses.membership import private
 
 
@@ -47,8 +46,7 @@ def fit(
     Raises
     ------
     ValueError
-        If Opacus is not installed, a number is out of its range, the points are not finite or
-        their labels none, the loss becomes no number, or as :func:`private.check`.
+        As :func:`private.fit`; unless clip > 0 and finite.
 
     References
     ----------
@@ -66,13 +64,9 @@ def fit(
     """
     if not private.available():
         raise ValueError("training with privacy needs Opacus: pip install 'thesis-repro[dp]'")
-    for name, value in {"epsilon": epsilon, "lr": lr, "clip": clip}.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"private training needs {name} > 0 and finite, got {value}")
-    if min(epochs, batch_size) < 1:
-        raise ValueError(f"need epochs and batch_size >= 1, got {epochs} and {batch_size}")
-    checks.finite("x", points.x)
-    checks.labels("y", points.y)
+    private._check_numbers(points, epsilon, epochs, batch_size, lr)
+    if not 0 < clip < math.inf:
+        raise ValueError(f"private training needs clip > 0 and finite, got {clip}")
     private.check(net, points.x)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
