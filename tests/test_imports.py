@@ -18,7 +18,6 @@ NEEDED = {
     "typer",
     "tqdm",
     "joblib",
-    "rich",  # typer needs it
     "threadpoolctl",  # scikit-learn needs it
 }
 """What images for GPUs have."""

@@ -93,3 +93,17 @@ def test_what_does_not_fit_is_one_line(digits: data.Dataset, tmp_path: Path) -> 
     ):
         with pytest.raises(ValueError, match=says):
             own.train(RECIPE, digits, **{"out": tmp_path / "own.safetensors", **options})
+
+
+def test_where_nothing_can_be_written_is_found_before_the_first_epoch(
+    digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(own.recipes, "fit", lambda *_, **__: started.append(1))
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        own.train(RECIPE, digits, tmp_path / "folder.safetensors")
+    monkeypatch.setattr(own.os, "access", lambda *_: False)  # as a user who may not write there
+    with pytest.raises(PermissionError, match="nothing can be written in"):
+        own.train(RECIPE, digits, tmp_path / "own.safetensors")
+    assert not started

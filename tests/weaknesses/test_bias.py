@@ -7,6 +7,8 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
@@ -323,6 +325,15 @@ def test_bad_training_data_is_named(remedy):
         remedy().fit(x, lonely)
     with pytest.raises(ValueError, match="validation_fraction"):
         remedy(validation_fraction=1.5).fit(x, y)
+
+
+@pytest.mark.parametrize("remedy", REMEDIES)
+def test_an_estimator_without_one_weight_per_feature_is_named(remedy):
+    x, y = drawn()
+    for estimator in (DecisionTreeClassifier(max_depth=2), make_pipeline(LogisticRegression())):
+        name = type(estimator).__name__
+        with pytest.raises(ValueError, match=rf"{name} has no weights in coef_.*shape \(1, \d+\)"):
+            remedy(estimator).fit(x, y)
 
 
 def test_a_class_absent_from_one_part_is_named():

@@ -1,5 +1,6 @@
 """Train a net on a data set of one's own, or go on with a net that is there: weights and a card."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,8 @@ def train(
     ValueError
         On a path without .safetensors, an unknown augmentation or device, or a net that does not
         fit the data; as `training.fit`.
+    OSError
+        Before the first epoch, if nothing can be written beside `out`.
 
     Examples
     --------
@@ -70,7 +73,7 @@ def train(
     path, augmentation = _weights_path(out), _augmentation(augment)
     net, recipe = _begin(recipe, dataset, start)
     checkpoint = path.with_suffix(".checkpoint.safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _can_be_written(path)
     history = recipes.fit(
         net, recipe, dataset.train, augment=augmentation, checkpoint=checkpoint, on_epoch=on_epoch
     )
@@ -95,6 +98,15 @@ def _weights_path(out: Path | str) -> Path:
     if path.suffix != ".safetensors":
         raise ValueError(f"the weights need to go to a .safetensors file, got {out}")
     return path
+
+
+def _can_be_written(path: Path) -> None:
+    """A training takes hours: what would fail at its end is found at its start."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(f"the weights need to go to a file, and {path} is a folder")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"nothing can be written in {path.parent}: name another folder")
 
 
 def _augmentation(name: str) -> training.Augment | None:

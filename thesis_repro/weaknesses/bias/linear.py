@@ -112,7 +112,8 @@ class Remedy(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            On other than two classes, a class too rare to be in both parts, or a constant feature.
+            On other than two classes, a class too rare to be in both parts, a constant feature, or
+            an estimator without `coef_`, as forests and pipelines are.
         """
         x, labels = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(labels)
@@ -134,6 +135,13 @@ class Remedy(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if "random_state" in self.estimator_.get_params():
             self.estimator_.set_params(random_state=random.randint(2**31))
         self.estimator_.fit(x_fit, y_fit)
+        weights = np.shape(getattr(self.estimator_, "coef_", None))
+        if weights != (1, x.shape[1]):
+            raise ValueError(
+                f"{type(self.estimator_).__name__} has "
+                f"{f'weights of shape {weights}' if weights else 'no weights in coef_'}: a remedy "
+                f"changes a linear model, with coef_ of shape (1, {x.shape[1]})"
+            )
         self._choose(x_fit, y_fit, x_val, y_val)
         return self
 
