@@ -24,6 +24,7 @@ FIGURES = {
     "influence-cars": ("photos", "squeezenet1_1"),
     "influence-pair": ("photos", "efficientnet-lite0"),
     "relaxed-together": ("cifar100",),
+    "relaxed-tiles": ("eurosat",),
 }
 """Name to the data that a figure reads; ``b`` in ``experiments/a/figures.py`` draws ``a-b``."""
 COLOURS = 256

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from thesis_repro import data
 from thesis_repro.experiments.relaxed import rejection as experiments
-from thesis_repro.experiments.relaxed.settings import CIFAR100, PLAIN, SETTINGS
+from thesis_repro.experiments.relaxed.settings import CIFAR100, EUROSAT, PLAIN, SETTINGS
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, REJECTED, not_run
 from thesis_repro.robustness import GloroNet, relaxed, toy2d
 from thesis_repro.robustness.relaxed import Guarantee, SetCertificate
@@ -155,6 +155,11 @@ def together(name: str = CIFAR100, each: int = 2) -> Figure:
     return by_size(loaded.test.x, loaded.test.y, found["order"], found["strictest"], classes, each)
 
 
+def tiles() -> Figure:
+    """Satellite pictures with sets of labels that EuroSAT's GloRo net guarantees."""
+    return together(EUROSAT)
+
+
 def by_size(
     x: Tensor,
     y: Tensor,
@@ -165,15 +170,21 @@ def by_size(
 ) -> Figure:
     """For each size of a guaranteed set the most frequent sets, each with its first point.
 
-    A column for each size from 2 to that of `order` (n, K), which holds the labels by logit; a
-    point's set are its first `strictest` (n,) labels. The set stands above, the label below.
+    A column for each size from 2 to that of `order` (n, K), which holds the labels by logit; of
+    two sizes all pictures stand in one row. A point's set are its first `strictest` (n,) labels.
+    The set stands above, the label below.
     """
     sizes = range(2, order.shape[1] + 1)
+    rows = each if len(sizes) > 2 else 1
     figure, axes = plt.subplots(
-        each, len(sizes), figsize=(9, each * (2.5 + 0.19 * sizes[-1])), squeeze=False
+        rows,
+        len(sizes) * each // rows,
+        figsize=(9, rows * (2.5 + 0.19 * sizes[-1])),
+        squeeze=False,
     )
     figure.set_layout_engine("constrained")
-    for size, column in zip(sizes, axes.T, strict=True):
+    columns = axes.T if rows > 1 else axes.reshape(len(sizes), each)
+    for size, column in zip(sizes, columns, strict=True):
         points: dict[tuple[int, ...], list[int]] = {}
         for at in np.flatnonzero(strictest == size).tolist():
             points.setdefault(tuple(sorted(order[at, :size].tolist())), []).append(at)
