@@ -66,7 +66,7 @@ def test_yes_and_no_are_bools_or_ones_and_zeros(kind):
         assert found.tolist() == [True, False, True]
     assert checks.truth("member", kind([])).dtype == bool
     for odd in ([1, -1], [0.3, 0.9], [float("nan"), 1.0], [2, 0]):
-        with pytest.raises(ValueError, match="^member: got .*, only True and False, or 1 and 0"):
+        with pytest.raises(ValueError, match="^member: got (nan in row|.*, only True and False)"):
             checks.truth("member", kind(odd))
 
 

@@ -95,6 +95,8 @@ def truth(name: str, values: Any) -> NDArray[np.bool_]:
     found = _array(values)
     if found.dtype == np.bool_:
         return found
+    if found.dtype.kind == "f":
+        finite(name, found)
     if found.size and (found.dtype.kind not in "iuf" or not np.isin(found, (0, 1)).all()):
         odd = next(one for one in found.ravel().tolist() if one not in (0, 1) or found.dtype == "O")
         raise ValueError(f"{name}: got {odd!r}, only True and False, or 1 and 0, say yes or no")
