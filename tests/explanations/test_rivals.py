@@ -85,3 +85,10 @@ def test_the_class_is_one_of_the_net(case: Case, c: int) -> None:
     ):
         with pytest.raises(ValueError, match="is asked for|of one class, the same"):
             explain()
+
+
+@pytest.mark.parametrize("layer", [nn.Tanh(), nn.Sequential(nn.Linear(2, 2), nn.ReLU())])
+def test_relevance_is_for_the_layers_of_its_rule(layer: nn.Module) -> None:
+    net = nn.Sequential(nn.Linear(3, 2), layer, nn.Linear(2, 2)).eval()
+    with pytest.raises(ValueError, match=r"layer '1' \(.*\): the rule is for dense layers"):
+        rivals.relevance(net, torch.rand(2, 3), 0)

@@ -216,6 +216,7 @@ def test_points_that_are_hard_for_every_target_widen_the_interval() -> None:
         (lambda: statistics.paired([1, 2, 3], [1], "nets"), r"one length, got \(3,\) and \(1,\)"),
         (lambda: statistics.more_points([[1, 0, 1]], [[1]]), r"got \(3,\) and \(1,\)"),
         (lambda: statistics.more_points([[1, 0]], [[[1], [0]]]), r"got \(2,\) and \(2, 1\)"),
+        (lambda: statistics.over_targets_and_points([[1, math.nan]]), "hits: got nan in row 0"),
         (lambda: statistics.holm([0.04, math.nan, 0.01]), "p_values: got nan in row 1"),
         (lambda: statistics.holm([0.04, 5]), r"p_values need to lie in \[0, 1\]"),
         (lambda: statistics.mcnemar([3, 0, 7], [3, 1, 0]), "first: got 3, only True and False"),

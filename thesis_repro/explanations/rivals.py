@@ -41,9 +41,20 @@ def relevance(net: nn.Sequential, x: Tensor, c: int, epsilon: float = EPSILON) -
     ----------
     net : of dense layers, convolutions, pooling and ReLU, in eval mode
     x : (n, ...)
+
+    Raises
+    ------
+    ValueError
+        On another layer, which the rule is not made for, or a class that the net has not.
     """
     evaluating(net)
-    before = [x.detach()]
+    for name, layer in net.named_children():
+        if not isinstance(layer, HANDED_ON):
+            raise ValueError(
+                f"layer {name!r} ({type(layer).__name__}): the rule is for dense layers, "
+                f"convolutions, pooling and ReLU, one after another"
+            )
+    before = [x.detach().clone()]
     with torch.no_grad():
         for layer in net:
             before.append(layer(before[-1]))
@@ -154,6 +165,13 @@ class _Scale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.factor
+
+
+HANDED_ON = (
+    *(nn.ReLU, nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity),
+    _Scale,
+)
+"""Layers that relevance goes through."""
 
 
 def slice_invariance_of_relevance(case: Case) -> Tensor:

@@ -212,6 +212,8 @@ def over_targets_and_points(hits: Any, of: Any = None, draws: int = 1000) -> Est
     bottom = np.ones_like(top) if of is None else np.asarray(of, np.float32)
     if top.ndim != 2 or not top.size or top.shape != bottom.shape:
         raise ValueError(f"hits are (targets, points), got {top.shape} and {bottom.shape}")
+    checks.finite("hits", top)
+    checks.finite("of", bottom)
     targets, points = top.shape
     rng = np.random.default_rng(0)
     shares = np.empty(draws)
