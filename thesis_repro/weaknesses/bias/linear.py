@@ -113,7 +113,7 @@ class Remedy(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ------
         ValueError
             On other than two classes, a class too rare to be in both parts, a constant feature, or
-            an estimator without `coef_`, as forests and pipelines are.
+            a model that is not linear.
         """
         x, labels = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(labels)
@@ -124,24 +124,19 @@ class Remedy(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             x, codes, test_size=self.validation_fraction, stratify=codes, random_state=random
         )
         for part, found in (("fitted on", y_fit), ("validated on", y_val)):
-            for code in (0, 1):
-                if code not in found:
-                    raise ValueError(
-                        f"class {self.classes_[code]} is absent from the part that is {part}; "
-                        f"give more points of it or another validation_fraction"
-                    )
+            for code in {0, 1}.difference(found):
+                raise ValueError(
+                    f"class {self.classes_[code]} is absent from the part that is {part}; "
+                    f"give more points of it or another validation_fraction"
+                )
         default = SGDClassifier(loss="log_loss")
         self.estimator_ = clone(default if self.estimator is None else self.estimator)
         if "random_state" in self.estimator_.get_params():
             self.estimator_.set_params(random_state=random.randint(2**31))
         self.estimator_.fit(x_fit, y_fit)
-        weights = np.shape(getattr(self.estimator_, "coef_", None))
-        if weights != (1, x.shape[1]):
-            raise ValueError(
-                f"{type(self.estimator_).__name__} has "
-                f"{f'weights of shape {weights}' if weights else 'no weights in coef_'}: a remedy "
-                f"changes a linear model, with coef_ of shape (1, {x.shape[1]})"
-            )
+        if np.shape(getattr(self.estimator_, "coef_", 0)) != (needed := (1, x.shape[1])):
+            name = type(self.estimator_).__name__
+            raise ValueError(f"{name} has no coef_ of shape {needed}, as a linear model has")
         self._choose(x_fit, y_fit, x_val, y_val)
         return self
 
