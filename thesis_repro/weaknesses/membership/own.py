@@ -138,16 +138,16 @@ class CalibratedAttack:
         views = [self._view(y[pool], seen, member, shadow) for shadow in range(self.shadows)]
         kept = [fair(view) for view in views]  # points that some other shadow did not train on
         found = [self._features(view)[some] for view, some in zip(views, kept, strict=True)]
-        inside = [view.member[some] for view, some in zip(views, kept, strict=True)]
+        truth = [view.member[some] for view, some in zip(views, kept, strict=True)]
         scores = []
         for shadow in range(self.shadows):  # a shadow is scored by what the others taught
             others = [i for i in range(self.shadows) if i != shadow]
             learned = GeneralWB().fit(
                 np.concatenate([found[i] for i in others]),
-                np.concatenate([inside[i] for i in others]),
+                np.concatenate([truth[i] for i in others]),
             )
             scores.append(learned.score_samples(found[shadow]))
-        self.scores_, self.member_ = np.concatenate(scores), np.concatenate(inside)
+        self.scores_, self.member_ = np.concatenate(scores), np.concatenate(truth)
         self.model_ = GeneralWB().fit(np.concatenate(found), self.member_)
         return self
 
