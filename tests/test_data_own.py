@@ -72,6 +72,20 @@ def test_a_test_part_that_is_given_is_kept_as_it_is() -> None:
     assert (text.classes, text.test.y.tolist()) == (("ant", "bee", "cat"), [2, 0])
 
 
+@pytest.mark.parametrize("kind", [list, object, np.uint8, torch.tensor])
+def test_whole_numbers_of_any_type_are_the_labels(kind: Any) -> None:
+    wanted = list(range(12))  # as text "10" would come before "2"
+    y = np.array(wanted, kind) if kind in (object, np.uint8) else kind(wanted)
+    found = data.from_arrays(X[:12], y, test=(X[:12], y))
+    assert found.train.y.tolist() == wanted
+    assert found.classes == tuple(map(str, wanted))
+
+
+def test_names_in_bytes_are_text() -> None:
+    found = data.from_arrays(X, np.array([NAMES[y].encode() for y in Y]))
+    assert same(found, data.from_arrays(X, Y, NAMES))
+
+
 @pytest.mark.parametrize(
     ("x", "y", "options", "says"),
     [
@@ -91,7 +105,11 @@ def test_a_test_part_that_is_given_is_kept_as_it_is() -> None:
         (X, Y, {"classes": NAMES[:2]}, r"labels need to lie in \[0, 2\), got 2 in row 2"),
         (X, [NAMES[y] for y in Y], {"classes": NAMES[:2]}, "label 'cat' is none of the classes"),
         (X, Y, {"classes": ["a", "a", "b"]}, "names, each once"),
-        (X[:2], Y[:2], {}, "2 images are too few to hold out 20%"),
+        (X[:2], Y[:2], {}, "1 images of class 0 are too few to hold out 20%"),
+        (X[:8], np.array([0, 0, 0, 1, 1, 1, 2, 2]), {}, "2 images of class 2 are too few"),
+        (X[:3], ["ant", "bee", np.nan], {}, "names of classes or all whole numbers, got nan"),
+        (X[:3], np.array(["ant", None, "bee"], object), {}, "got None among them"),
+        (X[:2], ["ant", 1], {}, "got 1 among them"),
         (X, Y, {"test": (X[:, :, :4], Y)}, "do not fit training images"),
     ],
 )
@@ -166,6 +184,29 @@ def test_a_folder_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "ant").mkdir()
     (tmp_path / "ant" / "1.png").write_bytes(b"no picture")
     with pytest.raises(data.DataDamaged, match=r"1\.png: does not decode"):
+        data.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["train", "Train", "test"])
+def test_a_part_alone_is_no_class(tmp_path: Path, part: str) -> None:
+    pictures(tmp_path / part, range(30))
+    with pytest.raises(ValueError, match=f"holds {part}/, which is no class: need train/ and"):
+        data.from_folder(tmp_path)
+    for i in range(6):  # the vehicle, whose pictures lie in it as those of other classes do
+        for kind in ("train", "ship"):
+            file = tmp_path / "vehicles" / kind / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), i).save(file)
+    assert data.from_folder(tmp_path / "vehicles").classes == ("ship", "train")
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_pictures_of_more_than_eight_bits_are_not_cut(tmp_path: Path, kind: Any) -> None:
+    for i in range(6):  # what is above 255 would come out white
+        file = tmp_path / NAMES[i % 2] / f"{i}.tif"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8), 3000 + i).astype(kind)).save(file)
+    with pytest.raises(ValueError, match="more than 8 bits a channel"):
         data.from_folder(tmp_path)
 
 

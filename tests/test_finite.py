@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit, softmax
 from torch import Tensor, nn
 
 from thesis_repro import explanations, weaknesses
@@ -56,6 +57,7 @@ X = torch.rand(4, 1, 8, 18, generator=GENERATOR)
 Y = torch.arange(4) % 2
 UNITS = torch.randn(4, 3, generator=GENERATOR)
 LOGITS, LABELS = RNG.standard_normal((8, 2)), np.arange(8) % 2
+SHARES = softmax(LOGITS, 1)
 MEMBER = LABELS == 0
 SCORES = RNG.standard_normal(8)
 MANY = np.linspace(0.01, 0.99, 40)
@@ -286,10 +288,10 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
         {"x": UNITS},
     ),
     "white_box.expected_margin": (
-        white_box.expected_margin, {"labels": LABELS, "probabilities": LOGITS}
+        white_box.expected_margin, {"labels": LABELS, "probabilities": SHARES}
     ),
     "white_box.expected_residual": (
-        white_box.expected_residual, {"labels": LABELS, "probabilities": LOGITS, "smoothing": 0.1}
+        white_box.expected_residual, {"labels": LABELS, "probabilities": SHARES, "smoothing": 0.1}
     ),
     "two_sided.TwoSided.fit": (
         lambda **given: two_sided.TwoSided.fit(**given),
@@ -324,8 +326,8 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
     "lira_rmia.rmia": (
         lira_rmia.rmia,
         {
-            "target": SCORES, "references": REFERENCES, "contains": CONTAINS,
-            "population": SCORES, "population_references": REFERENCES, "a": 0.3,
+            "target": SHARES[:, 0], "references": expit(REFERENCES), "contains": CONTAINS,
+            "population": SHARES[:, 0], "population_references": expit(REFERENCES), "a": 0.3,
         },
     ),
     "lira_rmia.scaled": (lira_rmia.scaled, {"logits": LOGITS, "labels": LABELS}),
@@ -348,6 +350,7 @@ WITHOUT_A_CALL = {
     "axioms.captum_internal": "the larger of two whole numbers",
     "axioms.Altered.forward": "a net",
     "experts.Detector.precision": "counts",
+    "experts.Experts.detect": "asks Experts.logits",
     "experts.Experts.labels": "no float is given; test_logits_that_are_not_finite",
     "quantities.max_class": "test_a_quantity_that_is_not_finite",
     "quantities.unit": "test_a_quantity_that_is_not_finite",

@@ -111,7 +111,7 @@ CALLS: dict[str, Callable[[nn.Sequential], object]] = {
     ),
 }
 
-LOOKING = ("find", "overwriting", "places", "prefix", "suffix")
+LOOKING = ("find", "overwriting", "places", "prefix", "suffix", "untouched")
 OF_A_CASE = (
     "consistency_of_conductance",
     "linear_agreement_of_activations",

@@ -190,9 +190,19 @@ def test_rankings(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
     assert torch.equal(layer.ranking("influence", 2), influence.per_unit(of_class).mean(0))
 
 
+def test_the_direction_of_the_smallest_gradients_counts_as_that_of_others() -> None:
+    net, x, y = planted()
+    found = Experts(net, "0", x, y).input_gradient(0)
+    with torch.no_grad():
+        net[2].weight.mul_(2.0**-90)  # squares of these gradients vanish in float32
+        net[2].bias.mul_(2.0**-90)
+    torch.testing.assert_close(Experts(net, "0", x, y).input_gradient(0), found)
+
+
 def test_refusals(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
     layer = Experts(net, "3", x, y)
     scores = torch.arange(float(layer.units))
+    one_logit = nn.Sequential(nn.Flatten(), nn.Linear(144, 1)).eval()
     cases = (
         (lambda: Experts(net, "3", x, y[:2]), "one label for each"),
         (lambda: Experts(net, "33", x, y), "close names"),
@@ -207,6 +217,12 @@ def test_refusals(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
         (lambda: keep(scores, Choice(33, 0)), "does not fit"),
         (lambda: keep(scores, Choice(-1, 0)), "does not fit"),
         (lambda: masked(x, torch.ones(2, dtype=torch.bool)), "does not fit"),
+        (lambda: layer.detect(0, scores), "float32, does not fit 32 units: need bools"),
+        (lambda: layer.detect(0, scores.argsort()), "int64, does not fit 32 units: need bools"),
+        (lambda: layer.detect(y), "of one class, the same"),
+        (lambda: layer.detect(-1), "class -1 is asked for"),
+        (lambda: layer.activation(y), "of one class, the same"),
+        (lambda: Experts(one_logit, "0", x, y).detect(0), "two classes or more"),
     )
     for build, says in cases:
         with pytest.raises(ValueError, match=says):

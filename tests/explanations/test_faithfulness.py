@@ -75,6 +75,9 @@ def test_mask_and_share() -> None:
     assert receptive.share_on(attribution, region).item() == 0
     region[:, :8] = True
     assert receptive.share_on(attribution, region).item() == 1
+    faint = attribution * 1e-30  # of a saturated net
+    assert receptive.share_on(faint, region).item() == 1
+    assert torch.equal(receptive.heat(faint, 1.0), receptive.heat(attribution, 1.0))
 
 
 def test_refusals(x: Tensor) -> None:
@@ -93,8 +96,15 @@ def test_refusals(x: Tensor) -> None:
         receptive.mask(x, quantile=1.5)
     with pytest.raises(ValueError, match="attribution needs shape"):
         receptive.heat(x[:0], 1.0)
-    with pytest.raises(ValueError, match="region needs shape"):
-        receptive.share_on(x, torch.ones(2, 2, dtype=torch.bool))
+    for region in (torch.ones(2, 2, dtype=torch.bool), 5 * x[:, 0]):
+        with pytest.raises(ValueError, match="region needs shape"):
+            receptive.share_on(x, region)
+    for units in (torch.tensor([True, False]), torch.tensor([0.2, 0.9])):
+        with pytest.raises(ValueError, match="an index needs to be a whole number"):
+            receptive.receptive(net, x, "conv", units)
+    one_logit = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), 1)).eval()
+    with pytest.raises(ValueError, match="two classes or more"):
+        faithfulness.curves(one_logit, x, x[:, 0])
     with pytest.raises(ValueError, match="3 top units"):
         receptive.top_units(net, x, "conv", influence.class_score(1), 3)
     with pytest.raises(ValueError, match="unknown kind"):

@@ -491,6 +491,35 @@ def test_a_class_score_is_of_one_class_and_the_top_class_of_logits():
     for several in (torch.tensor([0, 1]), [0, 1], []):
         with pytest.raises(ValueError, match=f"of one class, the same.* got {len(several)}"):
             influence.class_score(several)
+    for mask in (True, torch.tensor([True]), np.array([True])):
+        with pytest.raises(ValueError, match="an index needs to be a whole number"):
+            influence.class_score(mask)
     assert influence.class_score(torch.tensor([1]))(torch.tensor([[0.0, 2.0]])) == 2
     with pytest.raises(ValueError, match=r"needs logits \(n, classes\), got \(3,\)"):
         influence.max_class()(torch.rand(3))
+
+
+def _own_forward(net: nn.Sequential) -> None:
+    inner = net[0]
+    inner.forward = lambda z: 2 * nn.Sequential.forward(inner, z)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: net.register_forward_hook(lambda module, given, z: 2 * z),
+        lambda net: net[0].register_forward_hook(lambda module, given, z: 2 * z),
+        lambda net: net[0].register_forward_pre_hook(lambda module, given: (given[0] - 1,)),
+        _own_forward,
+    ],
+)
+def test_what_a_sequence_does_beside_its_layers_counts(change: Callable[[nn.Module], Any]) -> None:
+    net = nn.Sequential(nn.Sequential(nn.Linear(3, 4), nn.Tanh()), nn.Linear(4, 2)).eval()
+    change(net)
+    x, c = torch.rand(5, 3), influence.class_score(1)
+    cut = influence.Cut(net, "0.0")
+    assert torch.equal(cut.output(cut.activations(x), x), net(x).detach())
+    # completeness: what the units add makes up the difference from the baseline
+    added = internal_influence(net, x, "0.0", c, line(0.0, 30), multiply=True).sum(1)
+    nothing = cut.output(torch.zeros(5, 4), x)
+    torch.testing.assert_close(added, (net(x).detach() - nothing)[:, 1])

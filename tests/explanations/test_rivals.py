@@ -72,3 +72,23 @@ def test_conductance_is_complete_and_on_the_input_it_is_the_line(case: Case) -> 
     d = line(0.0, 50, "input")
     ours = internal_influence(net, x, "", influence.class_score(1), d, multiply=True)
     torch.testing.assert_close(rivals.conductance(net, 0, x, 1, 50), ours)
+
+
+@pytest.mark.parametrize("c", [torch.zeros(20, dtype=torch.int64), -1, 3])
+def test_the_class_is_one_of_the_net(case: Case, c: int) -> None:
+    net, x = case.net, case.x
+    for explain in (
+        lambda: rivals.gradient_times_input(net, x, c),
+        lambda: rivals.relevance(net, x, c),
+        lambda: rivals.occlusion(net, x, c, 0.0),
+        lambda: rivals.conductance(net, 2, x, c, 3),
+    ):
+        with pytest.raises(ValueError, match="is asked for|of one class, the same"):
+            explain()
+
+
+@pytest.mark.parametrize("layer", [nn.Tanh(), nn.Sequential(nn.Linear(2, 2), nn.ReLU())])
+def test_relevance_is_for_the_layers_of_its_rule(layer: nn.Module) -> None:
+    net = nn.Sequential(nn.Linear(3, 2), layer, nn.Linear(2, 2)).eval()
+    with pytest.raises(ValueError, match=r"layer '1' \(.*\): the rule is for dense layers"):
+        rivals.relevance(net, torch.rand(2, 3), 0)

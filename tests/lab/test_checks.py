@@ -56,3 +56,31 @@ def test_labels_without_a_number_of_classes():
     checks.labels("labels", [0, 99])
     with pytest.raises(ValueError, match=r"\[0, \.\.\.\), got -2 in row 1"):
         checks.labels("labels", np.array([0, -2], np.int8))
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_yes_and_no_are_bools_or_ones_and_zeros(kind):
+    for given in ([True, False, True], [1, 0, 1], [1.0, 0.0, 1.0]):
+        found = checks.truth("member", kind(given))
+        assert found.dtype == bool
+        assert found.tolist() == [True, False, True]
+    assert checks.truth("member", kind([])).dtype == bool
+    for odd in ([1, -1], [0.3, 0.9], [float("nan"), 1.0], [2, 0]):
+        with pytest.raises(ValueError, match="^member: got (nan in row|.*, only True and False)"):
+            checks.truth("member", kind(odd))
+
+
+def test_text_says_neither_yes_nor_no():
+    for odd in (["yes", "no"], np.array([True, None], object)):
+        with pytest.raises(ValueError, match="^member: got .*, only True and False"):
+            checks.truth("member", odd)
+
+
+def test_what_is_no_probability_is_refused_and_rounding_is_none():
+    checks.shares("p", [0.0, 1.0 + 1e-9])
+    checks.shares("p", [])
+    for odd in ([5.0, -3.0], [1.01], torch.tensor([-0.1])):
+        with pytest.raises(ValueError, match=r"^p need to lie in \[0, 1\], got values from"):
+            checks.shares("p", odd)
+    with pytest.raises(ValueError, match="got nan in row 0"):
+        checks.shares("p", [float("nan")])

@@ -20,7 +20,7 @@ def test_the_nearest_of_another_label_by_two_loops() -> None:
         min(float((x[i] - x[j]).norm()) for j in range(9) if y[j] != y[i]) for i in range(9)
     ]
     assert nearest_other(x, y, batch_size=2).tolist() == pytest.approx(expected)
-    assert nearest_other(x, torch.zeros(9)).isinf().all()
+    assert nearest_other(x, torch.zeros(9).long()).isinf().all()
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -76,5 +76,19 @@ def test_wrong_input_is_refused() -> None:
         attainable(x, y, 0.0)
     with pytest.raises(ValueError, match="each of two or more classes needs a point"):
         ByDistance(x, y + 1)
+    with pytest.raises(ValueError, match="a radius is above 0"):
+        ByDistance(x, y).certified(x, -1.0)
+    with pytest.raises(ValueError, match="a distance for each of 9 points"):
+        attainable(x, y, 0.1, near=torch.ones(5))
+    bytes_ = (255 * x).to(torch.uint8)  # whose distances are 255 times as large
+    for points_, labels, says in (
+        (bytes_, y, "floating-point numbers, got uint8"),
+        (x, y[:1], "one label for each of 9"),
+        (x, y[:, None], "one label for each of 9"),
+        (x, y.double(), "whole numbers"),
+    ):
+        for call in (nearest_other, ByDistance, lambda x, y: attainable(x, y, 0.1)):
+            with pytest.raises(ValueError, match=says):
+                call(points_, labels)
     with pytest.raises(ValueError, match="finite"):
         nearest_other(x.fill_(torch.nan), y)

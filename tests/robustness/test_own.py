@@ -93,6 +93,17 @@ def test_what_does_not_fit_is_one_line(digits: data.Dataset, tmp_path: Path) -> 
     ):
         with pytest.raises(ValueError, match=says):
             own.train(RECIPE, digits, **{"out": tmp_path / "own.safetensors", **options})
+    good = digits.test
+    for bad, says in (  # which would be found, or not, after the last epoch
+        (data.Split(255 * good.x, good.y), "pixels need to lie in"),
+        (data.Split(good.x[:0], good.y[:0]), "n >= 1"),
+        (data.Split(good.x, good.y[:3]), "one label for each"),
+        (data.Split(good.x, good.y + 1), r"labels need to lie in \[0, 3\), got 3"),
+    ):
+        for part in ("train", "test"):
+            with pytest.raises(ValueError, match=says):
+                own.train(RECIPE, replace(digits, **{part: bad}), tmp_path / "own.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_where_nothing_can_be_written_is_found_before_the_first_epoch(

@@ -253,6 +253,18 @@ def test_the_attack_breaks_sets_that_are_guaranteed_by_a_bound_too_small():
     assert result["broken"] > 0.3 * result["attacked"] > 0
 
 
+def test_a_certificate_is_attacked_on_its_images_within_its_radius():
+    net, x = dense(6, epsilon=0.5), images(8)
+    found = relaxed.certify(net, x, k=3, epsilon=0.001)
+    assert found.certified.any()
+    with pytest.raises(ValueError, match="promises a set up to .* less than epsilon=0.5"):
+        set_attack.break_sets(net, x, found, steps=2, restarts=1)  # by the net's own radius
+    with pytest.raises(ValueError, match="a certificate of 8 images is not of 9"):
+        set_attack.break_sets(net, images(9), found, epsilon=0.001, steps=2, restarts=1)
+    result = set_attack.break_sets(net, x, found, epsilon=0.001, steps=2, restarts=1)
+    assert result["broken"] == 0 < result["attacked"]
+
+
 def test_on_a_linear_net_the_attack_falls_exactly_where_it_can():
     generator = torch.Generator().manual_seed(3)
     weight = torch.randn(5, 4, generator=generator)

@@ -102,3 +102,6 @@ def test_a_picture_is_turned_until_it_falls_and_one_that_stays_is_an_image_all_t
 def test_what_makes_no_attack_is_refused(x, call, says):
     with pytest.raises(ValueError, match=says):
         call(linear(torch.ones(SIDE, SIDE), x, 1.0), x)
+    one_logit = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 1))
+    with pytest.raises(ValueError, match="the net gives one logit"):  # so that none is ahead
+        threats.linf(one_logit, x, Y, 0.1, 5)

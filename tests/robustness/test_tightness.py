@@ -31,6 +31,12 @@ def test_a_bound_that_is_too_small_is_exposed(monkeypatch):
     assert tightness.steepest(net, torch.rand(5, 1, 4, 4), steps=300, lr=1e-2).share > 1
 
 
+def test_of_one_logit_there_is_no_slope():
+    net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(16, 1)), 0.1, (1, 4, 4)).eval()
+    with pytest.raises(ValueError, match="the net gives one logit"):
+        tightness.steepest(net, torch.rand(5, 1, 4, 4), steps=2)
+
+
 def test_slopes_are_compared_with_the_constants_that_are_given():
     torch.manual_seed(0)
     net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), 0.1, (1, 4, 4)).eval()

@@ -1,6 +1,7 @@
 """Intervals and tests against closed forms and hand-made numbers."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binom
 
 from thesis_repro.lab.store import Result
+from thesis_repro.tables import statistics
 from thesis_repro.tables.statistics import (
     clopper_pearson,
     gather,
@@ -204,3 +206,22 @@ def test_points_that_are_hard_for_every_target_widen_the_interval() -> None:
     )
     with pytest.raises(ValueError, match=r"\(targets, points\)"):
         over_targets_and_points(shared[0])
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: statistics.paired([1, 2, math.nan], [0, 0, 0], "nets"), "first: got nan in row 2"),
+        (lambda: statistics.paired([1, 2, 3], [0, math.inf, 0], "nets"), "second: got inf"),
+        (lambda: statistics.paired([1, 2, 3], [1], "nets"), r"one length, got \(3,\) and \(1,\)"),
+        (lambda: statistics.more_points([[1, 0, 1]], [[1]]), r"got \(3,\) and \(1,\)"),
+        (lambda: statistics.more_points([[1, 0]], [[[1], [0]]]), r"got \(2,\) and \(2, 1\)"),
+        (lambda: statistics.over_targets_and_points([[1, math.nan]]), "hits: got nan in row 0"),
+        (lambda: statistics.holm([0.04, math.nan, 0.01]), "p_values: got nan in row 1"),
+        (lambda: statistics.holm([0.04, 5]), r"p_values need to lie in \[0, 1\]"),
+        (lambda: statistics.mcnemar([3, 0, 7], [3, 1, 0]), "first: got 3, only True and False"),
+    ],
+)
+def test_what_no_test_can_be_made_of_is_named(call: Callable[[], object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        call()

@@ -469,9 +469,11 @@ def test_prefix_sums_are_used_where_one_linear_layer_follows(monkeypatch):
     monkeypatch.setattr(layer, "all_scores", None)  # no mask is tried
     layer.experts(influence, y)
     deeper = bias.HiddenLayer(net, "2", x)
-    monkeypatch.setattr(deeper, "all_scores", None)
-    with pytest.raises(TypeError):
-        deeper.experts(bias.unit_influence(net, x, "2"), y)
+    net[5].register_forward_hook(lambda module, given, z: -z)  # what follows is more than linear
+    for other, units in ((deeper, 6), (bias.HiddenLayer(net, "4", x), 5)):
+        monkeypatch.setattr(other, "all_scores", None)
+        with pytest.raises(TypeError):
+            other.experts(np.arange(units) - 2.0, y)
 
 
 def test_bad_nets_layers_and_masks_are_named():
@@ -485,3 +487,5 @@ def test_bad_nets_layers_and_masks_are_named():
         bias.HiddenLayer(two_layers(), "9", images())
     with pytest.raises(ValueError, match=r"mask of shape .*6 units"):
         bias.HiddenLayer(two_layers(), "2", images()).scores(np.ones(5, bool))
+    with pytest.raises(ValueError, match="float64, does not fit 6 units"):
+        bias.HiddenLayer(two_layers(), "2", images()).scores(np.full(6, 0.5))

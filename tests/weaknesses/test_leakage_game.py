@@ -178,6 +178,13 @@ def test_the_classifier_finds_the_few_features_that_tell_the_arms_apart():
 def test_an_arm_without_shadows_is_refused(guess):
     with pytest.raises(ValueError, match="both arms, got 3 with the watermark and 0 without"):
         guess(np.zeros((3, 1)), np.ones(3, bool), np.zeros((1, 1)))
+    with pytest.raises(ValueError, match="truth: got -1, only True and False"):
+        guess(np.zeros((2, 1)), np.array([1, -1]), np.zeros((1, 1)))
+
+
+def test_a_threshold_is_of_one_score():
+    with pytest.raises(ValueError, match="of one score, got 2 features"):
+        leakage.by_threshold(np.eye(2), np.array([True, False]), np.eye(2))
 
 
 def test_no_target_is_its_own_shadow_and_arms_are_balanced():
@@ -200,7 +207,8 @@ def test_a_game_with_nothing_to_see_is_won_half_of_the_time():
     wins = games = 0
     for guess in (leakage.by_threshold, leakage.by_classifier):
         for _ in range(10):
-            marked, clean = rng.standard_normal((2, 10, 4))
+            features = 1 if guess is leakage.by_threshold else 4
+            marked, clean = rng.standard_normal((2, 10, features))
             outcome = leakage.play(marked, clean, guess)
             wins, games = wins + outcome.wins, games + len(outcome.true)
     # Leaving out the target makes guesses slightly worse than chance, never better.
@@ -273,3 +281,8 @@ def test_probes_see_a_model_that_looks_at_the_word_and_none_that_does_not():
     assert blind[:-1].abs().max() == 0 and blind[-1] == 1
     still = leakage.probe_features(Looks(mask).eval(), images, Watermark(opacity=0))
     assert still[:-1].abs().max() == 0
+    with pytest.raises(ValueError, match=r"images need to lie in \[0, 1\]"):  # the word is white
+        leakage.probe_features(Looks(mask).eval(), 255 * images, word)
+    one_logit = nn.Sequential(nn.Flatten(), nn.Linear(images[0].numel(), 1)).eval()
+    with pytest.raises(ValueError, match="two classes or more"):
+        leakage.probe_features(one_logit, images, word)

@@ -12,7 +12,7 @@ from torch import nn
 from thesis_repro import nets
 from thesis_repro.explanations.influence import Cut, class_score, internal_influence, point
 from thesis_repro.weaknesses import membership
-from thesis_repro.weaknesses.membership import calibration, gaussian, lira_rmia, victims
+from thesis_repro.weaknesses.membership import calibration, gaussian, lira_rmia, one_run, victims
 
 HALF = np.arange(20) % 2 == 0
 
@@ -44,6 +44,9 @@ def test_outcomes_are_counted():
         (([1, 2], [3, 4], [5, 4]), "point 4 is in non-members and the pool"),
         (([1, 2], [3]), "got 2 and 1"),
         (([], []), "got 0 and 0"),
+        (([-1], [9]), "members need to lie in .*, got -1"),
+        (([0.2], [1.7]), "members need to be whole numbers, got float64"),
+        (([True, False], [False, True]), "members need to be indices, got bool"),
     ],
 )
 def test_unfair_splits_are_named(parts, words):
@@ -60,6 +63,23 @@ def test_an_unbalanced_game_is_refused():
         membership.judge([True, True, True], [True, True, False])
     with pytest.raises(ValueError, match="scores: got nan in row 1"):
         membership.auc([0.0, math.nan], [True, False])
+
+
+@pytest.mark.parametrize("odd", [[1, 1, -1, -1], [0.9, 0.6, 0.2, 0.1]])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda odd: membership.judge(odd, [True, True, False, False]),
+        lambda odd: membership.auc([1.0, 2.0, 3.0, 4.0], odd),
+        lambda odd: membership.GeneralWB().fit(np.eye(4), odd),
+        lambda odd: membership.ShadowAttack().fit(np.eye(4), odd, [0, 1, 0, 1]),
+        lambda odd: membership.lira(np.ones(4), np.eye(4), np.tile(odd, (4, 1))),
+        lambda odd: one_run.right_guesses(np.arange(4.0), odd, 2),
+    ],
+)
+def test_scores_and_signs_are_no_answers(call, odd):
+    with pytest.raises(ValueError, match="only True and False, or 1 and 0, say yes or no"):
+        call(odd)
 
 
 def test_the_parts_of_a_game_never_meet():
@@ -389,6 +409,7 @@ def test_nothing_is_one_clear_line():
         (lambda: membership.naive(none, no_labels), "n >= 1, got"),
         (lambda: membership.scaled(none, no_labels), "labels need shape"),
         (lambda: membership.scaled(np.zeros((2, 1)), [0, 0]), "classes >= 2"),
+        (lambda: membership.naive(np.zeros((2, 1)), [0, 0]), "classes >= 2"),
         (lambda: membership.lira([], np.zeros((4, 0)), np.zeros((4, 0))), "k and n >= 1"),
         (lambda: membership.rmia([], none, none, [1.0], np.ones((0, 1))), "k and n >= 1"),
         (lambda: membership.auc([], []), "as many members as non-members"),
@@ -411,6 +432,9 @@ def test_expected_questions_by_hand():
     logits = torch.log(torch.from_numpy(p)).requires_grad_()
     loss = nn.functional.cross_entropy(logits, torch.tensor([0]), label_smoothing=0.3)
     np.testing.assert_allclose(-torch.autograd.grad(loss, logits)[0], smooth, atol=1e-12)
+    for expected in (membership.expected_margin, membership.expected_residual):
+        with pytest.raises(ValueError, match="probabilities need to lie in"):  # logits are none
+            expected([0], [[5.0, -3.0]])
 
 
 def test_general_wb_learns_a_product_and_refuses_bad_evidence():
@@ -552,6 +576,8 @@ def test_lira_and_rmia_refuse_what_they_cannot_compare():
         membership.rmia(target, references, contains, [], np.zeros((6, 0)))
     with pytest.raises(ValueError, match=r"a needs to lie in \[0, 1\]"):
         membership.rmia(target, references, contains, [0.1], np.ones((6, 1)), a=2)
+    with pytest.raises(ValueError, match=r"target need to lie in \[0, 1\], got values from -3"):
+        membership.rmia([5.0, -3.0], np.ones((4, 2)), np.zeros((4, 2)), [0.5], np.ones((4, 1)))
     assert lira_rmia.FEW == 64
 
 

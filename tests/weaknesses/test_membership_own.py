@@ -47,6 +47,23 @@ def test_no_threshold_is_given_for_a_precision_that_was_never_reached(
     assert math.isinf(fitted.threshold_for(0.999, least=300))
 
 
+def test_points_that_every_other_shadow_saw_teach_nothing(fitted: CalibratedAttack) -> None:
+    # nobody says what is usual of the one point in eight that the other three contain
+    assert len(fitted.scores_) == len(fitted.member_) < 4 * 120
+    assert 2 * fitted.member_.sum() == len(fitted.member_)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_shadows_that_share_weights_are_refused(whole: bool) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(SIZE, CLASSES)).eval()
+
+    def again(x: torch.Tensor, y: torch.Tensor, seed: int) -> nn.Sequential:
+        return net if whole else nn.Sequential(*net, nn.Identity()).eval()
+
+    with pytest.raises(ValueError, match="train needs to make a new net in each call"):
+        CalibratedAttack(again, ["0"], shadows=4).fit(*points(40, 0))
+
+
 def test_what_does_not_fit_is_one_line(fitted: CalibratedAttack) -> None:
     x, y = points(20, 2)
     bad = x.clone()

@@ -105,3 +105,28 @@ def test_ranking_is_one_for_an_oracle_a_half_for_a_constant_and_nothing_without_
     assert reliability.ranking(wrong, wrong) == 0
     assert reliability.ranking(np.zeros(5), wrong) == 0.5
     assert np.isnan(reliability.ranking(np.arange(5.0), np.zeros(5)))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float16, np.float32])
+def test_scores_of_any_type_are_ranked_alike(kind):
+    score, wrong = np.array([3, 2, 1, 0]).astype(kind), np.array([False, False, False, True])
+    assert reliability.risk(score, wrong, 0.25) == 0
+    assert reliability.ranking(score, wrong) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda z: reliability.losses(z, np.full(5, -1)), r"y need to lie in \[0, 3\), got -1"),
+        (lambda z: reliability.losses(z, np.zeros((5, 1), int)), r"got \(5, 3\) and \(5, 1\)"),
+        (lambda z: reliability.temperature(z, np.full(5, 3)), r"in \[0, 3\), got 3"),
+        (lambda z: reliability.temperature(z[:, :1], np.zeros(5, int)), "two classes or more"),
+        (lambda z: reliability.risk(z[:, 0], np.arange(5), 1.0), "wrong: got 2, only True"),
+        (lambda z: reliability.ranking(z[:, 0], np.arange(5)), "wrong: got 2, only True"),
+        (lambda z: reliability.squared_errors(90 + z[:, 0], z[:, 0] > 0, 1), r"in \[0, 1\]"),
+        (lambda z: reliability.squared_errors(z[:, 0] * 0, np.arange(5), 1), "right: got 2"),
+    ],
+)
+def test_what_is_no_label_answer_or_confidence_is_named(call, says):
+    with pytest.raises(ValueError, match=says):
+        call(np.random.default_rng(0).normal(size=(5, 3)))

@@ -48,8 +48,8 @@ def from_folder(path: Path | str, size: tuple[int, int] | None = None) -> Datase
     DataDamaged
         A picture does not decode whole.
     ValueError
-        There are no pictures in folders of classes, or they have several sizes; as
-        :func:`from_arrays`.
+        There are no pictures in folders of classes, or they have several sizes, or more than 8 bits
+        a channel; of `train` and `test` one is there alone; as :func:`from_arrays`.
 
     Examples
     --------
@@ -91,6 +91,8 @@ def _listed(root: Path) -> tuple[list[str], list[list[tuple[str, Path]]]]:
     parts = [root / "train", held] if held and (root / "train").is_dir() else [root]
     found = [_pictures(part) for part in parts if part is not None]
     kinds = sorted({kind for part in found for kind in part})
+    if len(parts) == 1:
+        _check_parts(root, found[0])
     files = [[(kind, file) for kind in kinds for file in part.get(kind, [])] for part in found]
     if not all(files):
         example = f"{root.resolve().name}/cat/1.png"
@@ -99,6 +101,17 @@ def _listed(root: Path) -> tuple[list[str], list[list[tuple[str, Path]]]]:
             f"train/ and test/"
         )
     return kinds, files
+
+
+def _check_parts(root: Path, found: dict[str, list[Path]]) -> None:
+    """Refuse a part that would be read as a class: a folder of such a name, with folders inside."""
+    for kind, files in found.items():
+        inside = all(file.parent != root / kind for file in files)
+        if inside and kind.lower() in ("train", "training", "testing", *TESTS):
+            raise ValueError(
+                f"{root}: holds {kind}/, which is no class: need train/ and test/, in small "
+                f"letters, or the folders of the classes without them"
+            )
 
 
 def _check_sizes(files: Sequence[Path], arrays: Sequence[NDArray[np.uint8]]) -> None:
@@ -129,9 +142,15 @@ def _picture(file: Path, size: tuple[int, int] | None) -> Any:
 
     try:
         with Image.open(file) as image:
-            shown = image.convert("L" if image.mode in ("1", "L") else "RGB")
+            mode = image.mode
+            shown = image.convert("L" if mode in ("1", "L") else "RGB")
     except (OSError, SyntaxError, ValueError) as error:  # all three are Pillow's, by format
         raise DataDamaged(f"{file}: does not decode as a picture ({error})") from None
+    if mode[0] in "IF":  # what is above 255 would be white
+        raise ValueError(
+            f"{file}: has more than 8 bits a channel (mode {mode}): read such pictures as floats "
+            f"in [0, 1], and give them to from_arrays"
+        )
     if size is not None:
         shown = shown.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(shown)

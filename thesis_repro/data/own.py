@@ -84,7 +84,7 @@ def _numbered(
     given: Sequence[Any], classes: Sequence[str] | None
 ) -> tuple[tuple[str, ...], list[Any]]:
     """Names of the classes, and labels that are numbers, of several parts."""
-    parts = [y if isinstance(y, Tensor) else np.asarray(y) for y in given]
+    parts = [_read(y) for y in given]
     for part in parts:
         if part.ndim != 1:
             raise ValueError(
@@ -92,7 +92,7 @@ def _numbered(
             )
         if isinstance(part, Tensor) and part.is_meta:
             raise ValueError("labels lie on the device meta, without values")
-    text = [isinstance(y, np.ndarray) and y.dtype.kind in "USO" for y in parts]
+    text = [isinstance(y, np.ndarray) and y.dtype.kind == "U" for y in parts]
     if classes is not None:
         if isinstance(classes, str) or not isinstance(classes, Iterable):
             raise ValueError(f"classes need to be a list of names, got {classes!r}")
@@ -114,14 +114,33 @@ def _numbered(
     return known, found
 
 
+def _read(y: Any) -> Any:
+    """Labels as a tensor, or as an array of text or of numbers: what is mixed is no label."""
+    if isinstance(y, Tensor):
+        return y
+    found = np.asarray(y)
+    if found.dtype.kind not in "USO" or found.ndim != 1 or not found.size:
+        return found
+    # numpy writes what is beside text in a list as text: a label that is missing would be "nan"
+    values = [v.decode() if isinstance(v, bytes) else v for v in (found if found is y else y)]
+    for kind in (str, int):
+        if all(isinstance(v, kind | np.integer) and not isinstance(v, bool) for v in values):
+            return np.array(values)
+    odd = next(v for v in values if not isinstance(v, str))
+    raise ValueError(
+        f"labels need to be all names of classes or all whole numbers, got {odd!r} among them"
+    )
+
+
 def dealt(name: str, whole: Split, classes: tuple[str, ...]) -> Dataset:
     """The set with a fifth of each class held out."""
     keys = list(whole.names) or [str(i) for i in range(len(whole))]
     train, test = stratified(whole.y.tolist(), keys, SHARE)
-    if not len(train) or not len(test):
+    if lacking := set(whole.y.tolist()) - set(whole.y[test].tolist()):
+        kind = min(lacking)
         raise ValueError(
-            f"{len(whole)} images are too few to hold out {1 - SHARE:.0%} of each class: give a "
-            f"test part"
+            f"{int((whole.y == kind).sum())} images of class {classes[kind]} are too few to hold "
+            f"out {1 - SHARE:.0%} of each class: give more, or a test part"
         )
     return Dataset(name, _taken(whole, train), sets.spread_test(_taken(whole, test)), classes)
 

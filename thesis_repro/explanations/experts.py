@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from thesis_repro.data.images import labels as as_labels
 from thesis_repro.data.images import tensor
-from thesis_repro.explanations.hooks import hooked
+from thesis_repro.explanations.hooks import hooked, reader
 from thesis_repro.explanations.influence import (
     Distribution,
     Quantity,
@@ -37,7 +37,8 @@ from thesis_repro.explanations.influence import (
     point,
 )
 from thesis_repro.explanations.modules import evaluating, find
-from thesis_repro.explanations.slicing import Cut, jvp
+from thesis_repro.explanations.quantities import check_logits, class_index
+from thesis_repro.explanations.slicing import Cut, jvp, lengths
 from thesis_repro.lab.checks import finite
 
 RANKINGS = ("influence", "activation", "gradient at the input", "random")
@@ -125,7 +126,8 @@ class Experts:
 
     def detect(self, c: int, keep: Tensor | None = None) -> Detector:
         """Detect class c with the units of `keep` alone; raises as :meth:`logits`."""
-        labels = self.labels(keep)
+        logits = self.logits(keep)
+        c, labels = class_index(c, logits.shape[1]), logits.argmax(1)
         called, truth = labels == c, self.y == c
         found, positives = int((called & truth).sum()), int(truth.sum())
         return Detector(found, positives, int(called.sum()) - found, len(truth) - positives)
@@ -140,9 +142,10 @@ class Experts:
         Raises
         ------
         ValueError
-            If `keep` has another length than the layer has units, or a logit is not finite.
+            If `keep` is no mask of the units, logits are fewer than two or not finite, c is none.
         """
         logits = self.cut.output(self.z if keep is None else masked(self.z, keep), self.x)
+        check_logits(logits)
         finite("the model's logits", logits)
         return logits
 
@@ -173,9 +176,7 @@ class Experts:
         """
         x = self.of_class(c)
         saliency = internal_influence(self.model, x, "", class_score(c), point())
-        step = saliency / saliency.flatten(1).norm(dim=1).clamp(min=1e-12).view(
-            -1, *[1] * (x.ndim - 1)
-        )
+        step = saliency / lengths(saliency).view(-1, *[1] * (x.ndim - 1))
         return per_unit(jvp(self._layer, x, step), over).mean(0)
 
     def ranking(self, name: str, c: int, generator: torch.Generator | None = None) -> Tensor:
@@ -232,15 +233,14 @@ class Experts:
 
     def _layer(self, x: Tensor) -> Tensor:
         seen: list[Tensor] = []
-        module = find(self.model, self.slice)
         evaluating(self.model)
-        with hooked([(module, lambda module, inputs, output: seen.append(output))]):
+        with hooked([(find(self.model, self.slice), reader(seen))]):
             self.model(x)
         return seen[0]
 
     def of_class(self, c: int) -> Tensor:
-        """The images of class c; ValueError where there is none."""
-        x = self.x[self.y == c]
+        """The images of class c; ValueError where there is none, or c is no class."""
+        x = self.x[self.y == class_index(c)]
         if not len(x):
             raise ValueError(f"there is no image of class {c}: nothing to rank its units by")
         return x
@@ -291,9 +291,10 @@ def masked(z: Tensor, kept: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If `kept` has another length than there are units.
+        If `kept` has another length than there are units, or is not of True and False.
     """
-    if kept.shape != z.shape[1:2]:
-        raise ValueError(f"a mask of shape {tuple(kept.shape)} does not fit {z.shape[1]} units")
+    if kept.shape != z.shape[1:2] or kept.dtype != torch.bool:
+        given = f"{tuple(kept.shape)}, {kept.dtype}"
+        raise ValueError(f"a mask of shape {given}, does not fit {z.shape[1]} units: need bools")
     shape = [1, -1, *[1] * (z.ndim - 2)]
     return z * kept.to(z).view(shape)

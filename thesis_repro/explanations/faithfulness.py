@@ -15,6 +15,7 @@ from thesis_repro.data.images import fitting, tensor
 from thesis_repro.explanations.distributions import line, point
 from thesis_repro.explanations.influence import class_score, internal_influence
 from thesis_repro.explanations.modules import evaluating
+from thesis_repro.explanations.quantities import check_logits
 from thesis_repro.explanations.receptive import receptive, top_units
 from thesis_repro.lab.checks import finite
 
@@ -158,5 +159,6 @@ def _images(model: nn.Module, x: Tensor) -> Tensor:
 def _logits(model: nn.Module, x: Tensor, batch_size: int) -> Tensor:
     with fitting(x), torch.no_grad():
         logits = torch.cat([model(part) for part in x.split(batch_size)])
+    check_logits(logits)
     finite("the model's logits", logits)
     return logits

@@ -60,6 +60,12 @@ def _sequential(module: nn.Module) -> bool:
     return type(module).forward is nn.Sequential.forward and len(module._modules) > 0
 
 
+def untouched(module: nn.Module) -> bool:
+    """Whether a module computes what its type says: no hook of its own, no replaced forward."""
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    return not hooks and "forward" not in vars(module)
+
+
 def places(model: nn.Module, module: nn.Module | None) -> int:
     """How often a module stands in a model, under any name."""
     found = [inner for _, inner in model.named_modules(remove_duplicate=False)]
@@ -92,7 +98,7 @@ def _split(model: nn.Module, name: str) -> tuple[list[nn.Module], list[nn.Module
     before: list[nn.Module] = []
     after: list[nn.Module] = []
     for part in name.split("."):
-        if not _sequential(model) or part not in model._modules:
+        if not (_sequential(model) and untouched(model) and part in model._modules):
             return None
         children = [
             (child, module) for child, module in model._modules.items() if module is not None

@@ -82,13 +82,56 @@ def class_score(c: SupportsIndex) -> Quantity:
     >>> class_score(2)(torch.tensor([[0.1, 0.2, 0.7]]))
     tensor([0.7000])
     """
+    wanted = [class_index(c)]
+    return Quantity(lambda output: _columns(output, wanted)[:, 0], name=f"class {c}")
+
+
+def class_index(c: SupportsIndex, classes: int | None = None) -> int:
+    """The index of one class, the same for all points.
+
+    Raises
+    ------
+    ValueError
+        If c is no whole number, more than one, or not in [0, classes).
+
+    Examples
+    --------
+    >>> import torch
+    >>> class_index(torch.tensor(2), classes=3)
+    2
+    """
     wanted = _indices(c)
     if len(wanted) != 1:
         raise ValueError(
-            f"a class score is of one class, the same for all points, got {len(wanted)}: explain "
+            f"the question is of one class, the same for all points, got {len(wanted)}: explain "
             f"the points of each class by themselves, or ask for max_class()"
         )
-    return Quantity(lambda output: _columns(output, wanted)[:, 0], name=f"class {c}")
+    if classes is not None and not 0 <= wanted[0] < classes:
+        raise ValueError(f"class {wanted[0]} is asked for, the net has {classes} classes")
+    return wanted[0]
+
+
+def check_logits(output: Tensor) -> None:
+    """Refuse outputs of which no class can be the largest.
+
+    Raises
+    ------
+    ValueError
+        Unless they are (n, classes) with two classes or more.
+
+    Examples
+    --------
+    >>> import torch
+    >>> check_logits(torch.zeros(5, 1))
+    Traceback (most recent call last):
+    ValueError: the model needs to give a logit for each of two classes or more, (n, classes), got \
+(5, 1)
+    """
+    if output.ndim != 2 or output.shape[1] < 2:
+        raise ValueError(
+            f"the model needs to give a logit for each of two classes or more, (n, classes), got "
+            f"{tuple(output.shape)}"
+        )
 
 
 def comparative(
@@ -187,9 +230,15 @@ def _indices(given: SupportsIndex | Sequence[SupportsIndex]) -> list[int]:
     several = isinstance(given, Iterable) and getattr(given, "ndim", 1) > 0  # not a scalar tensor
     parts: Iterable[SupportsIndex] = given if several else [given]  # type: ignore[assignment, list-item]
     try:
-        return [whole(i) for i in parts]
+        return [_whole(i) for i in parts]
     except TypeError:
         raise ValueError(f"an index needs to be a whole number, got {given!r}") from None
+
+
+def _whole(given: SupportsIndex) -> int:
+    if str(getattr(given, "dtype", type(given).__name__)).endswith("bool"):
+        raise TypeError("of a mask: True is no index")
+    return whole(given)
 
 
 def _columns(output: Tensor, classes: list[int]) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from thesis_repro.explanations.experts import Experts, masked
 from thesis_repro.explanations.influence import class_score, internal_influence, point
+from thesis_repro.explanations.quantities import class_index
 from thesis_repro.explanations.rivals import conductance as conductance_of
 from thesis_repro.lab.checks import finite
 
@@ -127,6 +128,7 @@ def auroc(layer: Experts, c: int, kept: Tensor | None = None) -> float:
     """
     from sklearn.metrics import roc_auc_score
 
+    c = class_index(c)
     truth = layer.y == c
     if truth.all() or not truth.any():
         raise ValueError(f"an ROC curve needs images of class {c} and of others")

@@ -67,7 +67,7 @@ def receptive(
     torch.Size([5, 3])
     """
     find(model, slice)
-    parts = [unit(slice, int(index), over) for index in units]
+    parts = [unit(slice, index, over) for index in units.tolist()]
 
     def total(z: Tensor) -> Tensor:
         return torch.stack([part(z) for part in parts]).sum(0)
@@ -96,7 +96,7 @@ def heat(attribution: Tensor, sigma: float) -> Tensor:
     """
     _checked(attribution)
     flat = attribution.abs().mean(1)
-    top = flat.flatten(1).quantile(0.99, dim=1).clamp(min=1e-12)
+    top = flat.flatten(1).quantile(0.99, dim=1).clamp(min=torch.finfo(flat.dtype).tiny)
     return blurred((flat / top[:, None, None]).clamp(max=1), sigma)
 
 
@@ -130,12 +130,14 @@ def share_on(attribution: Tensor, region: Tensor) -> Tensor:
         On shapes that do not fit, or an attribution that is not finite.
     """
     _checked(attribution)
-    if region.shape != attribution[:, 0].shape:
+    if region.shape != attribution[:, 0].shape or region.dtype != torch.bool:
         raise ValueError(
-            f"region needs shape {tuple(attribution[:, 0].shape)}, got {tuple(region.shape)}"
+            f"region needs shape {tuple(attribution[:, 0].shape)} of bool, got "
+            f"{tuple(region.shape)} of {region.dtype}"
         )
     flat = attribution.abs().sum(1)
-    return (flat * region).flatten(1).sum(1) / flat.flatten(1).sum(1).clamp(min=1e-12)
+    total = flat.flatten(1).sum(1).clamp(min=torch.finfo(flat.dtype).tiny)
+    return (flat * region).flatten(1).sum(1) / total
 
 
 def blurred(maps: Tensor, sigma: float) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from thesis_repro.explanations import distributions
 from thesis_repro.explanations.axioms import Altered, Case, difference, per_class
 from thesis_repro.explanations.modules import evaluating
+from thesis_repro.explanations.quantities import class_index, class_score
 
 EPSILON = 0.1
 """Of layer-wise relevance: what keeps it from dividing by zero, and absorbs relevance."""
@@ -26,8 +27,8 @@ PATCH = 7
 def gradient_times_input(net: nn.Module, x: Tensor, c: int) -> Tensor:
     """The gradient of the score of class c, times the input; the shape of x."""
     evaluating(net)
-    leaf = x.clone().requires_grad_()
-    return torch.autograd.grad(net(leaf)[:, c].sum(), leaf)[0] * x
+    leaf = x.detach().clone().requires_grad_()
+    return torch.autograd.grad(class_score(c)(net(leaf)).sum(), leaf)[0] * leaf.detach()
 
 
 def relevance(net: nn.Sequential, x: Tensor, c: int, epsilon: float = EPSILON) -> Tensor:
@@ -40,13 +41,25 @@ def relevance(net: nn.Sequential, x: Tensor, c: int, epsilon: float = EPSILON) -
     ----------
     net : of dense layers, convolutions, pooling and ReLU, in eval mode
     x : (n, ...)
+
+    Raises
+    ------
+    ValueError
+        On another layer, which the rule is not made for, or a class that the net has not.
     """
     evaluating(net)
-    before = [x.detach()]
+    for name, layer in net.named_children():
+        if not isinstance(layer, HANDED_ON):
+            raise ValueError(
+                f"layer {name!r} ({type(layer).__name__}): the rule is for dense layers, "
+                f"convolutions, pooling and ReLU, one after another"
+            )
+    before = [x.detach().clone()]
     with torch.no_grad():
         for layer in net:
             before.append(layer(before[-1]))
     found = torch.zeros_like(before[-1])
+    c = class_index(c, found.shape[1])
     found[:, c] = before[-1][:, c]
     for layer, a in zip(reversed(net), reversed(before[:-1]), strict=True):
         if isinstance(layer, nn.ReLU):
@@ -73,7 +86,7 @@ def occlusion(net: nn.Module, x: Tensor, c: int, value: float) -> Tensor:
     ]
     falls = []
     with torch.no_grad():
-        score = net(x)[:, c]
+        score = class_score(c)(net(x))
         for place in places:
             covered = x.clone()
             (covered if x.ndim == 4 else covered[:, None, None])[place] = value
@@ -93,7 +106,7 @@ def conductance(net: nn.Sequential, cut: int, x: Tensor, c: int, points: int) ->
             warnings.simplefilter("ignore", FutureWarning)
             z, speed, *_ = torch.func.jvp(below, (float(node) * x,), (x,))
         leaf = z.detach().requires_grad_()
-        slope = torch.autograd.grad(above(leaf)[:, c].sum(), leaf)[0]
+        slope = torch.autograd.grad(class_score(c)(above(leaf)).sum(), leaf)[0]
         part = float(weight) * slope * speed.detach()
         total = part if total is None else total + part
     assert total is not None
@@ -152,6 +165,13 @@ class _Scale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.factor
+
+
+HANDED_ON = (
+    *(nn.ReLU, nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity),
+    _Scale,
+)
+"""Layers that relevance goes through."""
 
 
 def slice_invariance_of_relevance(case: Case) -> Tensor:

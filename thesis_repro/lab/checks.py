@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WHOLE = "iub"  # kinds of numpy's dtypes that hold whole numbers
+ROUNDED = 1e-6
+"""How far rounding may put a probability outside [0, 1]."""
 
 
 def finite(name: str, values: Any) -> None:
@@ -66,6 +68,54 @@ def labels(name: str, values: Any, classes: int | None = None) -> None:
         raise ValueError(
             f"{name} need to lie in [0, {upper}), got {found[bad[0]]} in row {bad[0]}; "
             f"{len(bad)} of {len(found)} do not"
+        )
+
+
+def truth(name: str, values: Any) -> NDArray[np.bool_]:
+    """Yes or no for each point, as an array of bool.
+
+    Parameters
+    ----------
+    name : of the argument, for the message
+    values : array or tensor of True and False, or of 1 and 0
+
+    Raises
+    ------
+    ValueError
+        Naming the argument, on anything else: every other number would count as True.
+
+    Examples
+    --------
+    >>> truth("member", [1, 0])
+    array([ True, False])
+    >>> truth("claimed", [0.3, 0.9])
+    Traceback (most recent call last):
+    ValueError: claimed: got 0.3, only True and False, or 1 and 0, say yes or no
+    """
+    found = _array(values)
+    if found.dtype == np.bool_:
+        return found
+    if found.dtype.kind == "f":
+        finite(name, found)
+    if found.size and (found.dtype.kind not in "iuf" or not np.isin(found, (0, 1)).all()):
+        odd = next(one for one in found.ravel().tolist() if one not in (0, 1) or found.dtype == "O")
+        raise ValueError(f"{name}: got {odd!r}, only True and False, or 1 and 0, say yes or no")
+    return np.asarray(found, bool)
+
+
+def shares(name: str, values: Any) -> None:
+    """Refuse what is no probability, as logits and percentages are not.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument, on a number that is not finite, or outside [0, 1].
+    """
+    finite(name, values)
+    found = _array(values)
+    if found.size and not (found.min() >= -ROUNDED and found.max() <= 1 + ROUNDED):
+        raise ValueError(
+            f"{name} need to lie in [0, 1], got values from {found.min():.3g} to {found.max():.3g}"
         )
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.data.images import labels as as_labels
+from thesis_repro.data.images import tensor
 from thesis_repro.lab.checks import finite
 
 
@@ -29,7 +31,7 @@ class ByDistance(nn.Module):
     Raises
     ------
     ValueError
-        If a class has no point, or a value is not finite.
+        If a class has no point, labels do not fit, or points are no finite floats.
 
     Examples
     --------
@@ -42,7 +44,7 @@ class ByDistance(nn.Module):
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         super().__init__()
-        finite("x", x)
+        x, y = _points(x, y)
         labels = y.unique()
         if len(labels) != int(labels.max()) + 1 or len(labels) < 2 or labels.min() < 0:
             raise ValueError(f"each of two or more classes needs a point, got {labels.tolist()}")
@@ -58,7 +60,13 @@ class ByDistance(nn.Module):
         """Labels (n,), and whether the answer holds in the ball of radius epsilon (n,).
 
         The answer is ahead of the runner-up by more than the difference can change: K epsilon.
+
+        Raises
+        ------
+        ValueError
+            If epsilon is not above 0.
         """
+        _check_radius(epsilon)
         first = self(x).topk(2)
         lead = first.values[:, 0] - first.values[:, 1]
         return first.indices[:, 0], lead > self.K * epsilon
@@ -69,8 +77,13 @@ def nearest_other(x: Tensor, y: Tensor, batch_size: int = 1000) -> Tensor:
 
     x : (n, ...); y : (n,). Infinite where all labels are one. From products of matrices, so that
     distances are known to about 1e-7 of the points' norm.
+
+    Raises
+    ------
+    ValueError
+        If labels do not fit, or points are no finite floats.
     """
-    finite("x", x)
+    x, y = _points(x, y)
     flat = x.flatten(1).double()
     found = []
     for part, label in zip(flat.split(batch_size), y.split(batch_size), strict=True):
@@ -97,11 +110,13 @@ def attainable(x: Tensor, y: Tensor, epsilon: float, near: Tensor | None = None)
     Raises
     ------
     ValueError
-        If epsilon is not above 0.
+        If epsilon is not above 0, or `near` is of other points; as :func:`nearest_other`.
     """
-    if not epsilon > 0:
-        raise ValueError(f"a radius is above 0, got {epsilon}")
+    _check_radius(epsilon)
+    x, y = _points(x, y)
     near = nearest_other(x, y) if near is None else near
+    if near.shape != y.shape:
+        raise ValueError(f"near needs a distance for each of {len(y)} points: {tuple(near.shape)}")
     crowded = (near <= 2 * epsilon).nonzero()[:, 0]
     points, labels = x[crowded].flatten(1).double(), y[crowded]
     meets = torch.cdist(points, points) <= 2 * epsilon
@@ -113,3 +128,15 @@ def attainable(x: Tensor, y: Tensor, epsilon: float, near: Tensor | None = None)
             taken[i] = taken[partners[0]] = True
             pairs += 1
     return Attainable(len(x) - len(crowded), len(x) - pairs, len(x))
+
+
+def _points(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Points and labels, after a look at both."""
+    x = tensor("x", x)
+    finite("x", x)
+    return x, as_labels("y", y, x)
+
+
+def _check_radius(epsilon: float) -> None:
+    if not epsilon > 0:
+        raise ValueError(f"a radius is above 0, got {epsilon}")

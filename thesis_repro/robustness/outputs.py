@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from thesis_repro.data.images import fitting, images
-from thesis_repro.robustness import batches
+from thesis_repro.robustness import batches, structure
 from thesis_repro.robustness.arithmetic import evaluated
 from thesis_repro.robustness.margins import REJECT
 
@@ -37,8 +37,8 @@ def check_search(
     Raises
     ------
     ValueError
-        If steps or restarts are below 1, a radius is not positive and finite, or the images are
-        not as `data.images` needs them.
+        If steps or restarts are below 1, a radius is not positive and finite, the images are not
+        as `data.images` needs them, or the model gives one logit.
     """
     if steps < 1 or restarts < 1:
         raise ValueError(f"steps={steps} and restarts={restarts}: both need to be at least 1")
@@ -47,4 +47,6 @@ def check_search(
     if not ((radius > 0) & radius.isfinite()).all():
         wrong = radius[~((radius > 0) & radius.isfinite())][0].item()
         raise ValueError(f"epsilon needs to be positive and finite, got {wrong:.3g}")
-    return x, radius, ask(model, x[:1]).shape[1]
+    if (classes := ask(model, x[:1]).shape[1]) < 2:
+        raise ValueError(structure.ONE_LOGIT)
+    return x, radius, classes

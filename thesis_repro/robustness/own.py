@@ -11,6 +11,7 @@ from torch import nn
 
 from thesis_repro import data, training
 from thesis_repro.data import Dataset
+from thesis_repro.data.images import check_images, labels
 from thesis_repro.lab import places, provenance
 from thesis_repro.robustness import models, recipes, stated, structure
 from thesis_repro.robustness.certifying import certify
@@ -54,8 +55,8 @@ def train(
     Raises
     ------
     ValueError
-        On a path without .safetensors, an unknown augmentation or device, or a net that does not
-        fit the data; as `training.fit`.
+        On a path without .safetensors, an unknown augmentation or device, images or labels that
+        are none in either part, or a net that does not fit the data; as `training.fit`.
     OSError
         Before the first epoch, if nothing can be written beside `out`.
 
@@ -89,6 +90,9 @@ def _check(recipe: Any, dataset: Any) -> None:
             f"a training needs a Recipe and a Dataset, as data.from_arrays or data.load gives it; "
             f"got {type(recipe).__name__} and {type(dataset).__name__}"
         )
+    for part in (dataset.train, dataset.test):
+        check_images(part.x, dataset.train.x.shape[1:])
+        labels("labels", part.y, part.x, len(dataset.classes))
     if recipe.device.partition(":")[0] not in ("cpu", "cuda"):
         raise ValueError(f"unknown device {recipe.device!r}; choose cpu or cuda")
 

@@ -102,9 +102,17 @@ def break_sets(
     -------
     dict
         attacked (int), broken (int), smallest_margin (float; infinite where nothing is guaranteed).
+
+    Raises
+    ------
+    ValueError
+        If the certificate is of another number of images, or promises less than epsilon; as
+        :func:`pgd_sets`.
     """
     check_given(net)
     x = images(x, net.input_shape, net.body)
+    if len(x) != len(certificate.order):
+        raise ValueError(f"a certificate of {len(certificate.order)} images is not of {len(x)}")
     rows, columns = certificate.guaranteed.nonzero(as_tuple=True)
     margins = certificate.margin[rows, columns]
     order = margins.argsort(stable=True)[:smallest]
@@ -113,6 +121,11 @@ def break_sets(
     rows, k = rows[order], columns[order] + 1
     inside = replace(certificate, order=certificate.order[rows]).sets(k)
     radius = net.epsilon if epsilon is None else epsilon
+    if (promised := float(certificate.radii[rows, columns[order]].min())) < (1 - 1e-9) * radius:
+        raise ValueError(
+            f"the certificate promises a set up to {promised:.3g} alone, which is less than "
+            f"epsilon={radius:.3g}: give the epsilon that it was made for"
+        )
     found = pgd_sets(net.body, x[rows], inside, radius, steps, restarts, generator)
     after = ask(net.body, found)
     return {

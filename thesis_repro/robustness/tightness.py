@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro.robustness.gloro import GloroNet
+from thesis_repro.robustness.structure import check_given
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,14 @@ def steepest(
     Raises
     ------
     ValueError
-        If a slope is not finite, as of a net that overflows.
+        If a slope is not finite, as of a net that overflows; on what is no GloroNet, and on one of
+        one logit.
 
     References
     ----------
     Leino, Wang and Fredrikson 2021, section 5 (tightness), after the authors' code.
     """
+    check_given(net)
     body, x = copy.deepcopy(net.body).double().eval(), x.double()
     k_ij = net.bound().k_ij if k_ij is None else k_ij
     generator = generator or torch.Generator().manual_seed(0)

@@ -28,6 +28,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from thesis_repro.lab import checks
 from thesis_repro.lab.store import Result
 from thesis_repro.tables.estimate import Estimate
 
@@ -63,11 +66,10 @@ def student_t(values: Sequence[float]) -> tuple[float, float]:
 
 
 def mcnemar(first: Sequence[bool | int], second: Sequence[bool | int]) -> float:
-    """Exact p-value that two models are right equally often on the same points."""
-    import numpy as np
+    """Exact p-value that two models are right (1, else 0) equally often on the same points."""
     from statsmodels.stats.contingency_tables import mcnemar as exact
 
-    a, b = np.asarray(first, bool), np.asarray(second, bool)
+    a, b = checks.truth("first", first), checks.truth("second", second)
     if a.shape != b.shape or a.ndim != 1 or not len(a):
         raise ValueError(f"McNemar needs two vectors of one length, got {a.shape} and {b.shape}")
     table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
@@ -105,12 +107,11 @@ def paired(first: Sequence[float], second: Sequence[float], what: str) -> tuple[
     Raises
     ------
     ValueError
-        For fewer than three pairs, or vectors of different lengths.
+        For fewer than three pairs, vectors of different lengths, or a value that is not finite.
     """
-    import numpy as np
     from scipy.stats import bootstrap, permutation_test
 
-    apart = np.asarray(first, float) - np.asarray(second, float)
+    apart = _differences(first, second)
     if apart.ndim != 1 or len(apart) < ENOUGH_SEEDS:
         raise ValueError(f"at least {ENOUGH_SEEDS} pairs are compared, got shape {apart.shape}")
     value = float(apart.mean())
@@ -124,6 +125,16 @@ def paired(first: Sequence[float], second: Sequence[float], what: str) -> tuple[
     return Estimate(value, float(ends.low), float(ends.high), how), float(test.pvalue)
 
 
+def _differences(first: Any, second: Any) -> Any:
+    """Of pairs, which one value for many would not be; NaN would pass a test as the largest."""
+    a, b = np.asarray(first, float), np.asarray(second, float)
+    if a.shape != b.shape:
+        raise ValueError(f"pairs need two vectors of one length, got {a.shape} and {b.shape}")
+    checks.finite("first", a)
+    checks.finite("second", b)
+    return a - b
+
+
 def ratio_of_medians(first: Sequence[float], second: Sequence[float]) -> Estimate:
     """The median of the first over that of the second, with a percentile bootstrap over calls.
 
@@ -132,8 +143,6 @@ def ratio_of_medians(first: Sequence[float], second: Sequence[float]) -> Estimat
     ValueError
         For fewer than two calls of either, or a call that took no time.
     """
-    import numpy as np
-
     if min(len(first), len(second)) < 2 or min(*first, *second) <= 0:
         raise ValueError("a ratio of times needs two calls or more of each, all above 0 s")
 
@@ -173,8 +182,6 @@ def ratio_in_turn(first: Sequence[float], second: Sequence[float]) -> Estimate:
     ValueError
         For fewer than two rounds, rounds without one of the calls, or a call that took no time.
     """
-    import numpy as np
-
     if len(first) != len(second):
         raise ValueError(f"rounds have a call of each, got {len(first)} and {len(second)}")
     if len(first) < 2 or min(*first, *second) <= 0:
@@ -201,12 +208,12 @@ def over_targets_and_points(hits: Any, of: Any = None, draws: int = 1000) -> Est
     ValueError
         For no points, or shapes that differ.
     """
-    import numpy as np
-
     top = np.asarray(hits, np.float32)
     bottom = np.ones_like(top) if of is None else np.asarray(of, np.float32)
     if top.ndim != 2 or not top.size or top.shape != bottom.shape:
         raise ValueError(f"hits are (targets, points), got {top.shape} and {bottom.shape}")
+    checks.finite("hits", top)
+    checks.finite("of", bottom)
     targets, points = top.shape
     rng = np.random.default_rng(0)
     shares = np.empty(draws)
@@ -229,10 +236,13 @@ def more_points(ours: Sequence[Any], base: Sequence[Any]) -> Estimate:
     ----------
     ours, base : for each seed (points,) bool. From three seeds on the interval is over seeds, else
         over points.
-    """
-    import numpy as np
 
-    apart = [100.0 * (np.asarray(a, float) - b) for a, b in zip(ours, base, strict=True)]
+    Raises
+    ------
+    ValueError
+        On other numbers of points, or a value that is not finite.
+    """
+    apart = [100.0 * _differences(a, b) for a, b in zip(ours, base, strict=True)]
     if len(apart) >= ENOUGH_SEEDS:
         return mean_over([float(d.mean()) for d in apart], "seeds")
     found = mean_over(np.mean(apart, 0).tolist(), "points")
@@ -240,7 +250,8 @@ def more_points(ours: Sequence[Any], base: Sequence[Any]) -> Estimate:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values of a family of tests, in its order (Holm 1979)."""
+    """Holm's adjusted p-values of a family of tests, in its order; none is NaN (Holm 1979)."""
+    checks.shares("p_values", p_values)
     adjusted, floor = [0.0] * len(p_values), 0.0
     for rank, (p, place) in enumerate(sorted((p, i) for i, p in enumerate(p_values))):
         floor = max(floor, min(1.0, (len(p_values) - rank) * p))  # never below a smaller p's

@@ -37,7 +37,7 @@ def squared_errors(confidence: Array, right: Array, bins: int = BINS) -> tuple[f
     Raises
     ------
     ValueError
-        On fewer than two points a bin, other lengths, or values that are not finite.
+        On fewer than two points a bin, other lengths, or values out of their range.
 
     References
     ----------
@@ -49,8 +49,8 @@ def squared_errors(confidence: Array, right: Array, bins: int = BINS) -> tuple[f
     >>> squared_errors(np.full(4, 0.5), np.array([1, 0, 1, 1]), bins=1)
     (0.0625, 0.0)
     """
-    checks.finite("confidence", confidence)
-    checks.finite("right", right)
+    checks.shares("confidence", confidence)
+    checks.truth("right", right)
     n = len(confidence)
     if len(right) != n or bins < 1 or n < 2 * bins:
         raise ValueError(
@@ -75,7 +75,7 @@ def temperature(logits: Array, y: NDArray[np.int64]) -> float:
     Raises
     ------
     ValueError
-        On logits that are not finite.
+        As :func:`losses`.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def temperature(logits: Array, y: NDArray[np.int64]) -> float:
     >>> round(temperature(logits, y), 2)  # softmax of 4 / T is 3/4 at T = 4 / log 3
     3.64
     """
-    checks.finite("logits", logits)
+    _check_logits(logits, y)
     found = minimize_scalar(
         lambda t: losses(logits / np.exp(t), y)[0].mean(),
         bounds=(-np.log(100), np.log(100)),
@@ -102,7 +102,7 @@ def losses(logits: Array, y: NDArray[np.int64]) -> tuple[Array, Array]:
     Raises
     ------
     ValueError
-        On logits that are not finite.
+        On logits that are not finite or of fewer than two classes, or labels that do not fit.
 
     Examples
     --------
@@ -111,11 +111,21 @@ def losses(logits: Array, y: NDArray[np.int64]) -> tuple[Array, Array]:
     >>> nats.round(3), brier
     (array([0.693]), array([0.5]))
     """
-    checks.finite("logits", logits)
+    _check_logits(logits, y)
     logarithms = log_softmax(logits.astype(np.float64), axis=1)
     each = np.arange(len(y))
     brier = (np.exp(logarithms) ** 2).sum(1) - 2 * np.exp(logarithms[each, y]) + 1
     return -logarithms[each, y], brier
+
+
+def _check_logits(logits: Array, y: NDArray[np.int64]) -> None:
+    if logits.ndim != 2 or logits.shape[1] < 2 or np.shape(y) != logits.shape[:1]:
+        raise ValueError(
+            f"need logits (n, classes) of two classes or more and a label for each, got "
+            f"{logits.shape} and {np.shape(y)}"
+        )
+    checks.finite("logits", logits)
+    checks.labels("y", y, logits.shape[1])
 
 
 def risk(score: Array, wrong: Array, coverage: float) -> float:
@@ -132,7 +142,7 @@ def risk(score: Array, wrong: Array, coverage: float) -> float:
     Raises
     ------
     ValueError
-        If no point is kept, or more than there are, or a value is NaN or infinite.
+        If no point is kept, or more than there are, or a value is out of its range.
 
     Examples
     --------
@@ -140,13 +150,14 @@ def risk(score: Array, wrong: Array, coverage: float) -> float:
     >>> risk(np.array([3.0, 2.0, 1.0, 1.0]), np.array([0, 1, 1, 0]), 0.75)
     0.5
     """
-    for name, value in (("score", score), ("wrong", wrong), ("coverage", coverage)):
-        checks.finite(name, value)
+    checks.finite("score", score)
+    checks.finite("coverage", coverage)
+    missed = checks.truth("wrong", wrong)
     kept = round(coverage * len(score))
     if not 1 <= kept <= len(score):
         raise ValueError(f"coverage {coverage} keeps {kept} of {len(score)} points; keep 1 or more")
-    values, group = np.unique(-np.asarray(score), return_inverse=True)
-    mean = np.bincount(group, wrong, len(values)) / np.bincount(group, minlength=len(values))
+    values, group = np.unique(-np.asarray(score, float), return_inverse=True)
+    mean = np.bincount(group, missed, len(values)) / np.bincount(group, minlength=len(values))
     return float(mean[np.sort(group)[:kept]].mean())
 
 
@@ -158,7 +169,7 @@ def ranking(score: Array, wrong: Array) -> float:
     Raises
     ------
     ValueError
-        On values that are not finite.
+        On scores that are not finite, or answers besides 0 and 1.
 
     Examples
     --------
@@ -167,10 +178,10 @@ def ranking(score: Array, wrong: Array) -> float:
     1.0
     """
     checks.finite("score", score)
-    checks.finite("wrong", wrong)
-    if wrong.all() or not wrong.any():
+    missed = checks.truth("wrong", wrong)
+    if missed.all() or not missed.any():
         return float("nan")
-    return float(roc_auc_score(wrong, -np.asarray(score)))
+    return float(roc_auc_score(missed, -np.asarray(score, float)))
 
 
 def ends(resampled: Array) -> tuple[float, float]:

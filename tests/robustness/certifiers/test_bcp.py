@@ -178,6 +178,12 @@ def test_what_it_cannot_handle_is_refused_by_name():
         bcp.certify(net, torch.rand(1, 3), 0.1)
     with pytest.raises(ValueError, match="epsilon needs to be positive"):
         bcp.certify(nn.Sequential(nn.Linear(3, 2)), torch.rand(1, 3), 0.0)
+    for certifier in (bcp, dual):  # of one logit every point would be certified
+        with pytest.raises(ValueError, match="the net gives one logit"):
+            certifier.certify(nn.Sequential(nn.Linear(3, 1)), torch.rand(1, 3), 0.1)
+        rows = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+        with pytest.raises(ValueError, match=r"layer '0' .* shape \(1, 4, 4\).* nn.Flatten\(\)"):
+            certifier.certify(rows, torch.rand(1, 1, 4, 4), 0.1)
     with pytest.raises(ValueError, match="at least 1 item"):
         bcp.certify(nn.Sequential(nn.Linear(3, 2)), torch.rand(1, 3), 0.1, batch_size=0)
 

@@ -93,17 +93,19 @@ def parts(model: nn.Module, x: Tensor, epsilon: float, known: tuple[type, ...]) 
     Raises
     ------
     ValueError
-        If the model is no nn.Sequential of known layers that ends in nn.Linear; as
-        `structure.check_certifiable`, what `robustness.certify` refuses too: hooks, replaced
+        If the model is no nn.Sequential of known layers that ends in nn.Linear, or gives one logit;
+        as `structure.check_certifiable`, what `robustness.certify` refuses too: hooks, replaced
         methods, weights that are not finite or neither float32 nor float64; if an image has
-        another shape than the net takes, another format, or pixels outside [0, 1]; or if epsilon
-        is not positive and finite.
+        another shape than the net takes, another format, or pixels outside [0, 1]; if a dense
+        layer is given values that are not flat; or if epsilon is not positive and finite.
     """
     if type(model) is not nn.Sequential or not len(model) or type(model[-1]) is not nn.Linear:
         raise ValueError(
             f"the model needs to be nn.Sequential ending in nn.Linear, got {type(model).__name__}; "
             f"of a GloroNet give the body"
         )
+    if model[-1].out_features < 2:
+        raise ValueError(structure.ONE_LOGIT)
     if not 0 < epsilon < math.inf:
         raise ValueError(f"epsilon needs to be positive and finite, got {epsilon}")
     structure.check_certifiable(model)
@@ -121,9 +123,16 @@ def parts(model: nn.Module, x: Tensor, epsilon: float, known: tuple[type, ...]) 
             )
     check_images(x, tuple(x.shape[1:]))
     try:
-        return list(named_layers(model, tuple(x.shape[1:])))
+        found = list(named_layers(model, tuple(x.shape[1:])))
     except RuntimeError as error:
         raise ValueError(f"images {tuple(x.shape)} do not fit the net: {error}") from error
+    for name, layer, shape in found:
+        if isinstance(layer, nn.Linear) and len(shape) != 1:
+            raise ValueError(
+                f"layer {name!r} (Linear) is given values of shape {shape}, whose rows it would "
+                f"take apart: put nn.Flatten() before it"
+            )
+    return found
 
 
 @contextmanager
@@ -219,7 +228,7 @@ def row_lengths(layer: nn.Module, shape: tuple[int, ...], norm: float = 2.0) -> 
         # what is left of a row at the border may be so small that its squares vanish
         missed = math.sqrt(weight[0].numel() * torch.finfo(weight.dtype).tiny)
         rows = reweighted(layer, (weight / scale.view(per_row)).square(), one).sqrt()
-        per_output = per_row[: rows.ndim - 1]
+        per_output = [-1] if isinstance(layer, nn.Linear) else [-1, 1, 1]  # dense: the last axis
         rows = rows + missed * (largest > 0).to(rows).view(per_output)
         return rows * scale.view(per_output)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from thesis_repro.data.images import fitting, tensor
 from thesis_repro.explanations.experts import masked
 from thesis_repro.explanations.influence import comparative, empirical, internal_influence
-from thesis_repro.explanations.modules import evaluating
+from thesis_repro.explanations.modules import evaluating, untouched
 from thesis_repro.explanations.slicing import Cut
 from thesis_repro.lab.checks import finite
 from thesis_repro.weaknesses.bias.masks import Mask, search_experts, search_linear_experts
@@ -146,7 +146,7 @@ class HiddenLayer:
         """
         rest = self.cut.after
         last = rest[0] if isinstance(rest, nn.Sequential) and len(rest) == 1 else None
-        if not isinstance(last, nn.Linear) or self.z.ndim != 2:
+        if type(last) is not nn.Linear or not untouched(last) or self.z.ndim != 2:
             return search_experts(influence, labels, self.all_scores)
         weights = last.weight.detach().double().diff(dim=0)[0]
         offset = 0.0 if last.bias is None else float(last.bias.detach().double().diff())

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from thesis_repro.data.images import fitting, tensor
 from thesis_repro.explanations.modules import evaluating
+from thesis_repro.explanations.quantities import check_logits
+from thesis_repro.lab import checks
 from thesis_repro.lab.checks import finite
 from thesis_repro.weaknesses.leakage.watermark import Watermark
 
@@ -93,7 +95,9 @@ def by_threshold(shadows: Floats, truth: Bools, targets: Floats) -> Bools:
     >>> by_threshold(shadows, truth, np.array([[0.9], [0.2]]))
     array([ True, False])
     """
-    _checked(shadows, truth, targets)
+    truth = _checked(shadows, truth, targets)
+    if shadows.shape[1] != 1:
+        raise ValueError(f"a threshold is of one score, got {shadows.shape[1]} features")
     scores = np.sort(shadows[:, 0])
     edges = np.concatenate([[scores[0] - 1], (scores[1:] + scores[:-1]) / 2, [scores[-1] + 1]])
     right = [((shadows[:, 0] > edge) == truth).sum() for edge in edges]
@@ -123,13 +127,14 @@ def by_classifier(shadows: Floats, truth: Bools, targets: Floats) -> Bools:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    _checked(shadows, truth, targets)
+    truth = _checked(shadows, truth, targets)
     scale = 1 / shadows.shape[1]  # so that the penalty means the same at any number of features
     meta = make_pipeline(StandardScaler(), LogisticRegression(C=scale, max_iter=1000))
     return np.asarray(meta.fit(shadows, truth).predict(targets), bool)
 
 
-def _checked(shadows: Floats, truth: Bools, targets: Floats) -> None:
+def _checked(shadows: Floats, truth: Bools, targets: Floats) -> Bools:
+    truth = checks.truth("truth", truth)
     wide = shadows.ndim == 2 and targets.ndim == 2 and shadows.shape[1] == targets.shape[1] > 0
     if not wide or truth.shape != shadows.shape[:1]:
         raise ValueError(
@@ -144,6 +149,7 @@ def _checked(shadows: Floats, truth: Bools, targets: Floats) -> None:
             f"the adversary needs shadow models of both arms, got {with_} with the watermark and "
             f"{without} without"
         )
+    return truth
 
 
 def play(marked: Floats, clean: Floats, guess: Guess) -> Outcome:
@@ -253,7 +259,8 @@ def probe_features(model: nn.Module, images: Tensor, watermark: Watermark) -> Te
     Raises
     ------
     ValueError
-        If the model is in training mode, there is no image, or an image or a logit is not finite.
+        If the model is in training mode or gives fewer than two logits, there is no image, a pixel
+        is outside [0, 1], or a logit is not finite.
 
     Examples
     --------
@@ -265,10 +272,11 @@ def probe_features(model: nn.Module, images: Tensor, watermark: Watermark) -> Te
     images = tensor("images", images, model)
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images need shape (n, c, h, w), n >= 1, got {tuple(images.shape)}")
-    finite("images", images)
+    checks.shares("images", images)  # the word is white where pixels end at 1
     with fitting(images), torch.no_grad():
         before = model(images).double()
         after = model(watermark.blend(images)).double()
+    check_logits(before)
     finite("the model's logits", torch.cat([before, after]))
     move = (after - before) / before.std().clamp_min(1e-12)
     top = before.argmax(1)

@@ -94,7 +94,7 @@ def nearest(
     members : one (n,) per reconstruction: its distances from training images of its class
     others : the same for held-out images; as many, since the nearest of more images is nearer
     draws : random memberships, >= 1
-    seed : int
+    seed : int; models that are :func:`pooled` need one each, or their chances go together
 
     Raises
     ------
@@ -144,6 +144,9 @@ def nearest(
 
 def pooled(found: Sequence[Nearest]) -> Nearest:
     """Several models as one: their reconstructions together, their chances added up.
+
+    Each of them was compared with a seed of its own; with one seed for all the p-value is too near
+    to one half.
 
     Raises
     ------

@@ -161,7 +161,7 @@ class ShadowAttack(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             :func:`naive`.
         """
         x, label = _checked("X", X, labels)
-        member = np.asarray(y, bool)
+        member = checks.truth("y", y)
         if member.shape != label.shape:
             raise ValueError(f"{len(member)} memberships were given for {len(label)} points")
         self.classes_ = np.array([False, True])
@@ -206,7 +206,7 @@ class ShadowAttack(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def score(self, X: ArrayLike, y: ArrayLike, labels: ArrayLike) -> float:
         """Share of right answers."""
-        return float((self.predict(X, labels) == np.asarray(y, bool)).mean())
+        return float((self.predict(X, labels) == checks.truth("y", y)).mean())
 
 
 def shadow(
@@ -244,7 +244,7 @@ def shadow(
         raise ValueError("the shadow attack needs at least one shadow model, got none")
     attack = ShadowAttack(random_state=random_state).fit(
         np.exp(np.concatenate([log_probabilities(z) for z in shadow_logits])),
-        np.concatenate([np.asarray(m, bool) for m in shadow_members]),
+        np.concatenate([checks.truth("shadow_members", m) for m in shadow_members]),
         np.concatenate([np.asarray(y) for y in shadow_labels]),
     )
     return attack.score_samples(np.exp(log_probabilities(logits)), labels)
@@ -252,8 +252,8 @@ def shadow(
 
 def _outputs(name: str, values: ArrayLike) -> Floats:
     found = np.asarray(values, float)
-    if found.ndim != 2 or not found.size:
-        raise ValueError(f"an attack needs {name} (n, classes), n >= 1, got {found.shape}")
+    if found.ndim != 2 or not len(found) or found.shape[1] < 2:
+        raise ValueError(f"an attack needs {name} (n, classes >= 2), n >= 1, got {found.shape}")
     checks.finite(name, found)
     return found
 

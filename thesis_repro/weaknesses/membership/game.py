@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from thesis_repro.lab.checks import finite
+from thesis_repro.lab.checks import finite, labels, truth
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -30,8 +30,8 @@ def check_splits(members: ArrayLike, non_members: ArrayLike, pool: ArrayLike = (
     Raises
     ------
     ValueError
-        If a part repeats an index, shares one with another part, or members and non-members
-        differ in number.
+        If a part repeats an index, shares one with another part, or holds what is no index, or
+        members and non-members differ in number.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def check_splits(members: ArrayLike, non_members: ArrayLike, pool: ArrayLike = (
     ValueError: splits overlap: point 1 is in members and non-members
     """
     parts = {"members": members, "non-members": non_members, "the pool": pool}
-    index = {name: np.asarray(part, np.int64) for name, part in parts.items()}
+    index = {name: _indices(name, part) for name, part in parts.items()}
     if len(index["members"]) != len(index["non-members"]) or not len(index["members"]):
         raise ValueError(
             f"the game needs as many members as non-members, got {len(index['members'])} and "
@@ -56,6 +56,16 @@ def check_splits(members: ArrayLike, non_members: ArrayLike, pool: ArrayLike = (
             seen[i] = name
 
 
+def _indices(name: str, part: ArrayLike) -> NDArray[np.int64]:
+    found = np.asarray(part)
+    if not found.size:
+        return np.zeros(0, np.int64)
+    if found.dtype == bool:
+        raise ValueError(f"{name} need to be indices, got bool: np.flatnonzero(mask) makes them so")
+    labels(name, found)
+    return found.astype(np.int64)
+
+
 def check_fresh(final: ArrayLike, development: ArrayLike) -> None:
     """See that nothing was chosen on what is judged: no index is in both.
 
@@ -67,13 +77,13 @@ def check_fresh(final: ArrayLike, development: ArrayLike) -> None:
     Raises
     ------
     ValueError
-        Naming the first index that is in both.
+        Naming the first index that is in both; on what is no index.
 
     Examples
     --------
     >>> check_fresh(final=[0, 1], development=[2, 3])
     """
-    judged, chosen_on = np.asarray(final, np.int64), np.asarray(development, np.int64)
+    judged, chosen_on = _indices("final", final), _indices("development", development)
     both = np.intersect1d(judged, chosen_on)
     if len(both):
         raise ValueError(
@@ -138,7 +148,8 @@ def judge(claimed: ArrayLike, member: ArrayLike) -> Outcome:
     Raises
     ------
     ValueError
-        If lengths differ, or there are not as many members as non-members.
+        If lengths differ, there are not as many members as non-members, or answers are not True
+        or False, as scores are not.
 
     Examples
     --------
@@ -146,12 +157,11 @@ def judge(claimed: ArrayLike, member: ArrayLike) -> Outcome:
     >>> outcome.accuracy, outcome.recall
     (0.75, 1.0)
     """
-    said, truth = np.asarray(claimed, bool), balanced(member)
-    if said.shape != truth.shape:
-        raise ValueError(f"answers have shape {said.shape}, the truth {truth.shape}")
-    return Outcome(
-        int(truth.sum()), int((~truth).sum()), int((said & truth).sum()), int((said & ~truth).sum())
-    )
+    said, inside = truth("claimed", claimed), balanced(member)
+    if said.shape != inside.shape:
+        raise ValueError(f"answers have shape {said.shape}, the truth {inside.shape}")
+    counts = (inside, ~inside, said & inside, said & ~inside)
+    return Outcome(*(int(which.sum()) for which in counts))
 
 
 def balanced(member: ArrayLike) -> Bools:
@@ -167,13 +177,13 @@ def balanced(member: ArrayLike) -> Bools:
     >>> balanced([1, 0])
     array([ True, False])
     """
-    truth = np.asarray(member, bool)
-    if truth.ndim != 1 or 2 * truth.sum() != len(truth) or not len(truth):
+    inside = truth("member", member)
+    if inside.ndim != 1 or 2 * inside.sum() != len(inside) or not len(inside):
         raise ValueError(
-            f"the game needs as many members as non-members, got {int(truth.sum())} members among "
-            f"{truth.size} points"
+            f"the game needs as many members as non-members, got {int(inside.sum())} members among "
+            f"{inside.size} points"
         )
-    return truth
+    return inside
 
 
 def scored(scores: ArrayLike, member: ArrayLike) -> tuple[Floats, Bools]:
@@ -189,14 +199,14 @@ def scored(scores: ArrayLike, member: ArrayLike) -> tuple[Floats, Bools]:
     >>> scored([2, 1], [True, False])
     (array([2., 1.]), array([ True, False]))
     """
-    values, truth = np.asarray(scores, float), balanced(member)
-    if values.shape != truth.shape:
+    values, inside = np.asarray(scores, float), balanced(member)
+    if values.shape != inside.shape:
         raise ValueError(
             f"an attack needs one finite score per point, got shape {values.shape} for "
-            f"{len(truth)} points"
+            f"{len(inside)} points"
         )
     finite("scores", values)
-    return values, truth
+    return values, inside
 
 
 def at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> tuple[Outcome, bool]:
@@ -223,8 +233,8 @@ def at_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> tuple[Outcome, b
     (1.0, 0.0, False)
     """
     threshold, allowed = for_fpr(scores, member, fpr)
-    values, truth = scored(scores, member)
-    return judge(values > threshold, truth), allowed >= ENOUGH_FALSE_ALARMS
+    values, inside = scored(scores, member)
+    return judge(values > threshold, inside), allowed >= ENOUGH_FALSE_ALARMS
 
 
 def for_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> tuple[float, int]:
@@ -249,10 +259,10 @@ def for_fpr(scores: ArrayLike, member: ArrayLike, fpr: float) -> tuple[float, in
     >>> 0 <= threshold < 1, alarms
     (True, 5)
     """
-    values, truth = scored(scores, member)
+    values, inside = scored(scores, member)
     if not 0 < fpr < 1:
         raise ValueError(f"fpr, a false-positive rate, needs to lie in (0, 1), got {fpr}")
-    alarms = np.sort(values[~truth])[::-1]
+    alarms = np.sort(values[~inside])[::-1]
     allowed = math.floor(fpr * len(alarms) + 1e-9)
     # claiming what lies above the first alarm that is one too many
     return float(alarms[allowed]), allowed
@@ -275,5 +285,5 @@ def auc(scores: ArrayLike, member: ArrayLike) -> float:
     """
     from sklearn.metrics import roc_auc_score
 
-    values, truth = scored(scores, member)
-    return float(roc_auc_score(truth, values))
+    values, inside = scored(scores, member)
+    return float(roc_auc_score(inside, values))

@@ -114,7 +114,7 @@ def _references(
     target: ArrayLike, references: ArrayLike, contains: ArrayLike
 ) -> tuple[Floats, Floats, Bools]:
     value, found = np.asarray(target, float), np.asarray(references, float)
-    inside = np.asarray(contains, bool)
+    inside = checks.truth("contains", contains)
     if not found.size or found.ndim != 2 or found.shape[1:] != value.shape:
         raise ValueError(
             f"references need shape (k, n), k and n >= 1, got {found.shape} for {value.shape}"
@@ -179,8 +179,8 @@ def rmia(
     Raises
     ------
     ValueError
-        On shapes that do not fit, a point without an OUT model, an empty population, a value that
-        is not finite, or a outside [0, 1].
+        On shapes that do not fit, a point without an OUT model, an empty population, what is no
+        probability, or a outside [0, 1].
 
     References
     ----------
@@ -201,8 +201,9 @@ def rmia(
             f"the population needs m >= 1 points and references ({len(found)}, m), got "
             f"{others.shape} and {theirs.shape}"
         )
-    checks.finite("population", others)
-    checks.finite("population_references", theirs)
+    named = {"target": value, "references": found, "population": others}
+    for name, values in (named | {"population_references": theirs}).items():
+        checks.shares(name, values)
     out = np.where(inside, 0, found).sum(0) / (~inside).sum(0)
     ratio = value / np.maximum((1 + a) / 2 * out + (1 - a) / 2, TINY)
     rivals = others / np.maximum((1 + a) / 2 * theirs.mean(0) + (1 - a) / 2, TINY)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 from scipy.stats import binom
 
-from thesis_repro.lab.checks import finite
+from thesis_repro.lab.checks import finite, truth
 
 LEVEL = 0.05
 """One less the confidence of the bound."""
@@ -37,7 +37,7 @@ def right_guesses(scores: ArrayLike, included: ArrayLike, guesses: int) -> int:
     >>> right_guesses([3.0, -1.0, 0.5, 0.0], [True, False, False, True], guesses=2)
     2
     """
-    values, coins = np.asarray(scores, float), np.asarray(included, bool)
+    values, coins = np.asarray(scores, float), truth("included", included)
     if values.ndim != 1 or values.shape != coins.shape:
         raise ValueError(f"one score per canary is needed, got {values.shape} and {coins.shape}")
     finite("scores", values)

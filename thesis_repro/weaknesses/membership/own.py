@@ -16,6 +16,7 @@ from thesis_repro.explanations.slicing import Cut
 from thesis_repro.lab import checks
 from thesis_repro.weaknesses.membership import calibration
 from thesis_repro.weaknesses.membership.contest import Bools, Floats, View, features
+from thesis_repro.weaknesses.membership.guesses import fair
 from thesis_repro.weaknesses.membership.white_box import GeneralWB, displacement
 from thesis_repro.weaknesses.membership.whitening import Whitening
 
@@ -130,19 +131,23 @@ class CalibratedAttack:
                     f"nn.Sequential(net) makes one of a module, whose only slice is '0'"
                 )
             evaluating(net)
+            _check_new(net, self.nets_)
             self.nets_.append(net)
         seen = [self._shown(net, x[pool], y[pool]) for net in self.nets_]
         self._outputs = seen[0]["logits"].shape[1]
-        found = [self._features(y[pool], seen, member, shadow) for shadow in range(self.shadows)]
+        views = [self._view(y[pool], seen, member, shadow) for shadow in range(self.shadows)]
+        kept = [fair(view) for view in views]  # points that some other shadow did not train on
+        found = [self._features(view)[some] for view, some in zip(views, kept, strict=True)]
+        truth = [view.member[some] for view, some in zip(views, kept, strict=True)]
         scores = []
         for shadow in range(self.shadows):  # a shadow is scored by what the others taught
             others = [i for i in range(self.shadows) if i != shadow]
             learned = GeneralWB().fit(
                 np.concatenate([found[i] for i in others]),
-                np.concatenate([member[i] for i in others]),
+                np.concatenate([truth[i] for i in others]),
             )
             scores.append(learned.score_samples(found[shadow]))
-        self.scores_, self.member_ = np.concatenate(scores), member.ravel()
+        self.scores_, self.member_ = np.concatenate(scores), np.concatenate(truth)
         self.model_ = GeneralWB().fit(np.concatenate(found), self.member_)
         return self
 
@@ -168,7 +173,7 @@ class CalibratedAttack:
             )
         seen = [self._shown(net, x, y) for net in (model, *self.nets_)]
         nothing = np.zeros((len(seen), len(x)), bool)
-        return self.model_.score_samples(self._features(y, seen, nothing, 0))
+        return self.model_.score_samples(self._features(self._view(y, seen, nothing, 0)))
 
     def threshold_for(self, precision: float, least: int = calibration.ENOUGH_CLAIMS) -> float:
         """The score above which points are members with this precision, on the shadows.
@@ -214,13 +219,11 @@ class CalibratedAttack:
             )
         return logits
 
-    def _features(
-        self, y: Tensor, seen: Sequence[Shown], member: Bools, index: int
-    ) -> NDArray[np.float64]:
-        """What is known of each point of one net, the others being references: (n, pieces)."""
+    def _view(self, y: Tensor, seen: Sequence[Shown], member: Bools, index: int) -> View:
+        """One net under attack, the others being references."""
         others = [i for i in range(len(seen)) if i != index]
         labels = y.cpu().numpy()
-        view = View(
+        return View(
             member[index],
             labels,
             seen[index],
@@ -228,7 +231,22 @@ class CalibratedAttack:
             member[others],
             ({}, [], labels[:0]),
         )
+
+    def _features(self, view: View) -> NDArray[np.float64]:
+        """What is known of each point of a view: (n, pieces)."""
         return np.stack(list(features(view, self.slices, self.smoothing).values()), 1)
+
+
+def _check_new(net: nn.Module, others: Sequence[nn.Module]) -> None:
+    """Refuse a net whose training went on with the weights of an earlier shadow."""
+    trained = {p.data_ptr() for other in others for p in other.parameters() if p.requires_grad}
+    if any(net is other for other in others) or any(
+        p.data_ptr() in trained for p in net.parameters() if p.requires_grad
+    ):
+        raise ValueError(
+            "train needs to make a new net in each call: it gave one with weights of an earlier "
+            "shadow, which it has changed"
+        )
 
 
 def _check_arguments(train: Train) -> None:

@@ -54,6 +54,8 @@ class QuantileAttack(BaseEstimator):  # type: ignore[misc]
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learn from unseen points: X (n, features) of the points, y (n,) confidences.
 
+        Their order needs to be random: each third of it is judged by what the others teach.
+
         Raises
         ------
         ValueError

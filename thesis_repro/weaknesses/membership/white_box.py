@@ -170,7 +170,7 @@ def expected_margin(labels: ArrayLike, probabilities: ArrayLike) -> Floats:
     Raises
     ------
     ValueError
-        On shapes that do not fit, a probability that is not finite, or a label that is none.
+        On shapes that do not fit, what is no probability, or a label that is none.
 
     Examples
     --------
@@ -210,8 +210,8 @@ def _one_hot(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Float
     p, y = np.asarray(probabilities, float), np.asarray(labels)
     if p.ndim != 2 or y.shape != p.shape[:1]:
         raise ValueError(f"needs probabilities (n, classes) and labels (n,): {p.shape}, {y.shape}")
-    checks.finite("probabilities", p)
     checks.labels("labels", y, p.shape[1])
+    checks.shares("probabilities", p)
     return p, np.eye(p.shape[1])[y]
 
 
@@ -256,7 +256,7 @@ class GeneralWB(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ValueError
             Unless there are members and non-members, and finite evidence for each.
         """
-        x, member = np.asarray(X, float), np.asarray(y, bool)
+        x, member = np.asarray(X, float), checks.truth("y", y)
         if x.ndim != 2 or member.shape != x.shape[:1]:
             raise ValueError(
                 f"general_wb needs finite evidence (n, features) and members (n,), got {x.shape} "
