@@ -198,6 +198,12 @@ def test_steps_that_are_none_are_refused(net, x, given, says):
         certify_path(net, x, moves.rotation(0, 1), **given)
 
 
+def test_images_may_come_as_an_array(net, x):
+    path = moves.brightness(-10, 10)
+    given, array = (certify_path(net, images, path) for images in (x, x.numpy()))
+    assert torch.equal(given.low, array.low) and torch.equal(given.high, array.high)
+
+
 def test_an_image_without_a_radius_has_nothing_proved():
     x = torch.full((1, 1, 1, 2), 0.5)
     found = certify_path(two_pixels(0.5), x, moves.brightness(-50, 50))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from thesis_repro.data.images import images
 from thesis_repro.robustness.arithmetic import UNITS
-from thesis_repro.robustness.certifying import certify, check_images
+from thesis_repro.robustness.certifying import certify
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.outputs import ask, classified
 from thesis_repro.robustness.transformations import SAFE, Path, check_end
@@ -79,7 +80,7 @@ def certify_path(
     Parameters
     ----------
     net : GloroNet
-    x : (n, c, h, w), pixels in [0, 1]
+    x : (n, c, h, w), array or tensor of pixels in [0, 1]
     path : e.g. ``rotation(-30, 30)``
     step : distance of neighbouring balls, in units of t; by default as far apart as each pair of
         radii lets them be
@@ -111,7 +112,7 @@ def certify_path(
     for name, value in (("step", step), ("finest", finest)):
         if value is not None and not 0 < value < math.inf:
             raise ValueError(f"{name} needs to be positive and finite, got {value}")
-    check_images(x, net.input_shape)
+    x = images(x, net.input_shape, net)
     for end in (path.low, path.high):
         check_end(x, path, end)
     walk = _Walk(net, x, path)
