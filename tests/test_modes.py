@@ -56,6 +56,11 @@ def net() -> nn.Sequential:
     return body
 
 
+def flat(body: nn.Sequential) -> nn.Sequential:
+    """The same modules, the nested ones among the others."""
+    return nn.Sequential(*body[:3], *body[3], *body[4:])
+
+
 def whitening(body: nn.Sequential) -> membership.Whitening:
     return membership.Whitening(1.0).fit(torch.rand(6, 4 * 12 * 28), Y, 2)
 
@@ -79,7 +84,7 @@ AXIOMS = {
 
 CALLS: dict[str, Callable[[nn.Sequential], object]] = {
     "rivals.gradient_times_input": lambda body: rivals.gradient_times_input(body, X, 0),
-    "rivals.relevance": lambda body: rivals.relevance(body, X, 0),
+    "rivals.relevance": lambda body: rivals.relevance(flat(body), X, 0),
     "rivals.occlusion": lambda body: rivals.occlusion(body, X, 0, 0.0),
     "rivals.conductance": lambda body: rivals.conductance(body, 4, X, 0, 2),
     "slicing.Cut": lambda body: Cut(body, "3").gradient(X, CLASS),

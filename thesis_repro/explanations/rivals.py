@@ -39,7 +39,7 @@ def relevance(net: nn.Sequential, x: Tensor, c: int, epsilon: float = EPSILON) -
 
     Parameters
     ----------
-    net : of dense layers, convolutions, pooling and ReLU, in eval mode
+    net : of dense layers, convolutions, batch normalisation, pooling and ReLU, in eval mode
     x : (n, ...)
 
     Raises
@@ -52,7 +52,7 @@ def relevance(net: nn.Sequential, x: Tensor, c: int, epsilon: float = EPSILON) -
         if not isinstance(layer, HANDED_ON):
             raise ValueError(
                 f"layer {name!r} ({type(layer).__name__}): the rule is for dense layers, "
-                f"convolutions, pooling and ReLU, one after another"
+                f"convolutions, batch normalisation, pooling and ReLU, one after another"
             )
     before = [x.detach().clone()]
     with torch.no_grad():
@@ -169,7 +169,7 @@ class _Scale(nn.Module):
 
 HANDED_ON = (
     *(nn.ReLU, nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity),
-    _Scale,
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, _Scale),  # affine in eval mode
 )
 """Layers that relevance goes through."""
 
