@@ -345,3 +345,13 @@ def test_out_of_memory_halves_the_rows_and_changes_no_bound(monkeypatch, caplog)
     monkeypatch.setattr(backward, "adjoint_map", crowded)
     torch.testing.assert_close(dual.margins(net, x, 0.2, every_unit=True), expected)
     assert any("going on with batches" in record.message for record in caplog.records)
+
+
+def test_one_output_has_a_lower_bound_though_it_is_no_certificate():
+    net = nn.Sequential(nn.Linear(2, 1))
+    x = torch.tensor([[0.5, 0.5]])
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[3.0, 4.0]]))
+        net[0].bias.zero_()
+    found = dual.lower(net, x, 0.1, torch.ones(1, 1))
+    assert found.item() == pytest.approx(3.5 - 0.1 * 5, abs=1e-5)

@@ -93,8 +93,8 @@ def parts(model: nn.Module, x: Tensor, epsilon: float, known: tuple[type, ...]) 
     Raises
     ------
     ValueError
-        If the model is no nn.Sequential of known layers that ends in nn.Linear, or gives one logit;
-        as `structure.check_certifiable`, what `robustness.certify` refuses too: hooks, replaced
+        If the model is no nn.Sequential of known layers that ends in nn.Linear; as
+        `structure.check_certifiable`, what `robustness.certify` refuses too: hooks, replaced
         methods, weights that are not finite or neither float32 nor float64; if an image has
         another shape than the net takes, another format, or pixels outside [0, 1]; if a dense
         layer is given values that are not flat; or if epsilon is not positive and finite.
@@ -104,8 +104,6 @@ def parts(model: nn.Module, x: Tensor, epsilon: float, known: tuple[type, ...]) 
             f"the model needs to be nn.Sequential ending in nn.Linear, got {type(model).__name__}; "
             f"of a GloroNet give the body"
         )
-    if model[-1].out_features < 2:
-        raise ValueError(structure.ONE_LOGIT)
     if not 0 < epsilon < math.inf:
         raise ValueError(f"epsilon needs to be positive and finite, got {epsilon}")
     structure.check_certifiable(model)
@@ -133,6 +131,18 @@ def parts(model: nn.Module, x: Tensor, epsilon: float, known: tuple[type, ...]) 
                 f"take apart: put nn.Flatten() before it"
             )
     return found
+
+
+def compared(model: nn.Sequential, chain: list[Part]) -> list[Part]:
+    """The chain, if the net has two logits to compare: of one every point would be certified.
+
+    Raises
+    ------
+    ValueError
+    """
+    if model[-1].out_features < 2:
+        raise ValueError(structure.ONE_LOGIT)
+    return chain
 
 
 @contextmanager

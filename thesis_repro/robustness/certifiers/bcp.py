@@ -21,6 +21,7 @@ from thesis_repro.robustness import proof, structure
 from thesis_repro.robustness.certifiers import (
     Normalised,
     Part,
+    compared,
     full_precision,
     normalised,
     parts,
@@ -158,7 +159,7 @@ def margins(
     (n, classes); infinite at j, minus infinity where a logit is NaN or infinite
     """
     x = tensor("images", x, model)
-    chain = parts(model, x, epsilon, KNOWN)
+    chain = compared(model, parts(model, x, epsilon, KNOWN))
     shape = tuple(x.shape[1:])
     known = prepare(model, shape) if prepared is None else prepared
     if not known.net.matches(model, shape):

@@ -21,6 +21,7 @@ from thesis_repro.lab import threads
 from thesis_repro.robustness.certifiers import (
     Part,
     backward,
+    compared,
     full_precision,
     normalised,
     parts,
@@ -113,7 +114,7 @@ def margins(
     (n, classes); infinite at j, minus infinity where a logit is NaN or infinite
     """
     x = tensor("images", x, model)
-    chain, scaled = _chain(model, x, epsilon, norm), normalised(model)
+    chain, scaled = compared(model, _chain(model, x, epsilon, norm)), normalised(model)
     lost = scaled.lost(chain, epsilon)
     chain = scaled.parts(chain)
     adjoint = adjoint_map if every_unit else backward.correlated
