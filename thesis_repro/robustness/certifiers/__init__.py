@@ -140,7 +140,8 @@ def compared(model: nn.Sequential, chain: list[Part]) -> list[Part]:
     ------
     ValueError
     """
-    if model[-1].out_features < 2:
+    head = model[-1]
+    if isinstance(head, nn.Linear) and head.out_features < 2:
         raise ValueError(structure.ONE_LOGIT)
     return chain
 
