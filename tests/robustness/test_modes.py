@@ -277,6 +277,7 @@ READ_WEIGHTS = {
     "certifiers.backward.chosen_units",
     "certifiers.backward.correlated",
     "certifiers.backward.every_unit",
+    "certifiers.compared",
     "certifiers.projections.estimated",
     "certifiers.row_lengths",
     "certifiers.windows.Window.through",
