@@ -72,11 +72,11 @@ def test_no_slope_of_a_difference_of_logits_exceeds_the_bound_and_some_reach_it(
 
 def test_wrong_input_is_refused() -> None:
     x, y = points(0)
-    with pytest.raises(ValueError, match="a radius is above 0"):
+    with pytest.raises(ValueError, match="epsilon needs to be positive"):
         attainable(x, y, 0.0)
     with pytest.raises(ValueError, match="each of two or more classes needs a point"):
         ByDistance(x, y + 1)
-    with pytest.raises(ValueError, match="a radius is above 0"):
+    with pytest.raises(ValueError, match="epsilon needs to be positive"):
         ByDistance(x, y).certified(x, -1.0)
     with pytest.raises(ValueError, match="a distance for each of 9 points"):
         attainable(x, y, 0.1, near=torch.ones(5))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from thesis_repro.data.images import labels as as_labels
 from thesis_repro.data.images import tensor
 from thesis_repro.lab.checks import finite
+from thesis_repro.robustness.structure import check_epsilon
 
 
 class ByDistance(nn.Module):
@@ -66,7 +67,7 @@ class ByDistance(nn.Module):
         ValueError
             If epsilon is not above 0.
         """
-        _check_radius(epsilon)
+        check_epsilon(epsilon)
         first = self(x).topk(2)
         lead = first.values[:, 0] - first.values[:, 1]
         return first.indices[:, 0], lead > self.K * epsilon
@@ -112,7 +113,7 @@ def attainable(x: Tensor, y: Tensor, epsilon: float, near: Tensor | None = None)
     ValueError
         If epsilon is not above 0, or `near` is of other points; as :func:`nearest_other`.
     """
-    _check_radius(epsilon)
+    check_epsilon(epsilon)
     x, y = _points(x, y)
     near = nearest_other(x, y) if near is None else near
     if near.shape != y.shape:
@@ -135,8 +136,3 @@ def _points(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     x = tensor("x", x)
     finite("x", x)
     return x, as_labels("y", y, x)
-
-
-def _check_radius(epsilon: float) -> None:
-    if not epsilon > 0:
-        raise ValueError(f"a radius is above 0, got {epsilon}")

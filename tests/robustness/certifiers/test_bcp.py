@@ -11,7 +11,7 @@ from torch import nn
 
 from thesis_repro import nets
 from thesis_repro.robustness import GloroNet, certify
-from thesis_repro.robustness.certifiers import bcp, dual, full_precision
+from thesis_repro.robustness.certifiers import bcp, dual, full_precision, row_lengths
 
 
 def box_problem(seed, features=6):
@@ -193,3 +193,9 @@ def test_points_at_a_time_change_nothing():
     x = torch.rand(7, 1, 8, 8)
     expected = bcp.margins(body, x, 0.2, batch_size=7)
     torch.testing.assert_close(bcp.margins(body, x, 0.2, batch_size=3), expected)
+
+
+def test_rows_of_a_dense_layer_have_the_length_of_their_weights_on_rows_of_images_too():
+    layer = nn.Linear(3, 3)  # square: a wrong axis would fit
+    found = row_lengths(layer, (3, 3))
+    assert torch.allclose(found, layer.weight.norm(dim=1).expand(found.shape), atol=1e-6)
