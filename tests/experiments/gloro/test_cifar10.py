@@ -28,9 +28,8 @@ def test_cifar_rows_share_their_cells_with_the_other_tables(cifar):
     own = [c.config for r, c in gloro.cells(on_gpu) if r[2].endswith(gloro.IN_DOUBLE)]
     ways = [c.config for r, c in cifar10.cells(on_gpu)]
     assert own == ways[: len(own)]  # the same nets, certified and attacked once
-    long, six, lires = (cell.config for _, cell in frontier.cells(profile("paper")))
-    assert (long, six) == (light, first) and lires.training.recipe.objective == "emma"
-    assert lires.training.recipe.epochs == six.training.recipe.epochs  # one budget
+    long, *_, lires = (cell.config for _, cell in frontier.cells(profile("paper")))
+    assert long == light and lires.training.recipe.objective == "emma"
     assert commit_models.trainings()["cifar10-6c2f-gloro"] == vra.training
     twice = by_row[("GloRo, TRADES", cifar10.TWICE)].config.training.recipe
     assert twice.train_epsilon == pytest.approx(2 * twice.epsilon)

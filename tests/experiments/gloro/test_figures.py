@@ -1,16 +1,15 @@
 """The figures of the chapter gloro draw what they are given."""
 
-import itertools
+import dataclasses
+from collections import Counter
 
 import matplotlib
 
 matplotlib.use("Agg")
 
-import hypothesis.strategies as st
-import numpy as np
-from hypothesis import given
+import pandas as pd
 
-from thesis_repro.experiments.gloro import figures
+from thesis_repro.experiments.gloro import figures, frontier
 from thesis_repro.experiments.gloro.frontier import TABLE
 from thesis_repro.lab.profiles import profile
 from thesis_repro.tables.measure import measure
@@ -26,21 +25,25 @@ def test_the_schedules_are_drawn_epoch_by_epoch():
     assert [text.get_text() for text in figure.legends[0].texts] == ["slow", "fast"]
 
 
-def test_each_row_of_the_frontier_with_a_value_is_drawn_once():
+def test_each_row_of_the_frontier_with_a_value_is_drawn_once_at_its_year():
     frame = measure(TABLE, profile("quick"))
-    left, right = figures.frontier(frame).axes
+    (axis,) = figures.frontier(frame).axes
     quoted = [q for q in TABLE.spec.quoted if "vra36" in q.values]
-    assert len(left.lines) == sum("parameters" in q.values for q in quoted) > 3
-    drawn = [float(line.get_ydata()[0]) for axis in (left, right) for line in axis.lines]
-    assert sorted(drawn) == sorted(q.values["vra36"] for q in quoted)
-    assert len(right.texts) == len(right.lines)
+    drawn = [(int(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in axis.lines]
+    assert sorted(drawn) == sorted((frontier.year(q), q.values["vra36"]) for q in quoted)
+    shapes = Counter(line.get_marker() for line in axis.lines)
+    assert shapes["^"] == sum(q.row[1].startswith("generated") for q in quoted) > 2
+    assert "s" not in shapes  # no net of ours was trained in a quick run
+    named = {text.get_text() for text in axis.texts}
+    assert "GloRo 6C2F (the thesis)" in named and len(named) == len(axis.texts) <= 8
 
 
-@given(st.lists(st.floats(0, 100), min_size=1, max_size=12), st.floats(0.1, 5))
-def test_labels_keep_their_distance_and_stay_near(values, gap):
-    values = sorted(values)
-    places = figures.spread(values, gap)
-    assert (np.diff(places) >= gap - 1e-9).all()
-    if all(b - a >= gap for a, b in itertools.pairwise(values)):
-        np.testing.assert_allclose(places, values, atol=1e-9)
-    assert abs(np.mean(places) - np.mean(values)) < 1e-6 * (1 + np.mean(values))
+def test_the_nets_of_this_book_are_squares_at_the_year_of_their_record():
+    frame = measure(TABLE, profile("quick"))
+    line = pd.DataFrame(
+        [[*frontier.SIX_ROW, 59.0, "run"]], columns=["method", "extra", "vra36", "status"]
+    )
+    ours = dataclasses.replace(frame, data=line, provenance={"date": "2027-01-02"})
+    (axis,) = figures.frontier(ours).axes
+    (square,) = [line for line in axis.lines if line.get_marker() == "s"]
+    assert (square.get_xdata()[0], square.get_ydata()[0]) == (2027, 59.0)

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ from thesis_repro import nets, tables
 from thesis_repro.experiments.gloro import cifar10, frontier
 from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import profile
+from thesis_repro.tables.claims import Quoted
 from thesis_repro.tables.measure import measure
 
 
@@ -36,8 +38,50 @@ def test_the_frontier_quotes_each_row_once_with_a_source_and_in_order():
 
 def test_the_sentence_on_liresnet_says_who_is_ahead_and_by_how_much():
     empty = measure(frontier.TABLE, profile("quick"))
-    assert frontier.ahead(empty).endswith("not run")
+    assert frontier.ahead(empty).count("not run") == 2
     for gain, says in ((4.0, "4.0 points more"), (-1.5, "1.5 points fewer")):
         shown = pd.DataFrame(frontier.TABLE.spec.rows, columns=["method", "extra"])
-        shown["vra36"] = [np.nan, 40.0, 40.0 + gain]
-        assert says in frontier.ahead(dataclasses.replace(empty, data=shown))
+        shown["vra36"] = [np.nan, 40.0, 39.0, 40.0 + gain]
+        told = frontier.ahead(dataclasses.replace(empty, data=shown)).split("; ")
+        assert "as many epochs" in told[0] and says in told[0]
+        assert "as much time" in told[1]
+        assert f"{abs(gain + 1):.1f} points {'more' if gain > -1 else 'fewer'}" in told[1]
+
+
+def rows(time, deep, half=0.5):
+    """The two rows that the condition compares, with intervals of this half width."""
+    keys = [frontier.TIME_ROW, frontier.LIRES_ROW]
+    found = pd.DataFrame(keys, columns=["method", "extra"]).assign(vra36=[time, deep], status="run")
+    return found.assign(vra36_low=found["vra36"] - half, vra36_high=found["vra36"] + half)
+
+
+def test_liresnet_has_to_be_ahead_by_its_whole_interval():
+    held = [frontier.conditions(rows(50.0, deep))[0].holds for deep in (55.0, 53.1, 51.0)]
+    assert held == [True, None, False]
+    assert frontier.conditions(rows(50.0, 55.0)[:1]) == []
+    assert frontier.conditions(rows(50.0, 55.0).assign(status=["run", "not run"])) == []
+
+
+def test_the_budgets_of_6c2f_are_those_of_liresnet(cifar):
+    for device, epochs in (("cpu", 200), ("cuda", 800)):
+        by_row = {row: one.recipe for row, one in frontier.trainings(0, device).items()}
+        equal, longer, deep = (
+            by_row[row] for row in (frontier.EQUAL_ROW, frontier.TIME_ROW, frontier.LIRES_ROW)
+        )
+        assert equal.epochs == deep.epochs == epochs
+        assert longer.epochs == math.ceil(frontier.EPOCH_COSTS[device] * epochs)
+        # nothing is trained for less than a quarter of its epochs
+        assert all(4 * one.epochs >= one.epochs_paper for one in (equal, longer, deep))
+        assert dataclasses.replace(longer, epochs=epochs, epochs_paper=800) == equal
+
+
+def test_every_method_has_a_family_and_every_published_one_a_year():
+    spec = frontier.TABLE.spec
+    for row in (*spec.rows, *(q.row for q in spec.quoted)):
+        assert frontier.family(row[0]) in frontier.FAMILIES.values()
+    years = {q.row[0]: frontier.year(q) for q in spec.quoted}
+    assert years["BCP 6C2F (NeurIPS 2020)"] == 2020 and years["SOC, size M"] == 2024
+    with pytest.raises(ValueError, match="'Newest net'.*'Newest'"):
+        frontier.family("Newest net")
+    with pytest.raises(ValueError, match="'Newest'.*'a talk'"):
+        frontier.year(Quoted(("Newest", "none"), {}, "a talk"))

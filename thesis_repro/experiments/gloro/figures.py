@@ -9,15 +9,25 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.optimize import isotonic_regression
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from thesis_repro import data
 from thesis_repro.experiments.gloro import schedule as gloro_schedule
+from thesis_repro.experiments.gloro.frontier import (
+    LAYERS,
+    LOCAL,
+    NOISE,
+    NORMS,
+    THESIS_ROW,
+    family,
+    year,
+)
 from thesis_repro.experiments.gloro.moving import Attacked
 from thesis_repro.experiments.gloro.vra import vra
 from thesis_repro.explanations import imagenet
-from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE, PINK, REJECTED, not_run
+from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PALETTE, PINK, REJECTED, not_run
 from thesis_repro.lab.cells import Result
 from thesis_repro.robustness import REJECT, GloroNet, certify, models, toy2d
 from thesis_repro.robustness.attacks import descend, pgd_l2
@@ -142,57 +152,53 @@ def schedules(histories: Mapping[str, Sequence[Mapping[str, float]]] | None = No
     return figure
 
 
+COLOURS = dict(zip((NORMS, LAYERS, LOCAL, NOISE), (ORANGE, BLUE, GREEN, PINK), strict=True))
+
+
 def frontier(frame: Frame) -> Figure:
-    """VRA of published nets and of ours over the number of parameters, where it is known.
+    """VRA of published nets over the year, coloured by what they certify by; ours as squares.
+
+    Named are the best of each family with and without generated data, the net of the thesis, and
+    those of this book; the table lists all.
 
     frame : of the table gloro-frontier; rows that were not run are left out
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.8), sharey=True, width_ratios=(3, 2))
-    unsized = []
-    ours = [
-        (str(line["method"]), "ours", float(line["parameters"]), float(line["vra36"]))
-        for _, line in frame.data.iterrows()
-        if line["status"] == "run"
-    ]
-    quoted = [
-        (q.row[0], q.row[1], q.values.get("parameters", np.nan), q.values["vra36"])
-        for q in frame.spec.quoted
-        if "vra36" in q.values
-    ]
-    for name, kind, size, value in (*ours, *quoted):
-        if np.isfinite(size):
-            own = kind == "ours"
-            face = ORANGE if own else "none"
-            left.plot(size, value, "s" if own else "o", mfc=face, mec=ORANGE if own else BLUE)
-            beside = (4, -12 if own else 5)  # ours below, for a published net of the same size
-            left.annotate(name, (size, value), beside, textcoords="offset points", fontsize=8)
-        else:
-            unsized.append((name, kind, value))
-    left.set(xscale="log", xlim=(0.5, 2000), xlabel="parameters (millions)")
-    left.set(ylabel="VRA at 36/255 (% of images)")
-    unsized.sort(key=lambda entry: entry[2])
-    places = spread([value for _, _, value in unsized], gap=1.2)
-    for (name, kind, value), place in zip(unsized, places, strict=True):
-        generated = kind.startswith("generated")
-        right.plot(0, value, "^" if generated else "o", mfc="none", mec=PINK if generated else BLUE)
-        right.annotate(
-            f"{name}, generated data" if generated else name,
-            (0, value),
-            (0.08, place),
-            fontsize=8,
-            va="center",
-            arrowprops={"arrowstyle": "-", "relpos": (0, 0.5), "color": BLACK, "lw": 0.4},
+    figure, axis = plt.subplots(figsize=(9, 4.6))
+    told: list[tuple[float, float, str]] = []
+    best: dict[tuple[str, bool], tuple[float, float, str]] = {}
+    for quoted in frame.spec.quoted:
+        if "vra36" not in quoted.values:
+            continue
+        name, value = quoted.row[0], quoted.values["vra36"]
+        kind, generated = family(name), quoted.row[1].startswith("generated")
+        shape = "^" if generated else "o"
+        axis.plot(year(quoted), value, shape, mfc="none", mec=COLOURS[kind], ms=8)
+        found = (float(year(quoted)), value, name.partition(" (")[0].partition(",")[0])
+        if name == THESIS_ROW:
+            told.append((found[0], value, "GloRo 6C2F (the thesis)"))
+        best[kind, generated] = max(best.get((kind, generated), found), found, key=lambda f: f[1])
+    told += best.values()
+    recorded = int(str(frame.provenance.get("date", max(f[0] for f in told)))[:4])
+    for _, line in frame.data[frame.data["status"] == "run"].iterrows():
+        value = float(line["vra36"])
+        axis.plot(recorded, value, "s", color=COLOURS[family(str(line["method"]))], ms=8)
+        told.append(
+            (float(recorded), value, f"{line['method']} (this book)".replace(", TRADES", ""))
         )
-    right.set(xlim=(-0.06, 1), xticks=[], xlabel="size not listed here")
-    right.spines[["bottom", "left"]].set_visible(False)
-    right.tick_params(left=False)
+    for at, value, name in told:
+        axis.annotate(
+            name, (at, value), (-7, -3), textcoords="offset points", fontsize=9, ha="right"
+        )
+    handles = [
+        *(Line2D([], [], color=c, marker="o", ls="", mfc="none", ms=8) for c in COLOURS.values()),
+        Line2D([], [], color=BLACK, marker="^", ls="", mfc="none", ms=8),
+    ]
+    figure.legend(handles, [*COLOURS, "with generated data"], loc="outside upper center", ncols=3)
+    axis.set(xlabel="year of publication", ylabel="VRA at 36/255 (% of images)")
+    years = [f[0] for f in told]
+    axis.set(xlim=(min(years) - 1.2, max(years) + 0.3))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
-
-
-def spread(values: Sequence[float], gap: float) -> np.ndarray:
-    """Places for labels of ascending values, at least `gap` apart and else as near as can be."""
-    steps = gap * np.arange(len(values))
-    return np.asarray(isotonic_regression(np.asarray(values) - steps).x + steps)
 
 
 DOGS, SPORTS_CAR = range(151, 269), 817
