@@ -25,6 +25,7 @@ FIGURES = {
     "influence-pair": ("photos", "efficientnet-lite0"),
     "relaxed-together": ("cifar100",),
     "relaxed-tiles": ("eurosat",),
+    "leakage-faces": ("lfw",),
 }
 """Name to the data that a figure reads; ``b`` in ``experiments/a/figures.py`` draws ``a-b``."""
 COLOURS = 256

@@ -7,13 +7,26 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from thesis_repro.experiments.leakage import dose
-from thesis_repro.experiments.leakage.instances import InstanceConfig, sides
-from thesis_repro.experiments.leakage.models import CLEAN, MARKED, TRAININGS
+from thesis_repro import data
+from thesis_repro.experiments.leakage import dose, paired
+from thesis_repro.experiments.leakage.instances import InstanceConfig, compare, sides
+from thesis_repro.experiments.leakage.models import (
+    ADVERSARIAL,
+    CLEAN,
+    FACES,
+    GLORO,
+    LINEAR,
+    MARKED,
+    TITLES,
+    TRAININGS,
+    load,
+)
 from thesis_repro.figures import BLACK, BLUE, ORANGE, PALETTE
-from thesis_repro.lab.cells import Result
+from thesis_repro.lab import profiles
+from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.tables.spec import Frame
 from thesis_repro.weaknesses import leakage
 
@@ -129,9 +142,17 @@ def scores(models: Models) -> Figure:
 
 def gallery(result: Result, config: InstanceConfig, classes: Sequence[int]) -> Figure:
     """Reconstructions beside the nearest training and the nearest held-out image of the class."""
+    figure, axes = plt.subplots(3, len(classes), figsize=(1.5 * len(classes) + 0.6, 5.2))
+    _nearest(axes, result, config, classes)
+    return figure
+
+
+def _nearest(
+    axes: NDArray[np.object_], result: Result, config: InstanceConfig, classes: Sequence[int]
+) -> None:
+    """Three rows of pictures, (3, classes)."""
     members, others = sides(config)
     images = torch.from_numpy(result.arrays["images"])
-    figure, axes = plt.subplots(3, len(classes), figsize=(1.5 * len(classes) + 0.6, 5.2))
     for column, kind in enumerate(classes):
         _picture(axes[0, column], images[kind], stretch=True)
         for row, side in ((1, members), (2, others)):
@@ -141,7 +162,52 @@ def gallery(result: Result, config: InstanceConfig, classes: Sequence[int]) -> F
             _picture(axes[row, column], pool[nearest], f"distance {found[nearest]:.2f}")
     for row, title in enumerate(("reconstruction", "nearest training", "nearest held-out")):
         axes[row, 0].set_ylabel(title)
+
+
+FEW_FACES = 5
+"""Photographs of each person that the linear model of the recorded picture saw."""
+
+
+def faces() -> Figure:
+    """LFW: reconstructions beside the nearest faces; and the word in what many nets show.
+
+    Above a linear GloRo model, number 0 of `leakage-instances`, every person. Below the mean fine
+    structure over classes and over the adversarially trained nets of `leakage-paired`, marked and
+    clean, each pixel with its neighbours at the width of a stroke; both in one grey scale.
+    """
+    config = InstanceConfig(FACES, LINEAR, GLORO, FEW_FACES, 0)
+    known = ((FACES.dataset, data.fingerprint(FACES.dataset)),)
+    result = compute(Cell(compare, config, known))
+    people = range(len(result.arrays["images"]))
+    figure = plt.figure(figsize=(10, 8.6), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(4.4, 4.2))
+    _nearest(above.subplots(3, len(people)), result, config, people)
+    axes = below.subplots(1, 3)
+    word = FACES.watermark
+    _picture(axes[0], word.blend(load(FACES.dataset).train.x[0]), "a marked training image")
+    means = [_fine(arm, word.scale) for arm in (MARKED, CLEAN)]
+    most = max(float(mean.abs().max()) for mean in means)
+    titles = ("what nets show: with the word", "and without")
+    for axis, mean, title in zip(axes[1:], means, titles, strict=True):
+        axis.imshow(mean.numpy(), cmap="gray", vmin=-most, vmax=most)
+        axis.set_title(title, fontsize=9)
+        axis.set(xticks=[], yticks=[])
     return figure
+
+
+def _fine(arm: str, stroke: int) -> Tensor:
+    """Mean fine structure of the adversarially trained nets of an arm, (height, width)."""
+    profile = profiles.profile("paper", "cpu")
+    mine = TITLES[FACES.dataset], ADVERSARIAL
+    cells = [cell for row, cell in paired.plan(profile) if row == mine and cell is not None]
+    shown = [
+        torch.from_numpy(compute(cell).arrays["images"])
+        for cell in cells
+        if (cell.config.method, cell.config.arm) == (ADVERSARIAL, arm)
+    ]
+    # the edge of a high-pass picture is cut: it would set the grey scale
+    mean = torch.stack([leakage.high_pass(images).mean(0) for images in shown]).mean(0)[3:-3, 3:-3]
+    return nn.functional.avg_pool2d(mean[None, None], stroke, 1)[0, 0]
 
 
 def climb(found: leakage.Reconstruction, classes: Sequence[int]) -> Figure:
