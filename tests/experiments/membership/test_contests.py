@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thesis_repro import data, tables
-from thesis_repro.experiments.membership import contests, rates
+from thesis_repro.experiments.membership import contests, rates, victims
 from thesis_repro.lab.cells import CellError, compute
 from thesis_repro.lab.profiles import profile
 from thesis_repro.training import named
@@ -43,14 +43,21 @@ def test_a_paper_run_has_five_targets():
 
 @pytest.mark.parametrize("name", ["quick", "paper"])
 def test_nothing_is_chosen_on_a_target_that_is_judged(monkeypatch, name):
-    """By index: the search, which is over attacks, has targets of its own."""
+    """By index: both searches, over attacks and over victims, have targets of their own."""
     monkeypatch.setattr(data, "available", lambda name: True)
     monkeypatch.setattr(data, "fingerprint", lambda name: f"hash of {name}")
-    used: dict[bool, set[int]] = {True: set(), False: set()}
+    chosen_on, judged = set(), {}
     for table in (t for t in tables.names() if t.startswith("membership-")):
-        for _, cell in tables.get(table).cells(profile(name)):
+        for row, cell in tables.get(table).cells(profile(name)):
             config = getattr(cell.config, "contest", cell.config) if cell else None
-            used[table == "membership-search"] |= set(getattr(config, "targets", ()))
-    assert used[True] == set(contests.DEVELOPED)
-    assert used[False] >= set(contests.targets(profile(name)))
-    assert not used[True] & used[False]
+            indices = set(getattr(config, "targets", ()))
+            if table == "membership-search" or row[0] == victims.SEARCHED:
+                chosen_on |= indices
+            else:
+                judged.setdefault(table, set()).update(indices)
+    fresh = judged.pop("membership-victims")
+    others = set().union(*judged.values())
+    assert chosen_on == set(contests.DEVELOPED)
+    assert others >= set(contests.targets(profile(name)))
+    assert len(fresh) == len(contests.targets(profile(name)))
+    assert not chosen_on & (others | fresh) and not fresh & others

@@ -16,4 +16,5 @@ __all__ = [
     "sets",
     "smoothing",
     "two_sided",
+    "victims",
 ]
