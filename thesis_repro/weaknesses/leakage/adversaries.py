@@ -208,7 +208,6 @@ def _on_both(shadows: Floats, truth: Bools, targets: Floats) -> Floats:
 
 
 CANDIDATES = (by_fixed_threshold, _on_z, _on_features, _on_both)
-"""What :func:`by_cross_validation` chooses from, the simplest first."""
 
 
 def _checked(shadows: Floats, truth: Bools, targets: Floats) -> Bools:
