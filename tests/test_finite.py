@@ -36,7 +36,6 @@ from thesis_repro.explanations import (
 from thesis_repro.weaknesses import bias, leakage, membership, reliability
 from thesis_repro.weaknesses.bias import gaussian, masks
 from thesis_repro.weaknesses.leakage import Nearest, Watermark, instances, reconstruction, watermark
-from thesis_repro.weaknesses.leakage import game as property_game
 from thesis_repro.weaknesses.membership import (
     black_box,
     calibration,
@@ -180,14 +179,22 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
         {"influence": SCORES[:3], "scores": SCORES[:4]},
     ),
     # leakage
-    "game.by_classifier": (
-        lambda shadows, targets: property_game.by_classifier(shadows, MEMBER, targets),
+    "adversaries.by_classifier": (
+        lambda shadows, targets: leakage.by_classifier(shadows, MEMBER, targets),
         {"shadows": LOGITS, "targets": LOGITS},
     ),
-    "game.by_threshold": (
-        lambda shadows, targets: property_game.by_threshold(shadows, MEMBER, targets),
+    "adversaries.by_cross_validation": (
+        lambda shadows, targets: leakage.by_cross_validation(shadows, MEMBER, targets),
+        {"shadows": LOGITS, "targets": LOGITS},
+    ),
+    "adversaries.by_fixed_threshold": (
+        lambda targets: leakage.by_fixed_threshold(LOGITS, MEMBER, targets), {"targets": LOGITS}
+    ),
+    "adversaries.by_threshold": (
+        lambda shadows, targets: leakage.by_threshold(shadows, MEMBER, targets),
         {"shadows": LOGITS[:, :1], "targets": LOGITS[:, :1]},
     ),
+    "adversaries.weak": (leakage.weak, {"z": SCORES, "threshold": 2.0}),
     "game.play": (
         lambda marked, clean: leakage.play(marked, clean, lambda *_: np.zeros(2, bool)),
         {"marked": LOGITS, "clean": LOGITS},
@@ -195,8 +202,11 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
     "game.probe_features": (
         lambda images: leakage.probe_features(net(), images, WORD), {"images": X}
     ),
-    "game.weak": (property_game.weak, {"z": SCORES, "threshold": 2.0}),
     "instances.distances": (instances.distances, {"images": X, "pool": X}),
+    "instances.identified": (
+        lambda member, other: instances.identified(Nearest(member, other, 1.0, 0.5, SCORES)),
+        {"member": SCORES, "other": SCORES},
+    ),
     "instances.nearest": (
         lambda members, others: instances.nearest([members], [others], 5),
         {"members": UNITS[0], "others": UNITS[1]},

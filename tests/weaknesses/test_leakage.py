@@ -209,6 +209,22 @@ def test_p_values_of_chance_are_uniform():
     assert np.mean(np.array(p) <= 0.1) < 0.17 and 0.4 < np.mean(p) < 0.62
 
 
+def test_a_reconstruction_is_identified_where_its_nearest_image_was_trained_on():
+    rng = generator(3)
+    near, far = torch.rand(2, 50, 7, generator=rng)
+    found = leakage.identified(leakage.nearest(list(near), list(far), draws=9))
+    merged = torch.cat([near, far], 1).argmin(1) < 7
+    assert found.tolist() == merged.double().tolist()
+    tie = leakage.nearest([torch.tensor([0.5, 0.9])], [torch.tensor([0.7, 0.5])], draws=9)
+    assert leakage.identified(tie).tolist() == [0.5]
+
+
+def test_without_a_leak_half_of_the_reconstructions_are_identified():
+    near, far = torch.rand(2, 400, 30, generator=generator(4))
+    rate = leakage.identified(leakage.nearest(list(near), list(far), draws=1)).mean()
+    assert abs(rate - 0.5) < 0.08  # three standard errors
+
+
 def test_models_are_pooled_by_their_reconstructions():
     one = leakage.nearest([torch.tensor([0.1, 0.9])] * 3, [torch.tensor([0.5, 0.6])] * 3, 50)
     two = leakage.nearest([torch.tensor([0.4, 0.9])], [torch.tensor([0.2, 0.6])], 50)

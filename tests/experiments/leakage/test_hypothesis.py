@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from thesis_repro.experiments.leakage import hypothesis
-from thesis_repro.experiments.leakage.hypothesis import STRONG, WEAK
+from thesis_repro.experiments.leakage.hypothesis import CHOOSING, STRONG, WEAK
 from thesis_repro.experiments.leakage.models import ADVERSARIAL, GLORO, STANDARD, TRAININGS
 from thesis_repro.experiments.leakage.property import TABLE
 from thesis_repro.tables.estimate import Estimate, Measurement
@@ -84,3 +84,11 @@ def test_recorded_pairs_decide_what_sums_cannot():
         assert verdict(rows) == says
     needed = hypothesis.hypothesis(rows)["needed"]
     assert needed.str.contains("Holm over 2").any()
+
+
+def test_the_best_strong_adversary_is_taken_of_those_that_were_run():
+    rows = frame(GOOD, HIGH)
+    assert verdict(rows[rows["adversary"] != CHOOSING]) == "supported"  # an earlier record
+    rows.loc[rows["adversary"].isin(set(STRONG) - {CHOOSING}), "accuracy"] = 60.0
+    assert verdict(rows) == "supported"
+    assert verdict(rows[rows["adversary"] != CHOOSING]) != "supported"

@@ -16,7 +16,8 @@ from thesis_repro.experiments.leakage.models import (
     STANDARD,
     TRAININGS,
 )
-from thesis_repro.lab.cells import Cell, CellError, compute
+from thesis_repro.lab.cells import Cell, CellError, Result, compute
+from thesis_repro.lab.profiles import profile
 
 SHORT = replace(DIGITS, images=100, epochs=1, steps=3)
 
@@ -55,6 +56,26 @@ def test_too_few_images_of_a_class_are_an_error_that_names_the_cell():
     wanted = InstanceConfig(SHORT, LINEAR, GLORO, 300, 0)
     with pytest.raises(CellError, match=r"instances\.compare\(.*300 to train on"):
         run(wanted)
+
+
+def test_the_identification_rate_counts_ties_one_half_and_its_interval_covers_them():
+    from scipy.stats import binomtest
+
+    def over(member, other):
+        results = [
+            Result(
+                {"accuracy": 90.0},
+                {"member": np.array(member), "other": np.array(other), "null": np.zeros(9)},
+            )
+        ] * 2
+        return instances.assemble(profile("quick"), {("X",): results})["X",].estimate("identified")
+
+    found = over([0.1, 0.2, 0.3, 0.9, 0.5], [0.5, 0.6, 0.7, 0.1, 0.5])
+    assert found.value == pytest.approx(70) and found.how.endswith("over 10 reconstructions")
+    assert found.low == pytest.approx(100 * binomtest(6, 10).proportion_ci().low)
+    assert found.high == pytest.approx(100 * binomtest(8, 10).proportion_ci().high)
+    sure = over([0.1] * 5, [0.2] * 5)
+    assert (sure.value, sure.high) == (100, 100) and 65 < sure.low < 75
 
 
 def test_nearness_is_judged_on_every_row_and_corrected_for_their_number():

@@ -2,10 +2,17 @@ import numpy as np
 import pytest
 
 from thesis_repro.experiments.leakage import property as game
-from thesis_repro.experiments.leakage.hypothesis import ADVERSARIES, STRONG, WEAK
+from thesis_repro.experiments.leakage.hypothesis import (
+    ADVERSARIES,
+    CHOOSING,
+    STRONG,
+    WEAK,
+    hypothesis,
+)
 from thesis_repro.experiments.leakage.models import ADVERSARIAL, GLORO, STANDARD
 from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import profile
+from thesis_repro.tables.measure import tabulate
 
 
 def test_plans_name_rows_of_the_spec(check_plans):
@@ -33,8 +40,42 @@ def test_games_are_counted_with_their_exact_interval():
     assert all(found["X", GLORO, a].estimate("accuracy").value == 100 for a in ADVERSARIES)
     blind = game.assemble(profile("quick"), gathered(marked=0.0, shift=0.0))
     assert blind["X", GLORO, WEAK].estimate("accuracy").value == 50
-    many = game.assemble(profile("quick"), gathered(models=20))
+    weak = ("X", GLORO, WEAK)
+    many = game.assemble(profile("quick"), {weak: gathered(models=20)[weak]})
     assert many["X", GLORO, WEAK].note == ""
+
+
+def test_the_area_is_that_of_each_adversary_s_scores():
+    found = game.assemble(profile("quick"), gathered())
+    assert all(found["X", GLORO, a].estimate("auc").value == 100 for a in ADVERSARIES)
+    assert 50 < found["X", GLORO, WEAK].estimate("auc").low < 80  # four nets of each arm
+
+    def nets(z):
+        return [Result({"z": value}, {}) for value in z]
+
+    # all above the threshold, so half of the games are won; yet 8 of 9 pairs are in order
+    high = {("X", GLORO, WEAK): nets([9.0, 7.0, 5.0]) + nets([6.0, 3.0, 4.0])}
+    lost = game.assemble(profile("quick"), high)["X", GLORO, WEAK]
+    assert lost.estimate("accuracy").value == 50
+    assert lost.estimate("auc").value == pytest.approx(100 * 8 / 9)
+
+
+def test_the_adversary_with_reconstructions_or_z_is_as_good_as_the_better_of_both():
+    rng = np.random.default_rng(1)
+    for marked, shift in ((9.0, 0.0), (0.0, 9.0)):  # z alone tells, or the features alone
+        arms = [[fake(marked, rng, shift) for _ in range(5)], [fake(0.0, rng) for _ in range(5)]]
+        assert game.attack(CHOOSING, *arms).accuracy == 1
+
+
+def test_a_record_without_the_later_adversary_and_area_is_read_and_judged():
+    whole = tabulate(game.TABLE.spec, game.assemble(profile("quick"), gathered()))
+    earlier = whole[whole["adversary"] != CHOOSING]
+    earlier = earlier.drop(columns=[c for c in earlier if c.startswith("auc")])
+    spec = game.TABLE.spec.as_recorded(list(earlier))
+    assert spec.fields() == list(earlier)
+    assert {c.name for c in game.TABLE.spec.columns} - {c.name for c in spec.columns} == {"auc"}
+    assert spec.claims == game.TABLE.spec.claims
+    assert list(hypothesis(earlier)["holds"]) == list(hypothesis(whole)["holds"])
 
 
 def test_the_weak_adversary_s_games_are_paired_with_those_on_standard_nets():

@@ -16,11 +16,14 @@ ENOUGH = 20
 """Models per arm below which a game is underpowered."""
 
 WEAK, CALIBRATED = "weak, fixed threshold", "weak, threshold from shadows"
+CHOOSING = "strong, reconstructions or z"
 STRONG = {
     "strong, reconstructions": "reconstruction",
+    CHOOSING: "reconstruction",
     "strong, weights": "weights",
     "strong, probes": "probes",
 }
+"""What each strong adversary sees. The second was added after a run of the others was recorded."""
 ADVERSARIES = (WEAK, CALIBRATED, *STRONG)
 CONTROL = f"{GLORO}, {INVISIBLE}"
 """The control: the other arm's word is blended in with opacity 0."""
@@ -48,10 +51,10 @@ def hypothesis(data: pd.DataFrame) -> pd.DataFrame:
 
     For each data set: the weak adversary wins at least 90% on each robust training, and clearly
     less often on standard nets (McNemar, p < 0.05 by Holm over robust trainings and data sets);
-    the best strong adversary wins at least 80% on every training, with the interval. All:
-    supported. The clear difference for one robust training, and a strong adversary who reaches 80%
-    on standard nets: partly. Else not. Where a record lacks the pairs, and how they fell could
-    decide: not judged.
+    the best of the strong adversaries that were run wins at least 80% on every training, with the
+    interval. All: supported. The clear difference for one robust training, and a strong adversary
+    who reaches 80% on standard nets: partly. Else not. Where a record lacks the pairs, and how
+    they fell could decide: not judged.
     """
     lines: list[tuple[str, ...]] = []
     run = data[data["status"] == "run"]

@@ -146,7 +146,17 @@ def _over(results: Sequence[Result], seeds: int) -> Measurement:
         "accuracy": float(np.mean([r.values["accuracy"] for r in results])),
         "models": float(len(results)),
     }
-    return Measurement({name: Estimate(value) for name, value in values.items()}, seeds)
+    estimates = {name: Estimate(value) for name, value in values.items()}
+    return Measurement({**estimates, "identified": _identified(found)}, seeds)
+
+
+def _identified(found: leakage.Nearest) -> Estimate:
+    """The identification rate; a tie counts one half, and lies inside the exact interval."""
+    hits = leakage.identified(found)
+    n, sure, tied = len(hits), int((hits == 1).sum()), int((hits == 0.5).sum())
+    how = f"Clopper-Pearson over {n} reconstructions"
+    least, most = (statistics.exact_rate(k, n, how) for k in (sure, sure + tied))
+    return Estimate(100 * float(hits.mean()), least.low, most.high, how)
 
 
 def by_size(seed: int) -> pd.DataFrame:
@@ -198,7 +208,9 @@ TABLE = Table(
         caption=(
             "Distance of a class's reconstruction from the nearest training image of the class, "
             "and from the nearest of as many held-out ones; all brought to mean 0 and norm 1. "
-            "Ratio: the first over the second; p: share of random memberships that do as well."
+            "Ratio: the first over the second; p: share of random memberships that do as well. "
+            "Identified: share of reconstructions whose nearest image of all these is a training "
+            "image; 50% by chance."
         ),
         chapter="weaknesses/leakage",
         keys=(
@@ -214,6 +226,7 @@ TABLE = Table(
             Column("p", "p", format="{:.3f}"),
             Column("accuracy", "accuracy", "%", drift=3.0),
             COUNT,
+            Column("identified", "identified", "%", drift=11.0, later=True),
         ),
         claims=published.claims("leakage-instances"),
         conditions=conditions,

@@ -7,6 +7,7 @@ import numpy as np
 
 from thesis_repro.experiments.leakage.hypothesis import (
     ADVERSARIES,
+    CHOOSING,
     CONTROL,
     ENOUGH,
     GAMES,
@@ -32,7 +33,7 @@ from thesis_repro.experiments.leakage.models import (
 )
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
-from thesis_repro.tables import published, statistics
+from thesis_repro.tables import published, roc, statistics
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses import leakage
@@ -58,16 +59,16 @@ def plan(profile: Profile) -> Plan:
 
 def attack(adversary: str, marked: Sequence[Result], clean: Sequence[Result]) -> leakage.Outcome:
     """Play the games of one row."""
-    if adversary in STRONG:
-        name = STRONG[adversary]
-        features = [
-            np.stack([r.arrays[name] for r in arm]).astype(float) for arm in (marked, clean)
-        ]
-        return leakage.play(features[0], features[1], leakage.by_classifier)
     z = [np.array([[r.values["z"]] for r in arm], float) for arm in (marked, clean)]
     if adversary == WEAK:
-        return leakage.play(z[0], z[1], lambda _, __, target: leakage.weak(target[:, 0]))
-    return leakage.play(z[0], z[1], leakage.by_threshold)
+        return leakage.play(z[0], z[1], leakage.by_fixed_threshold)
+    if adversary not in STRONG:
+        return leakage.play(z[0], z[1], leakage.by_threshold)
+    seen = [np.stack([r.arrays[STRONG[adversary]] for r in arm]) for arm in (marked, clean)]
+    if adversary != CHOOSING:
+        return leakage.play(seen[0].astype(float), seen[1].astype(float), leakage.by_classifier)
+    both = [np.hstack(arm) for arm in zip(z, seen, strict=True)]
+    return leakage.play(both[0], both[1], leakage.by_cross_validation)
 
 
 def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
@@ -96,8 +97,12 @@ def _games(outcome: leakage.Outcome, seeds: int) -> Measurement:
     half = len(outcome.true) // 2
     share = statistics.exact_rate(outcome.wins, len(outcome.true), "Clopper-Pearson over games")
     note = f"underpowered: {half} models per arm" if half < ENOUGH else ""
-    share = replace(share, value=100 * outcome.accuracy)
-    return Measurement({"accuracy": share, "models": Estimate(half)}, seeds, note)
+    values = {
+        "accuracy": replace(share, value=100 * outcome.accuracy),
+        "models": Estimate(half),
+        "auc": roc.area(outcome.scores.tolist(), outcome.true.tolist(), "nets"),
+    }
+    return Measurement(values, seeds, note)
 
 
 TABLE = Table(
@@ -107,7 +112,9 @@ TABLE = Table(
             "The property game: was a net trained with a word on 80% of its images, or without? "
             "Share of games won, one game with each net; guessing wins 50%. Weak: a trace of more "
             f"than {leakage.DEVIATIONS:g} standard deviations in one generic reconstruction. "
-            "Shadows: all other nets but the target and one of the other arm. Models: per arm. "
+            "Shadows: all other nets but the target and one of the other arm; on them the "
+            "adversary with reconstructions or z chooses what to go by. Models: per arm. "
+            "AUC: chance that a net with the word scores above one without; 50% by guessing. "
             "p: McNemar's exact test against standard nets, game by game with nets of one number, "
             "of the weak adversary; Holm's adjustment over its family comes in the conditions."
         ),
@@ -117,6 +124,7 @@ TABLE = Table(
             Column("accuracy", "games won", "%", drift=17.0),
             COUNT,
             Column("p", "p", format="{:.3f}", later=True),
+            Column("auc", "AUC", "%", drift=23.0, later=True),
         ),
         rows=tuple((t, game, a) for t in PAPER_SETS for game in GAMES for a in ADVERSARIES),
         claims=published.claims("leakage-property"),

@@ -3,17 +3,27 @@
 Defined in the chapter weaknesses/leakage. The protocol is ours: no text of the paper is public.
 """
 
-from thesis_repro.weaknesses.leakage.game import (
+from thesis_repro.weaknesses.leakage.adversaries import (
     DEVIATIONS,
-    Outcome,
     by_classifier,
+    by_cross_validation,
+    by_fixed_threshold,
     by_threshold,
+    weak,
+)
+from thesis_repro.weaknesses.leakage.game import (
+    Outcome,
     play,
     probe_features,
-    weak,
     weight_features,
 )
-from thesis_repro.weaknesses.leakage.instances import Nearest, distances, nearest, pooled
+from thesis_repro.weaknesses.leakage.instances import (
+    Nearest,
+    distances,
+    identified,
+    nearest,
+    pooled,
+)
 from thesis_repro.weaknesses.leakage.marker import Marker
 from thesis_repro.weaknesses.leakage.reconstruction import (
     Reconstruction,
@@ -35,11 +45,14 @@ __all__ = [
     "Watermark",
     "advantage",
     "by_classifier",
+    "by_cross_validation",
+    "by_fixed_threshold",
     "by_threshold",
     "choose",
     "dependence",
     "distances",
     "high_pass",
+    "identified",
     "linear_optimum",
     "mark",
     "nearest",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from thesis_repro.data.images import fitting, tensor
@@ -18,25 +18,32 @@ from thesis_repro.weaknesses.leakage.watermark import Watermark
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-Guess = Callable[[Floats, Bools, Floats], Bools]
-"""Called as guess(shadow_features, shadow_truth, target_features); True for "watermark"."""
-
-DEVIATIONS = 2.0
-"""The weak adversary's threshold when it has no shadow models."""
+Guess = Callable[[Floats, Bools, Floats], Floats]
+"""Called as guess(shadow_features, shadow_truth, target_features); above 0 for "watermark"."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The games that were played: said and true, (games,) bool; True for "watermark".
+    """The games that were played.
+
+    Parameters
+    ----------
+    scores : (games,) float, the adversary's evidence for the watermark: above 0 where it says so
+    true : (games,) bool, True for "watermark"
 
     Examples
     --------
-    >>> Outcome(np.array([True, False]), np.array([True, True])).wins
+    >>> Outcome(np.array([0.7, -0.2]), np.array([True, True])).wins
     1
     """
 
-    said: Bools
+    scores: Floats
     true: Bools
+
+    @property
+    def said(self) -> Bools:
+        """Where the adversary said "watermark", (games,)."""
+        return np.asarray(self.scores > 0)
 
     @property
     def right(self) -> Bools:
@@ -54,104 +61,6 @@ class Outcome:
         return self.wins / len(self.true)
 
 
-def weak(z: ArrayLike, threshold: float = DEVIATIONS) -> Bools:
-    """The weak adversary, who has the model alone: "watermark" where the trace stands out.
-
-    z : (games,) of `trace`, from one generic reconstruction; the threshold is fixed beforehand.
-
-    Raises
-    ------
-    ValueError
-        If a trace or the threshold is not finite.
-
-    Examples
-    --------
-    >>> weak([0.5, 9.0])
-    array([False,  True])
-    """
-    finite("z", z)
-    finite("threshold", threshold)
-    return np.asarray(z, float) > threshold
-
-
-def by_threshold(shadows: Floats, truth: Bools, targets: Floats) -> Bools:
-    """A guess with the threshold that errs least on the shadows' scores.
-
-    Between equally good thresholds it takes the middle of the widest gap.
-
-    Parameters
-    ----------
-    shadows, targets : (n, 1), a score that is higher with the watermark
-    truth : (n,) bool
-
-    Raises
-    ------
-    ValueError
-        If an arm has no shadow, shapes do not fit or a score is not finite.
-
-    Examples
-    --------
-    >>> shadows, truth = np.array([[0.0], [1.0]]), np.array([False, True])
-    >>> by_threshold(shadows, truth, np.array([[0.9], [0.2]]))
-    array([ True, False])
-    """
-    truth = _checked(shadows, truth, targets)
-    if shadows.shape[1] != 1:
-        raise ValueError(f"a threshold is of one score, got {shadows.shape[1]} features")
-    scores = np.sort(shadows[:, 0])
-    edges = np.concatenate([[scores[0] - 1], (scores[1:] + scores[:-1]) / 2, [scores[-1] + 1]])
-    right = [((shadows[:, 0] > edge) == truth).sum() for edge in edges]
-    widths = np.concatenate([[0.0], np.diff(scores), [0.0]])
-    best = max(range(len(edges)), key=lambda i: (right[i], widths[i]))
-    return np.asarray(targets[:, 0] > edges[best])
-
-
-def by_classifier(shadows: Floats, truth: Bools, targets: Floats) -> Bools:
-    """The strong adversary's guess: a classifier that learned on features of shadow models.
-
-    Features are scaled on the shadows; the classifier is logistic regression with a strong
-    penalty, since there are many more features than shadows.
-
-    Raises
-    ------
-    ValueError
-        If an arm has no shadow, shapes do not fit or a feature is not finite.
-
-    Examples
-    --------
-    >>> shadows, truth = np.array([[0.0], [1.0]]), np.array([False, True])
-    >>> by_classifier(shadows, truth, np.array([[0.9], [0.2]]))
-    array([ True, False])
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    truth = _checked(shadows, truth, targets)
-    scale = 1 / shadows.shape[1]  # so that the penalty means the same at any number of features
-    meta = make_pipeline(StandardScaler(), LogisticRegression(C=scale, max_iter=1000))
-    return np.asarray(meta.fit(shadows, truth).predict(targets), bool)
-
-
-def _checked(shadows: Floats, truth: Bools, targets: Floats) -> Bools:
-    truth = checks.truth("truth", truth)
-    wide = shadows.ndim == 2 and targets.ndim == 2 and shadows.shape[1] == targets.shape[1] > 0
-    if not wide or truth.shape != shadows.shape[:1]:
-        raise ValueError(
-            f"a guess needs shadows (n, features), truth (n,) and targets (m, features), got "
-            f"{shadows.shape}, {truth.shape} and {targets.shape}"
-        )
-    finite("shadows", shadows)
-    finite("targets", targets)
-    with_, without = int(truth.sum()), int((~truth).sum())
-    if not with_ or not without:
-        raise ValueError(
-            f"the adversary needs shadow models of both arms, got {with_} with the watermark and "
-            f"{without} without"
-        )
-    return truth
-
-
 def play(marked: Floats, clean: Floats, guess: Guess) -> Outcome:
     """Play one game with each model; the shadows are all models but one pair.
 
@@ -161,17 +70,17 @@ def play(marked: Floats, clean: Floats, guess: Guess) -> Outcome:
     Parameters
     ----------
     marked, clean : (models, features) of the two arms
-    guess : Guess
+    guess : Guess; one of `adversaries` or your own. Answers of True and False do as well.
 
     Raises
     ------
     ValueError
         If the arms differ in size, fewer than two pairs leave an arm without a shadow, or a
-        feature is not finite.
+        feature or a guess is not finite.
 
     Examples
     --------
-    >>> play(np.ones((4, 1)), np.zeros((4, 1)), by_threshold).accuracy
+    >>> play(np.ones((4, 1)), np.zeros((4, 1)), lambda _, __, target: target[:, 0] - 0.5).accuracy
     1.0
     """
     finite("marked", marked)
@@ -182,13 +91,14 @@ def play(marked: Floats, clean: Floats, guess: Guess) -> Outcome:
             f"without, got {len(marked)} and {len(clean)}"
         )
     pairs = len(marked)
-    said = np.zeros((2, pairs), bool)
+    scores = np.zeros((2, pairs))
     for pair in range(pairs):
         rest = np.arange(pairs) != pair
         shadows = np.concatenate([marked[rest], clean[rest]])
         truth = np.repeat([True, False], pairs - 1)
-        said[:, pair] = guess(shadows, truth, np.stack([marked[pair], clean[pair]]))
-    return Outcome(said.ravel(), np.repeat([True, False], pairs))
+        scores[:, pair] = guess(shadows, truth, np.stack([marked[pair], clean[pair]]))
+    finite("the adversary's scores", scores)
+    return Outcome(scores.ravel(), np.repeat([True, False], pairs))
 
 
 def weight_features(body: nn.Sequential, input_shape: tuple[int, ...]) -> Tensor:

@@ -142,6 +142,33 @@ def nearest(
     return Nearest(member, other, float(member.mean() / other.mean()), p, null)
 
 
+def identified(found: Nearest) -> Floats:
+    """Of each reconstruction: whether the nearest image of its class is one that was trained on.
+
+    The nearest among training and as many held-out images, n of each; the mean is the
+    identification rate. Without a leak it is one half, however many images there are. Which of the
+    n training images is the right one is not asked.
+
+    Returns
+    -------
+    (k,) float64: 1 where it is a training image, 0 where it is held out, 1/2 for a tie
+
+    Raises
+    ------
+    ValueError
+        If a distance is not finite.
+
+    Examples
+    --------
+    >>> sides = [torch.tensor([0.1, 0.9])] * 2, [torch.tensor([0.5]).expand(2), torch.zeros(2)]
+    >>> identified(nearest(*sides, draws=9)).tolist()
+    [1.0, 0.0]
+    """
+    for name in SIDES:
+        finite(name, getattr(found, name))
+    return (1 + np.sign(found.other - found.member)) / 2
+
+
 def pooled(found: Sequence[Nearest]) -> Nearest:
     """Several models as one: their reconstructions together, their chances added up.
 
