@@ -180,7 +180,8 @@ def faces() -> Figure:
     result = compute(Cell(compare, config, known))
     people = range(len(result.arrays["images"]))
     figure = plt.figure(figsize=(10, 8.6), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(4.4, 4.2))
+    grid = figure.add_gridspec(2, 1, height_ratios=(4.4, 4.2))
+    above, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     _nearest(above.subplots(3, len(people)), result, config, people)
     axes = below.subplots(1, 3)
     word = FACES.watermark
