@@ -26,6 +26,7 @@ FIGURES = {
     "relaxed-together": ("cifar100",),
     "relaxed-tiles": ("eurosat",),
     "leakage-faces": ("lfw",),
+    "leakage-word": ("lfw",),
 }
 """Name to the data that a figure reads; ``b`` in ``experiments/a/figures.py`` draws ``a-b``."""
 COLOURS = 256

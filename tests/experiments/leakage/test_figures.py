@@ -61,20 +61,29 @@ def test_only_nets_of_the_arm_and_training_are_averaged(planted):
     assert marked.abs().max() > 0.1 and not figures._fine(CLEAN, 2).any()
 
 
-def test_the_picture_has_every_person_and_both_arms_in_one_scale(planted, monkeypatch):
+@pytest.fixture
+def small(monkeypatch):
+    """Ten random photographs of each person in the place of LFW."""
     faces = torch.rand(10 * CLASSES, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     split = data.Split(faces, torch.arange(CLASSES).repeat(10))
-    small = data.Dataset("lfw", split, split, tuple("abcdefg"))
-    monkeypatch.setattr(figures, "load", lambda name: small)
-    monkeypatch.setattr(instances, "load", lambda name: small)
+    found = data.Dataset("lfw", split, split, tuple("abcdefg"))
+    monkeypatch.setattr(figures, "load", lambda name: found)
+    monkeypatch.setattr(instances, "load", lambda name: found)
     monkeypatch.setattr(figures.data, "fingerprint", lambda name: "0" * 64)
+
+
+def test_every_person_stands_beside_both_nearest_faces(planted, small):
     axes = figures.faces().axes
-    assert len(axes) == 3 * CLASSES + 3
-    near, far = (
-        [float(axis.get_title().split()[-1]) for axis in axes[row * CLASSES :][:CLASSES]]
-        for row in (1, 2)
-    )
-    assert all(0 < value < 2 for value in near + far)
-    marked, clean = (axis.images[0] for axis in axes[-2:])
-    assert marked.get_clim() == clean.get_clim()
-    assert marked.get_array().any() and not clean.get_array().any()
+    assert len(axes) == 3 * CLASSES
+    titles = [axis.get_title() for axis in axes[CLASSES:]]
+    assert all(0 < float(title.split()[-1]) < 2 for title in titles)
+
+
+def test_the_word_is_shown_where_it_is_and_both_arms_have_one_scale(planted, small):
+    marked, with_word, without = (axis.images[0] for axis in figures.word().axes)
+    assert with_word.get_clim() == without.get_clim()
+    assert with_word.get_array().any() and not without.get_array().any()
+    top = FACES.watermark.place((3, 64, 64))[0] - 32  # in the lower half
+    rows = np.abs(with_word.get_array()).max(1)
+    assert rows[top : top + 8].min() > 2 * rows[: top - 8].max()
+    assert marked.get_array().shape[:2] == (32, 64)

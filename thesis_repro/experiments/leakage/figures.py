@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from thesis_repro import data
@@ -142,17 +141,9 @@ def scores(models: Models) -> Figure:
 
 def gallery(result: Result, config: InstanceConfig, classes: Sequence[int]) -> Figure:
     """Reconstructions beside the nearest training and the nearest held-out image of the class."""
-    figure, axes = plt.subplots(3, len(classes), figsize=(1.5 * len(classes) + 0.6, 5.2))
-    _nearest(axes, result, config, classes)
-    return figure
-
-
-def _nearest(
-    axes: NDArray[np.object_], result: Result, config: InstanceConfig, classes: Sequence[int]
-) -> None:
-    """Three rows of pictures, (3, classes)."""
     members, others = sides(config)
     images = torch.from_numpy(result.arrays["images"])
+    figure, axes = plt.subplots(3, len(classes), figsize=(1.5 * len(classes) + 0.6, 5.2))
     for column, kind in enumerate(classes):
         _picture(axes[0, column], images[kind], stretch=True)
         for row, side in ((1, members), (2, others)):
@@ -162,6 +153,7 @@ def _nearest(
             _picture(axes[row, column], pool[nearest], f"distance {found[nearest]:.2f}")
     for row, title in enumerate(("reconstruction", "nearest training", "nearest held-out")):
         axes[row, 0].set_ylabel(title)
+    return figure
 
 
 FEW_FACES = 5
@@ -169,29 +161,33 @@ FEW_FACES = 5
 
 
 def faces() -> Figure:
-    """LFW: reconstructions beside the nearest faces; and the word in what many nets show.
+    """LFW: what a linear GloRo model gives away, beside the nearest faces; every person.
 
-    Above a linear GloRo model, number 0 of `leakage-instances`, every person. Below the mean fine
-    structure over classes and over the adversarially trained nets of `leakage-paired`, marked and
-    clean, each pixel with its neighbours at the width of a stroke; both in one grey scale.
+    The model is number 0 of `leakage-instances`.
     """
     config = InstanceConfig(FACES, LINEAR, GLORO, FEW_FACES, 0)
     known = ((FACES.dataset, data.fingerprint(FACES.dataset)),)
     result = compute(Cell(compare, config, known))
-    people = range(len(result.arrays["images"]))
-    figure = plt.figure(figsize=(10, 8.6), layout="constrained")
-    grid = figure.add_gridspec(2, 1, height_ratios=(4.4, 4.2))
-    above, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
-    _nearest(above.subplots(3, len(people)), result, config, people)
-    axes = below.subplots(1, 3)
-    word = FACES.watermark
-    _picture(axes[0], word.blend(load(FACES.dataset).train.x[0]), "a marked training image")
-    means = [_fine(arm, word.scale) for arm in (MARKED, CLEAN)]
+    return gallery(result, config, range(len(result.arrays["images"])))
+
+
+def word() -> Figure:
+    """LFW: the word in what many nets show, under a photograph that has it; lower halves.
+
+    Mean fine structure over classes and over the adversarially trained nets of `leakage-paired`,
+    marked and clean, each pixel with its neighbours at the width of a stroke; in one grey scale.
+    """
+    mark = FACES.watermark
+    marked = mark.blend(load(FACES.dataset).train.x[0])
+    half = marked.shape[-2] // 2
+    means = [_fine(arm, mark.scale) for arm in (MARKED, CLEAN)]
     # the border, where a high-pass picture has no neighbours, does not set the grey scale
     most = max(float(mean[3:-3, 3:-3].abs().max()) for mean in means)
-    titles = ("what nets show: with the word", "and without")
+    figure, axes = plt.subplots(3, 1, figsize=(5, 8.2))
+    _picture(axes[0], marked[:, half:], "a marked photograph, lower half")
+    titles = ("what nets show that saw the word", "what nets show that did not")
     for axis, mean, title in zip(axes[1:], means, titles, strict=True):
-        axis.imshow(mean.numpy(), cmap="gray", vmin=-most, vmax=most)
+        axis.imshow(mean[half:].numpy(), cmap="gray", vmin=-most, vmax=most)
         axis.set_title(title, fontsize=9)
         axis.set(xticks=[], yticks=[])
     return figure
