@@ -181,13 +181,14 @@ def word() -> Figure:
     marked = mark.blend(load(FACES.dataset).train.x[0])
     half = marked.shape[-2] // 2
     means = [_fine(arm, mark.scale) for arm in (MARKED, CLEAN)]
-    # the border, where a high-pass picture has no neighbours, does not set the grey scale
-    most = max(float(mean[3:-3, 3:-3].abs().max()) for mean in means)
+    # eyes and border are stronger than the rest and do not set the grey scale
+    most = max(2.5 * float(mean[half:-3, 3:-3].std()) for mean in means)
     figure, axes = plt.subplots(3, 1, figsize=(5, 8.2))
     _picture(axes[0], marked[:, half:], "a marked photograph, lower half")
-    titles = ("what nets show that saw the word", "what nets show that did not")
+    titles = ("nets that saw the word", "nets that did not")
     for axis, mean, title in zip(axes[1:], means, titles, strict=True):
-        axis.imshow(mean[half:].numpy(), cmap="gray", vmin=-most, vmax=most)
+        shown = mean[half:].numpy()
+        axis.imshow(shown, cmap="gray", vmin=-most, vmax=most, interpolation="bicubic")
         axis.set_title(title, fontsize=9)
         axis.set(xticks=[], yticks=[])
     return figure
