@@ -224,7 +224,7 @@ TABLE = Table(
     TableSpec(
         name="gloro-overtrain",
         caption=(
-            "The radius in the loss, as a multiple of the radius that is certified; then with "
+            "The radius in the loss, as a multiple of the radius that is certified. Then with "
             "twice the steps (batches of half, as many epochs), with the other schedule of the "
             "radius (linear for logarithmic, and the reverse), and with both. Each is judged on "
             "training images that are held out (1,000 of MNIST-5k, else 5,000); the chosen one "
