@@ -133,8 +133,8 @@ def trainings(radius: str, seed: int, profile: Profile) -> dict[str, Training]:
     else:
         base = paper_training(radius, seed, profile.device, long=True)
     plain = base.recipe
-    steps = {"batch_size": plain.batch_size // 2}
-    schedule = {"ramp": "linear" if plain.ramp == "logarithmic" else "logarithmic"}
+    steps: dict[str, Any] = {"batch_size": plain.batch_size // 2}
+    schedule: dict[str, Any] = {"ramp": "linear" if plain.ramp == "logarithmic" else "logarithmic"}
     ways = {STEPS: steps, SCHEDULE: schedule, BOTH: steps | schedule}
 
     def trained(multiple: float, **changes: Any) -> Training:
