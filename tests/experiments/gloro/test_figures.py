@@ -9,6 +9,7 @@ matplotlib.use("Agg")
 
 import pandas as pd
 
+from thesis_repro import tables
 from thesis_repro.experiments.gloro import figures, frontier
 from thesis_repro.experiments.gloro.frontier import TABLE
 from thesis_repro.lab.profiles import profile
@@ -47,3 +48,15 @@ def test_the_nets_of_this_book_are_squares_at_the_year_of_their_record():
     (axis,) = figures.frontier(ours).axes
     (square,) = [line for line in axis.lines if line.get_marker() == "s"]
     assert (square.get_xdata()[0], square.get_ydata()[0]) == (2027, 59.0)
+
+
+def test_vra_over_the_radius_has_a_line_for_the_recipe_and_one_for_twice_the_steps():
+    frame = tables.recorded("gloro-overtrain", "quick")
+    figure = figures.beyond(frame)
+    rows = frame.data[frame.data["status"] == "run"].set_index(["radius", "multiple"])
+    assert len(figure.axes) == rows.index.get_level_values("radius").nunique()
+    for axis, radius in zip(figure.axes, ("0.3", "1.58"), strict=True):
+        plain, more = (list(line.get_ydata()) for line in axis.lines)
+        assert plain == [rows.loc[(radius, m), "vra"] for m in ("1", "1.1", "1.5", "2", "3")]
+        assert more == [rows.loc[(radius, f"{m}, twice the steps"), "vra"] for m in ("1.5", "2")]
+        assert radius in axis.get_title()

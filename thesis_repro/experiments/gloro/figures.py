@@ -25,6 +25,7 @@ from thesis_repro.experiments.gloro.frontier import (
     year,
 )
 from thesis_repro.experiments.gloro.moving import Attacked
+from thesis_repro.experiments.gloro.overtrain import CHOSEN, STEPS
 from thesis_repro.experiments.gloro.vra import vra
 from thesis_repro.explanations import imagenet
 from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PALETTE, PINK, REJECTED, not_run
@@ -149,6 +150,31 @@ def schedules(histories: Mapping[str, Sequence[Mapping[str, float]]] | None = No
     for axis in axes:
         axis.set(ylim=(0, None))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def beyond(frame: Frame) -> Figure:
+    """VRA on held-out images over the radius of the loss, by the number of steps.
+
+    frame : of the table gloro-overtrain; a panel for each data set and radius that was run
+    """
+    rows = frame.data[(frame.data["status"] == "run") & (frame.data["multiple"] != CHOSEN)]
+    multiple, _, way = (rows["multiple"].str.partition(", ")[part] for part in range(3))
+    rows = rows.assign(times=multiple.astype(float), way=way)
+    panels = list(rows.groupby(["dataset", "radius"], sort=False))
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.4), squeeze=False)
+    for axis, ((dataset, radius), part) in zip(axes[0], panels, strict=True):
+        for way, label, colour, shift in (
+            ("", "steps of the recipe", BLUE, -0.015),
+            (STEPS, STEPS, ORANGE, 0.015),
+        ):
+            line = part[part["way"] == way].sort_values("times")
+            place = line["times"] + shift
+            axis.vlines(place, line["vra_low"], line["vra_high"], color=colour, lw=2, alpha=0.6)
+            axis.plot(place, line["vra"], "o-", color=colour, label=label)
+        axis.set(title=f"{dataset}, certified at {radius}", xlabel="radius of the loss, times that")
+    axes[0, 0].set_ylabel("VRA (% of held-out images)")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
