@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from thesis_repro import data
 from thesis_repro.experiments.leakage import dose, paired
-from thesis_repro.experiments.leakage.instances import InstanceConfig, compare, sides
+from thesis_repro.experiments.leakage.instances import FEW, InstanceConfig, compare, sides
 from thesis_repro.experiments.leakage.models import (
     ADVERSARIAL,
     CLEAN,
@@ -156,16 +156,12 @@ def gallery(result: Result, config: InstanceConfig, classes: Sequence[int]) -> F
     return figure
 
 
-FEW_FACES = 5
-"""Photographs of each person that the linear model of the recorded picture saw."""
-
-
 def faces() -> Figure:
     """LFW: what a linear GloRo model gives away, beside the nearest faces; every person.
 
     The model is number 0 of `leakage-instances`.
     """
-    config = InstanceConfig(FACES, LINEAR, GLORO, FEW_FACES, 0)
+    config = InstanceConfig(FACES, LINEAR, GLORO, FEW, 0)
     known = ((FACES.dataset, data.fingerprint(FACES.dataset)),)
     result = compute(Cell(compare, config, known))
     return gallery(result, config, range(len(result.arrays["images"])))
