@@ -1,6 +1,7 @@
 """Tables and figures of the chapter weaknesses/leakage."""
 
 __all__ = [
+    "converse",
     "dose",
     "figures",
     "hypothesis",

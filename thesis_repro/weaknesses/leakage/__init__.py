@@ -11,6 +11,7 @@ from thesis_repro.weaknesses.leakage.adversaries import (
     by_threshold,
     weak,
 )
+from thesis_repro.weaknesses.leakage.anti_adversarial import anti_adversarial_loss
 from thesis_repro.weaknesses.leakage.game import (
     Outcome,
     play,
@@ -44,6 +45,7 @@ __all__ = [
     "Reconstruction",
     "Watermark",
     "advantage",
+    "anti_adversarial_loss",
     "by_classifier",
     "by_cross_validation",
     "by_fixed_threshold",

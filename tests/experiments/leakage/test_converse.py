@@ -1,0 +1,135 @@
+"""Training against robustness: its differences and test, planted gains, and one small run."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from statsmodels.stats.multitest import multipletests
+
+from thesis_repro.experiments.leakage import converse, dose, paired
+from thesis_repro.experiments.leakage.models import (
+    ARMS,
+    STANDARD,
+    ModelConfig,
+    build,
+    draw,
+    load,
+)
+from thesis_repro.lab.cells import Cell, Result, compute
+from thesis_repro.lab.profiles import profile
+from thesis_repro.tables.measure import tabulate
+from thesis_repro.tables.spec import Frame
+
+PAPER = profile("paper", "cpu", 0)
+SHORT = replace(converse.QUICK, images=100, epochs=2, steps=3)
+
+
+def row(gain: float, cost: float, seed: int) -> list[Result]:
+    """Standard nets, marked and clean, then the others, whose word shows by `gain` less."""
+    rng, numbers = np.random.default_rng(seed), converse.NUMBERS["paper"]
+    found = []
+    for shown, lost in ((4.0, 0.0), (0.0, 0.0), (4.0 - gain, cost), (0.0, cost)):
+        for z, attacked in rng.normal((shown, 80 - lost), 0.3, (numbers, 2)):
+            found.append(Result({"z": z, "accuracy": 90.0, "attacked": attacked}))
+    return found
+
+
+def verdicts(rows: dict[tuple[str, ...], list[Result]]) -> list[bool | None]:
+    frame = pd.DataFrame(
+        [
+            {
+                "dataset": title,
+                "gain": found.estimate("gain").value,
+                "holm": found.estimate("holm").value,
+                "cost": found.estimate("cost").value,
+                "cost_low": found.estimate("cost").low,
+                "cost_high": found.estimate("cost").high,
+            }
+            for (title,), found in converse.assemble(PAPER, rows).items()
+        ]
+    )
+    return [one.holds for one in converse.conditions(frame)]
+
+
+def test_plans_name_rows_of_the_spec(check_plans) -> None:
+    check_plans(converse.TABLE)
+
+
+def test_a_planted_gain_is_found_and_none_is_not() -> None:
+    rows = {("LFW",): row(1.0, 10.0, seed=0), ("CIFAR-10",): row(0.0, 0.0, seed=1)}
+    assert verdicts(rows) == [True, True, False, False]
+
+
+def test_a_word_that_shows_more_never_supports_the_prediction() -> None:
+    assert verdicts({("LFW",): row(-3.0, -10.0, seed=2)}) == [False, False]
+
+
+def test_the_family_has_both_data_sets_even_where_one_alone_is_run() -> None:
+    found = converse.assemble(PAPER, {("LFW",): row(0.12, 5.0, seed=3)})["LFW",]
+    p, holm = (found.estimate(name).value for name in ("p", "holm"))
+    assert holm == pytest.approx(multipletests([p, 1], method="holm")[1][0])
+    assert holm > p
+
+
+def test_a_row_that_lacks_nets_is_not_judged() -> None:
+    assert converse.assemble(PAPER, {("LFW",): row(1.0, 1.0, seed=4)[:-1]}) == {}
+
+
+def test_no_net_is_one_of_another_table() -> None:
+    numbers = range(converse.NUMBERS["paper"])
+    assert len(numbers) >= 21
+    configs = [converse.ConverseConfig(converse.QUICK, STANDARD, True, n) for n in numbers]
+    game = ModelConfig(converse.QUICK, STANDARD, ARMS[-1], max(paired.FRESH)).seed
+    doses = dose.SEED + max(dose.PER_SEED.values()) * len(PAPER.seeds)
+    assert min(config.seed for config in configs) > max(game, doses)
+
+
+def test_nets_of_one_number_and_arm_differ_in_the_training_alone() -> None:
+    loaded, x = load(SHORT.dataset), torch.rand(5, 1, 28, 28)
+    said = {}
+    for method in converse.METHODS:
+        config = converse.ConverseConfig(SHORT, method, False, 7)
+        split, _ = draw(loaded.train, SHORT.images, config.seed)
+        body = build(SHORT.net, (1, 28, 28), 10, config.seed)
+        said[method] = split.x, body(x).detach(), converse.fit(config, body, split)(x)
+    first, second = said.values()
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert not torch.allclose(first[2], second[2])
+
+
+def test_a_weight_of_zero_is_standard_training(monkeypatch) -> None:
+    monkeypatch.setattr(converse, "WEIGHT", 0.0)
+    split, _ = draw(load(SHORT.dataset).train, SHORT.images, 0)
+    x, said = split.x[:5], []
+    for method in converse.METHODS:
+        config = converse.ConverseConfig(SHORT, method, False, 0)
+        said.append(converse.fit(config, build(SHORT.net, (1, 28, 28), 10, 0), split)(x))
+    assert torch.allclose(said[0], said[1], atol=1e-5)
+
+
+def test_the_cell_gives_what_the_table_reads_and_the_training_costs_robustness() -> None:
+    setup = replace(SHORT, images=500, epochs=6)
+    results = [
+        compute(Cell(converse.against, converse.ConverseConfig(setup, method, False, 1)))
+        for method in converse.METHODS
+    ]
+    standard, other = (result.values for result in results)
+    assert set(standard) == {"z", "accuracy", "attacked"}
+    assert other["attacked"] < standard["attacked"] <= 100
+    assert standard["accuracy"] > 60
+
+
+def test_the_quick_run_says_that_it_is_underpowered(monkeypatch) -> None:
+    monkeypatch.setattr(converse, "QUICK", SHORT)
+    table = converse.TABLE
+    size = profile("quick")
+    results = {
+        row: [compute(c) for r, c in table.cells(size) if r == row] for row in [("MNIST-5k",)]
+    }
+    frame = Frame(table.spec, "quick", tabulate(table.spec, converse.assemble(size, results)), {})
+    assert isinstance(frame, Frame)
+    assert frame.data["note"].str.contains("underpowered").all()
+    assert frame.data["models"].tolist() == [3]
