@@ -86,7 +86,13 @@ def test_no_net_is_one_of_another_table() -> None:
     assert min(config.seed for config in configs) > max(game, doses)
 
 
-def test_nets_of_one_number_and_arm_differ_in_the_training_alone() -> None:
+@pytest.fixture
+def no_cell(monkeypatch):
+    """Trainings outside a cell, which keep no checkpoint."""
+    monkeypatch.setattr(converse.named, "checkpoint", lambda: None)
+
+
+def test_nets_of_one_number_differ_in_the_training_alone(no_cell) -> None:
     loaded, x = load(SHORT.dataset), torch.rand(5, 1, 28, 28)
     said = {}
     for method in converse.METHODS:
@@ -100,7 +106,7 @@ def test_nets_of_one_number_and_arm_differ_in_the_training_alone() -> None:
     assert not torch.allclose(first[2], second[2])
 
 
-def test_a_weight_of_zero_is_standard_training(monkeypatch) -> None:
+def test_a_weight_of_zero_is_standard_training(monkeypatch, no_cell) -> None:
     monkeypatch.setattr(converse, "WEIGHT", 0.0)
     split, _ = draw(load(SHORT.dataset).train, SHORT.images, 0)
     x, said = split.x[:5], []

@@ -89,7 +89,7 @@ class ConverseConfig:
 def fit(config: ConverseConfig, body: nn.Sequential, split: data.Split) -> nn.Sequential:
     """Train a body in place by one of `METHODS`; it comes back in eval mode, weights frozen."""
     setup = config.setup
-    loss = training.classification
+    loss: training.Loss = training.classification
     if config.method == AGAINST:
         radius = RADIUS * setup.epsilon
         ramp = training.linear(0.01 * radius, radius, 0.5)
@@ -177,13 +177,12 @@ def _accuracies(results: Sequence[Result]) -> dict[str, Estimate]:
     half = len(results) // 2
     values = {}
     for name in ("accuracy", "attacked"):
-        both = [
-            [float(one.values[name]) for one in part] for part in (results[:half], results[half:])
-        ]
-        for which, part in zip(("standard", "against"), both, strict=True):
-            values[f"{name}_{which}"] = statistics.mean_over(part, "nets")
+        percent = [float(one.values[name]) for one in results]
+        standard, others = percent[:half], percent[half:]
+        values[f"{name}_standard"] = statistics.mean_over(standard, "nets")
+        values[f"{name}_against"] = statistics.mean_over(others, "nets")
         if name == "attacked":
-            values["cost"], _ = statistics.paired(*both, "nets")
+            values["cost"], _ = statistics.paired(standard, others, "nets")
     return values
 
 

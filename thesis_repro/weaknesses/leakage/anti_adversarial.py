@@ -77,4 +77,5 @@ def _push(model: nn.Module, x: Tensor, labels: Tensor, radius: float, steps: int
 
 def _length(images: Tensor) -> Tensor:
     """L2 norms, (n, 1, 1, 1); no less than what a division needs."""
-    return images.flatten(1).norm(dim=1).clamp_min(1e-30)[:, None, None, None]
+    norms: Tensor = images.flatten(1).norm(dim=1)
+    return norms.clamp_min(1e-30)[:, None, None, None]
