@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from thesis_repro import tables
 from thesis_repro.experiments.membership import search
 from thesis_repro.experiments.membership.contests import contest
 from thesis_repro.weaknesses.membership.contest import SLICES, features
@@ -91,3 +92,25 @@ def test_the_verdict_of_the_search_follows_its_numbers():
     assert (found["measure"][0], found["verdict"][0]) == ("accuracy (margin)", "holds")
     with pytest.raises(ValueError, match="no row that was run"):
         search.verdicts(frame.assign(status="not run"))
+
+
+def test_both_searches_make_one_list_in_which_a_common_victim_stands_once():
+    attacks, over = (tables.recorded(f"membership-{n}", "quick") for n in ("search", "victims"))
+    found = search.whole(attacks, over)
+    searched = over.data[over.data["targets"] == "development"]
+    assert len(found) == len(attacks.data) + len(searched) - 1
+    assert not found.isna().any(axis=None) and (found[["layers", "proxies"]] != "").all(axis=None)
+    first = attacks.data.iloc[0]
+    assert found.iloc[0].tolist()[1:] == [
+        first[name] for name in ("layers", "proxies", "gap", "learned", "auc")
+    ]
+    by = found.set_index("victim")
+    for line in searched.itertuples():
+        mine = by.loc[[line.trained]].query("layers == 'both' and proxies == '4'").iloc[0]
+        assert mine["auc"] == pytest.approx(line.auc)  # what both have, both measured alike
+
+
+def test_searches_of_two_profiles_make_no_list():
+    attacks, over = (tables.recorded(f"membership-{n}", "quick") for n in ("search", "victims"))
+    with pytest.raises(ValueError, match="got paper-cpu and quick"):
+        search.whole(dataclasses.replace(attacks, run="paper-cpu"), over)

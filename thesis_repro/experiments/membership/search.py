@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from thesis_repro import data
+from thesis_repro.experiments.membership import victims
 from thesis_repro.experiments.membership.contests import (
     DEVELOPED,
     PLAIN,
@@ -20,10 +21,11 @@ from thesis_repro.experiments.membership.mnist import PUBLISHED
 from thesis_repro.experiments.membership.rates import rate
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
+from thesis_repro.lab.profiles import profile as sized
 from thesis_repro.tables import statistics
 from thesis_repro.tables.conditions import Condition, listed
 from thesis_repro.tables.estimate import Estimate, Measurement
-from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.tables.spec import Column, Frame, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.training import named
 from thesis_repro.weaknesses.membership import calibration, white_box
 from thesis_repro.weaknesses.membership import game as games
@@ -186,6 +188,35 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     table = listed(found, ("measure", "needed", "best", "verdict"))
     table.insert(3, "where", where)
     return table
+
+
+def whole(attacks: Frame, over: Frame) -> pd.DataFrame:
+    """The searches over attacks and over victims as one list: gap, accuracy and AUC in percent.
+
+    All of it on development targets, by the learned attack. A victim of the second search is read
+    in both layers, with all proxies; one that both have is listed once.
+
+    attacks, over : runs of `membership-search` and of `membership-victims`, of one profile
+
+    Raises
+    ------
+    ValueError
+        If the runs are of different profiles.
+    """
+    if attacks.run != over.run:
+        raise ValueError(f"searches of one profile make a list, got {attacks.run} and {over.run}")
+    usual = victim(PLAIN, sized(attacks.run.partition("-")[0]))
+    read = {"layers": "both", "proxies": str(SHADOWS)}
+    first, second = (one.data[one.data["status"] == "run"] for one in (attacks, over))
+    first = first.assign(
+        victim=[victims.title(replace(usual, epochs=int(epochs))) for epochs in first["epochs"]],
+        accuracy=first["learned"],
+    )
+    second = second[second["targets"] == victims.SEARCHED]
+    second = second.assign(victim=second["trained"], **read)
+    keys = ["victim", *read]
+    found = pd.concat([first, second]).drop_duplicates(keys)
+    return found.loc[:, [*keys, "gap", "accuracy", "auc"]].reset_index(drop=True)
 
 
 TABLE = Table(
