@@ -84,6 +84,21 @@ def frame(asked: float = 1.0, otherwise: float = 0.5, **balanced: float) -> pd.D
     return tabulate(slices.TABLE.spec, records)
 
 
+def test_who_wins_is_decided_by_both_tests_together() -> None:
+    rows = frame(influence=80.0)
+    rows.loc[rows["ranking"] == slices.ACTIVATION, ["won", "p"]] = ["15 of 20", 0.041]
+    rows.loc[rows["ranking"] == slices.WEIGHTS, ["won", "p"]] = ["15 of 20", 0.02]
+    found = {c.says: c for c in slices.conditions(rows)}
+    one, other = (
+        found[f"deeper slices: influence wins against {name}"]
+        for name in (slices.ACTIVATION, slices.WEIGHTS)
+    )
+    assert one.holds and other.holds and "p = 0.041" in one.measured and "0.04" in other.measured
+    rows.loc[rows["ranking"] == slices.WEIGHTS, "p"] = 0.03
+    held = [c.holds for c in slices.conditions(rows) if "wins against" in c.says]
+    assert held == [False, False]  # by Holm 0.06 each, though both lie below 0.05 alone
+
+
 def test_the_conditions_can_fail() -> None:
     def holds(**given: float) -> list[bool | None]:
         return [c.holds for c in slices.conditions(frame(**given))]

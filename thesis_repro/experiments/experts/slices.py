@@ -20,7 +20,7 @@ from thesis_repro.tables import published
 from thesis_repro.tables.conditions import Condition, between, every, of, reaches, said
 from thesis_repro.tables.estimate import Estimate, Measurement, difference
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
-from thesis_repro.tables.statistics import mean_over
+from thesis_repro.tables.statistics import holm, mean_over
 from thesis_repro.training import named
 from thesis_repro.training.named import History
 
@@ -202,13 +202,15 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
                 reaches(gap, AHEAD),
             )
         )
-        for other in (ACTIVATION, WEIGHTS):
-            won, p = str(rows.loc[other, "won"]), float(rows.loc[other, "p"])
+        others = [ACTIVATION, WEIGHTS]
+        adjusted = holm(rows.loc[others, "p"].tolist())
+        for other, p in zip(others, adjusted, strict=True):
+            won = str(rows.loc[other, "won"])
             wins, decided = (int(part) for part in won.split(" of "))
             found.append(
                 Condition(
                     f"deeper slices: influence wins against {other}",
-                    f"most classes-times-slices, exact sign test p ≤ {LEVEL:g}",
+                    f"most classes-times-slices, exact sign test p ≤ {LEVEL:g} after Holm",
                     f"{won}, p = {p:.2g}",
                     2 * wins > decided and p <= LEVEL,
                 )
@@ -237,9 +239,10 @@ TABLE: Table = Table(
             "influence is no row of weights. Units are ranked, and their number chosen, on one "
             "half of the images, and the other half judges: area under the ROC curve of the log "
             "odds of the class, and balanced accuracy. Won: classes in which influence has the "
-            "higher balanced accuracy, of those that differ, with the exact sign test. Planted: "
-            "small nets whose right units are known; share of them among as many of the highest "
-            "scores, asked rightly, and with another quantity or distribution of interest."
+            "higher balanced accuracy, of those that differ, with the exact sign test, each row's "
+            "by itself. Planted: small nets whose right units are known; share of them among as "
+            "many of the highest scores, asked rightly, and with another quantity or distribution "
+            "of interest."
         ),
         chapter="explanations/experts",
         keys=(
