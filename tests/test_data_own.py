@@ -64,6 +64,20 @@ def test_a_command_resizes_a_folder(tmp_path: Path) -> None:
     assert same(found, data.from_folder(tmp_path / "pets", (16, 12)))
 
 
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("kind", [torch.from_numpy, np.asarray])
+def test_what_is_written_into_the_arrays_later_does_not_reach_the_set(kind: Any, given: bool):
+    x = np.random.default_rng(0).random((20, 1, 8, 8)).astype(np.float32)
+    y = np.arange(20) % 2
+    test = (kind(x.copy()), kind(y.copy())) if given else None
+    parts = [kind(x), kind(y), *(test or ())]
+    own = data.from_arrays(*parts[:2], test=test)
+    before = data.content(own)
+    for part in parts:
+        part[:] = 0
+    assert data.content(own) == before
+
+
 def test_a_test_part_that_is_given_is_kept_as_it_is() -> None:
     found = data.from_arrays(X[:20], Y[:20], test=(X[20:], Y[20:]))
     assert found.classes == ("0", "1", "2")

@@ -36,7 +36,7 @@ def from_arrays(
     test: Pair | None = None,
     name: str = "own",
 ) -> Dataset:
-    """Make a data set of images and labels in memory.
+    """Make a data set of images and labels in memory; both are copied.
 
     Parameters
     ----------
@@ -72,7 +72,8 @@ def from_arrays(
             f"test images of shape {tuple(held.x.shape[1:])} do not fit training images of "
             f"{tuple(train.x.shape[1:])}"
         )
-    return Dataset(name, train, held, known)
+    own = (Split(one.x.clone(), one.y.clone()) for one in (train, held))
+    return Dataset(name, *own, known)
 
 
 def _split(x: Any, y: Any, classes: int) -> Split:
