@@ -1,3 +1,3 @@
 """Tables and figures of the chapter explanations/influence."""
 
-__all__ = ["axioms", "backgrounds", "figures", "moving"]
+__all__ = ["axioms", "backgrounds", "faces", "figures", "moving"]

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from thesis_repro import data
+from thesis_repro.experiments.influence import faces as asking
 from thesis_repro.explanations import imagenet, influence, receptive, subjects
 from thesis_repro.explanations.influence import internal_influence, line, point
 from thesis_repro.figures import BLUE, ORANGE
@@ -137,16 +138,14 @@ def pink_gains(gains: dict[str, Tensor], called: dict[str, float]) -> Figure:
 
 def faces() -> Figure:
     """LFW: the pink wall, seen by a net that trained with it and by one that did not."""
-    everyone = subjects.faces()
-    names = [name.split("_")[-1] for name in data.lfw(subjects.PEOPLE).classes]
+    names, (x, plain) = asking.people(), asking.asked()
     nets: dict[str, nn.Module] = {
         f"{'with' if pink else 'without'} pink": named.trained(replace(subjects.FACES, pink=pink))
         for pink in (True, False)
     }
-    x = everyone.x[subjects.pink_photos()]
-    blair = names.index("Blair")
-    q = influence.comparative(blair, [c for c in range(len(names)) if c != blair])
-    return _gains(nets, x, subjects.without_pink(x), q, names)
+    man = names.index(asking.MAN)
+    q = influence.comparative(man, [c for c in range(len(names)) if c != man])
+    return _gains(nets, x, plain, q, names)
 
 
 SPORTS_CAR, CONVERTIBLE = 817, 511
