@@ -112,8 +112,8 @@ def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
         more, p = statistics.paired([v["adds"] for v in ours], [v["adds"] for v in twins], "nets")
         both = statistics.mcnemar([v["named"] for v in ours], [v["named"] for v in twins])
         last = found[WITH,]
-        values = {**last.values, "more": more, "p": Estimate(p), "p_named": Estimate(both)}
-        found[WITH,] = replace(last, values=values)
+        tested = {"more": more, "p": Estimate(p), "p_named": Estimate(both)}
+        found[WITH,] = replace(last, values={**last.values, **tested})
     return found
 
 
