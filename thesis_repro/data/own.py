@@ -72,8 +72,8 @@ def from_arrays(
             f"test images of shape {tuple(held.x.shape[1:])} do not fit training images of "
             f"{tuple(train.x.shape[1:])}"
         )
-    own = (Split(one.x.clone(), one.y.clone()) for one in (train, held))
-    return Dataset(name, *own, known)
+    train, held = (Split(one.x.clone(), one.y.clone()) for one in (train, held))
+    return Dataset(name, train, held, known)
 
 
 def _split(x: Any, y: Any, classes: int) -> Split:
