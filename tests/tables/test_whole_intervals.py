@@ -27,7 +27,7 @@ EXACT: Mapping[str, str] = {
     "certifiers-capacity": "written down before the runs: rates on the same points and weights",
 }
 """Tables with claims in words that no sampling decides, and why."""
-P_VALUES = ("p", "holm")
+P_VALUES = ("p", "p_named", "holm")
 
 
 def by_anything(rows: pd.DataFrame) -> pd.DataFrame:
