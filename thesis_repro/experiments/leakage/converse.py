@@ -24,16 +24,16 @@ weight, 0.08, takes less there. The score of the word was not looked at.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 from torch import nn
 
 from thesis_repro import data, nets, training
+from thesis_repro.experiments.leakage.dose import QUICK
 from thesis_repro.experiments.leakage.models import (
     COUNT,
     DATASET,
-    DIGITS,
     PAPER_SETS,
     STANDARD,
     TITLES,
@@ -45,7 +45,7 @@ from thesis_repro.experiments.leakage.models import (
     load,
     setups,
 )
-from thesis_repro.experiments.leakage.paired import differences
+from thesis_repro.experiments.leakage.paired import LEVEL, differences
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import attacks
@@ -66,8 +66,6 @@ NUMBERS = {"paper": 21, "quick": 3}
 """Nets of each training and arm."""
 SEED = 2000
 """Seed of number 0: no other net of the chapter has it."""
-QUICK = replace(DIGITS, images=500, epochs=8, batch_size=50)
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)
