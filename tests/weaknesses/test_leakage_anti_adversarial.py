@@ -1,5 +1,6 @@
 """Training against robustness: the loss against a closed form, its ball, bad input."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -87,15 +88,35 @@ def test_the_radius_follows_its_schedule() -> None:
         asked.append(progress)
         return 0.1
 
-    anti_adversarial_loss(epsilon, 2, 1.0)(model, X, Y, 0.25)
+    loss = anti_adversarial_loss(epsilon, 2, 1.0)
+    asked.clear()
+    loss(model, X, Y, 0.25)
     assert asked == [0.25]
 
 
-@pytest.mark.parametrize(("steps", "weight"), [(0, 0.5), (2, -0.1), (2, float("nan"))])
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("steps", "weight"),
+    [(0, 0.5), (1.5, 0.5), ("2", 0.5), (None, 0.5), (2, -0.1), (2, NAN), (2, INF)],
+)
 def test_bad_settings_are_refused_by_one_line(steps, weight) -> None:
-    with pytest.raises(ValueError, match=r"at least 1 step and a weight of at least 0, got") as no:
+    with pytest.raises(ValueError, match=f"at least 1.* at least 0; got {steps} and") as no:
         anti_adversarial_loss(steady(0.1), steps, weight)
     assert "\n" not in str(no.value)
+
+
+@pytest.mark.parametrize("radius", [-0.1, NAN, INF])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_radius_that_no_ball_has_is_refused_before_the_training(radius, share) -> None:
+    with pytest.raises(ValueError, match=f"at least 0; .* this schedule has .*{radius:g}") as no:
+        anti_adversarial_loss(lambda at: radius if at == share else 0.1, 2, 0.5)
+    assert "\n" not in str(no.value)
+
+
+def test_whole_numbers_of_numpy_are_steps() -> None:
+    anti_adversarial_loss(steady(0.1), np.int64(2), 0.5)(net(), X, Y, 0.0)
 
 
 def test_a_model_of_one_class_has_no_wrong_label() -> None:

@@ -5,6 +5,9 @@ push leads towards another class, the net is to follow. The loss is that of the 
 code, with a ball in L2.
 """
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,11 +26,12 @@ def anti_adversarial_loss(epsilon: Schedule, steps: int, weight: float) -> Loss:
     Parameters
     ----------
     epsilon : schedule
-        Radius of the ball, L2, over the share of the training that is done; at least 0.
+        Radius of the ball, L2, over the share of the training that is done; at least 0, and asked
+        for at the start, in the middle and at the end. At 0 the wrong labels are all that is left.
     steps : int
         Steps of the push, at least 1.
     weight : float
-        Of the second term, at least 0; 0 is training as usual.
+        Of the second term, finite, at least 0; 0 is training as usual.
 
     Returns
     -------
@@ -37,7 +41,8 @@ def anti_adversarial_loss(epsilon: Schedule, steps: int, weight: float) -> Loss:
     Raises
     ------
     ValueError
-        For fewer than one step or a weight below 0; when it is called, for a model of one class.
+        Naming steps, weight or radii that are out of range; when it is called, for a model of one
+        class.
 
     Examples
     --------
@@ -47,9 +52,16 @@ def anti_adversarial_loss(epsilon: Schedule, steps: int, weight: float) -> Loss:
     >>> loss(model, x, y, 0.0) > F.cross_entropy(model(x), y)
     tensor(True)
     """
-    if steps < 1 or not weight >= 0:
+    if not (isinstance(steps, int | np.integer) and steps >= 1 and 0 <= weight < math.inf):
         raise ValueError(
-            f"a push needs at least 1 step and a weight of at least 0, got {steps} and {weight}"
+            "a push needs steps, a whole number of at least 1, and a finite weight of at least 0; "
+            f"got {steps} and {weight}"
+        )
+    radii = [float(epsilon(share)) for share in (0.0, 0.5, 1.0)]
+    if not all(0 <= radius < math.inf for radius in radii):
+        raise ValueError(
+            "a radius has to be finite and at least 0; at the start, in the middle and at the end "
+            f"of the training this schedule has {', '.join(f'{radius:g}' for radius in radii)}"
         )
 
     def loss(model: nn.Module, x: Tensor, y: Tensor, progress: float) -> Tensor:
