@@ -3,16 +3,18 @@
 from dataclasses import replace
 from itertools import combinations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from statsmodels.stats.multitest import multipletests
 
-from thesis_repro.experiments.leakage import converse, dose, paired
+from thesis_repro.experiments.leakage import converse, dose, figures, paired
 from thesis_repro.experiments.leakage.converse import AGAINST, LABELS
 from thesis_repro.experiments.leakage.models import (
     ARMS,
+    GLORO,
     STANDARD,
     ModelConfig,
     build,
@@ -28,6 +30,7 @@ from thesis_repro.weaknesses.leakage import anti_adversarial
 PAPER = profile("paper", "cpu", 0)
 SHORT = replace(converse.QUICK, images=100, epochs=2, steps=3)
 TRAININGS = (STANDARD, LABELS, AGAINST)
+GAINS = {STANDARD: 1.0, LABELS: 0.5}
 
 
 def row(gain: float, cost: float, seed: int) -> list[Result]:
@@ -161,6 +164,28 @@ def test_the_cell_gives_what_the_table_reads_and_the_training_costs_robustness()
     assert against["attacked"] < min(standard["attacked"], labels["attacked"])
     assert max(standard["attacked"], labels["attacked"]) <= 100
     assert min(standard["accuracy"], labels["accuracy"]) > 60
+
+
+def test_the_figure_has_each_training_once_where_its_table_has_it() -> None:
+    turned = {("LFW", others): row(gain, 1.0, i) for i, (others, gain) in enumerate(GAINS.items())}
+    pairs = {("LFW", GLORO): row(2.0, 1.0, seed=3), ("CIFAR-10", GLORO): row(1.0, 1.0, seed=4)}
+    frames = [
+        Frame(table.spec, "paper-cpu", tabulate(table.spec, found), {})
+        for table, found in (
+            (paired.TABLE, paired.assemble(PAPER, pairs)),
+            (converse.TABLE, converse.assemble(PAPER, turned)),
+        )
+    ]
+    faces, images = figures.shown(*frames).axes
+    drawn = [line for line in faces.lines if len(line.get_xdata()) == 1]
+    known = frames[0].data.set_index(["dataset", "training"]).loc["LFW", GLORO]
+    found = {round(line.get_ydata()[0] + 0.12): line.get_xdata()[0] for line in drawn[:2]}
+    at = [figures.ORDER.index(name) for name in (GLORO, STANDARD)]
+    assert found == dict(zip(at, known[["robust", "standard"]], strict=True))
+    assert len(faces.collections) == 2 + 2 * len(GAINS)
+    assert len(images.collections) == 2
+    assert [label.get_text() for label in faces.get_yticklabels()] == list(figures.ORDER)
+    plt.close("all")
 
 
 def test_the_quick_run_says_that_it_is_underpowered(monkeypatch) -> None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from thesis_repro import data
-from thesis_repro.experiments.leakage import dose, paired
+from thesis_repro.experiments.leakage import converse, dose, paired
 from thesis_repro.experiments.leakage.instances import FEW, InstanceConfig, compare, sides
 from thesis_repro.experiments.leakage.models import (
     ADVERSARIAL,
@@ -19,6 +19,7 @@ from thesis_repro.experiments.leakage.models import (
     GLORO,
     LINEAR,
     MARKED,
+    STANDARD,
     TITLES,
     TRAININGS,
     load,
@@ -95,6 +96,46 @@ def doses(frame: Frame) -> Figure:
         axis.set_xticks([np.log2(1 + 8 * r) for r in radii], [f"{r:g}" for r in radii])
         axis.set(title=name, xlabel="radius of the training (the chapter's is 1)")
     axes[0, 0].set_ylabel("z beyond standard training")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+ORDER = (converse.AGAINST, converse.LABELS, STANDARD, GLORO, ADVERSARIAL)
+
+
+def shown(pairs: Frame, turned: Frame) -> Figure:
+    """How clearly the word shows, by training: marked less clean, from the two written tests.
+
+    pairs, turned : `leakage-paired` and `leakage-converse`, whose nets are not the same
+    """
+    columns = (
+        (pairs, "training", "robust", "standard", STANDARD),
+        (turned, "compared", "others", "against", converse.AGAINST),
+    )
+    points = []
+    for frame, key, one, other, title in columns:
+        rows = frame.data[frame.data["status"] == "run"]
+        for _, row in rows.iterrows():
+            for column, training in ((one, row[key]), (other, title)):
+                value = tuple(row[f"{column}{end}"] for end in ("", "_low", "_high"))
+                points.append((row["dataset"], frame.spec.name, training, *value))
+    points = list(dict.fromkeys(points))  # one training may stand in two rows
+    sets = list(dict.fromkeys(point[0] for point in points))
+    figure, axes = plt.subplots(1, len(sets), figsize=(9, 3.1), squeeze=False, sharey=True)
+    styles = {pairs.spec.name: (BLUE, "o", -0.12), turned.spec.name: (ORANGE, "s", 0.12)}
+    for axis, name in zip(axes[0], sets, strict=True):
+        for dataset, table, training, mean, low, high in points:
+            if dataset == name:
+                colour, marker, shift = styles[table]
+                place = ORDER.index(training) + shift
+                axis.hlines(place, low, high, color=colour, lw=2)
+                axis.plot(mean, place, marker, color=colour, ms=7)
+        axis.axvline(0, color=BLACK, lw=0.8, ls=":")
+        axis.set_yticks(range(len(ORDER)), ORDER)
+        axis.set(title=name, xlabel="z, marked less clean; dotted: no trace")
+    axes[0, 0].invert_yaxis()
+    for table, (colour, marker, _) in styles.items():
+        axes[0, 0].plot([], [], marker, color=colour, label=table)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
