@@ -75,16 +75,19 @@ def recorded(root: Path = ROOT) -> set[str]:
     }
 
 
-def main() -> None:
-    """Add the lines that are missing."""
-    path = ROOT / "results" / "superseded.csv"
+def main(root: Path = ROOT) -> None:
+    """Add the lines that are missing; a key whose successor is not committed yet has none."""
+    path = root / "results" / "superseded.csv"
     lines = list(csv.DictReader(path.open(encoding="utf-8"))) if path.exists() else []
-    known = {line["key"] for line in lines} | recorded()
-    for key, (table, run, commit, after, why) in past().items():
-        if key not in known:
+    lines = [line for line in lines if line["replaced_by"]]
+    known = {line["key"] for line in lines} | recorded(root)
+    for key, (table, run, commit, after, why) in past(root).items():
+        if key not in known and not after:
+            print(f"{key}: git has nothing in its place yet; commit the recording first")
+        elif key not in known:
             values = (key, table, run, commit[:12], after, why)
             lines.append(dict(zip(COLUMNS, values, strict=True)))
-    lines = [line for line in lines if line["key"] not in recorded()]
+    lines = [line for line in lines if line["key"] not in recorded(root)]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()

@@ -36,6 +36,30 @@ def test_every_key_in_git_is_recorded_or_listed(tool: ModuleType) -> None:
         assert (line.table, line.run) == (table, run) and commit.startswith(line.commit)
 
 
+def test_a_recording_that_is_not_committed_yet_gets_its_line_later(tool, tmp_path) -> None:
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+        tool._git(tmp_path, *who, *arguments)
+
+    def listed() -> list[str]:
+        tool.main(tmp_path)
+        lines = (tmp_path / "results" / "superseded.csv").read_text("utf-8").splitlines()
+        return lines[1:]
+
+    file = tmp_path / "results" / "one" / "quick.csv"
+    file.parent.mkdir(parents=True)
+    git("init", "-q")
+    for content in ("first", "second"):
+        file.write_text(content, "utf-8")
+        if content == "second":
+            assert listed() == []
+        git("add", ".")
+        git("commit", "-qm", f"The {content}")
+    (line,) = listed()
+    assert line.startswith("one-") and line.endswith(",The second")
+    assert line.split(",")[4] in tool.recorded(tmp_path)
+
+
 def test_the_keys_that_follow_end_at_a_recorded_table(tool: ModuleType) -> None:
     after = {line.key: line.replaced_by for line in superseded.listed()}
     for key in after:
