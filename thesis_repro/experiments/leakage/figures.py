@@ -121,7 +121,9 @@ def shown(pairs: Frame, turned: Frame) -> Figure:
                 points.append((row["dataset"], frame.spec.name, training, *value))
     points = list(dict.fromkeys(points))  # one training may stand in two rows
     sets = list(dict.fromkeys(point[0] for point in points))
-    figure, axes = plt.subplots(1, len(sets), figsize=(9, 3.1), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(
+        1, len(sets), figsize=(9, 3.1), squeeze=False, sharex=True, sharey=True
+    )
     styles = {pairs.spec.name: (BLUE, "o", -0.12), turned.spec.name: (ORANGE, "s", 0.12)}
     for axis, name in zip(axes[0], sets, strict=True):
         for dataset, table, training, mean, low, high in points:
