@@ -182,6 +182,13 @@ def test_the_figure_has_each_training_once_where_its_table_has_it() -> None:
     found = {round(line.get_ydata()[0] + 0.12): line.get_xdata()[0] for line in drawn[:2]}
     at = [figures.ORDER.index(name) for name in (GLORO, STANDARD)]
     assert found == dict(zip(at, known[["robust", "standard"]], strict=True))
+    other = frames[1].data.set_index(["dataset", "compared"]).loc["LFW"]
+    found = {
+        (round(y - 0.12), x) for line in drawn[2:] for x, y in zip(*line.get_data(), strict=True)
+    }
+    wanted = {(figures.ORDER.index(name), other["others"][name]) for name in GAINS}
+    wanted |= {(figures.ORDER.index(AGAINST), value) for value in other["against"]}
+    assert found == wanted
     assert len(faces.collections) == 2 + 2 * len(GAINS)
     assert len(images.collections) == 2
     assert [label.get_text() for label in faces.get_yticklabels()] == list(figures.ORDER)
