@@ -50,7 +50,7 @@ from thesis_repro.experiments.leakage.models import (
     load,
     setups,
 )
-from thesis_repro.experiments.leakage.paired import LEVEL, differences
+from thesis_repro.experiments.leakage.paired import ARMS, LEVEL, differences
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.robustness import attacks
@@ -154,7 +154,7 @@ def assemble(profile: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
     found: dict[Row, dict[str, Estimate | str]] = {}
     raw: dict[Row, float] = {}
     for row, results in gathered.items():
-        if len(results) != 4 * numbers:
+        if len(results) != 2 * len(ARMS) * numbers:
             continue  # a run that was stopped
         others, against = differences(results)
         gain, raw[row] = statistics.paired(others, against, "nets")
