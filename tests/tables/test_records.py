@@ -141,6 +141,9 @@ def test_a_table_without_a_run_says_how_to_get_one() -> None:
     with pytest.raises(NotRecorded, match=r"'paper-cuda' is recorded; .* paper --device cuda$"):
         tables.recorded(NAME, "paper-cuda")
     assert tables.check() == []
+    tables.record(NAME, QUICK, progress=False)
+    with pytest.raises(NotRecorded, match=r"'paper' is recorded \(quick\); run: thesis-repro run"):
+        tables.recorded(NAME, "paper")
 
 
 def test_a_record_of_an_older_table_is_not_read(

@@ -23,8 +23,8 @@ from typing import Any
 import pandas as pd
 
 from thesis_repro.lab.provenance import FIELDS
-from thesis_repro.tables import records
-from thesis_repro.tables.spec import NOT_RUN, Frame, Row, Table
+from thesis_repro.tables import records, statistics
+from thesis_repro.tables.spec import NOT_RUN, Frame, Row, Table, TableSpec
 
 ORIGIN = (*FIELDS, "data", "seeds")
 """What the record of a run says of kept rows, as of the run that computed them."""
@@ -64,7 +64,8 @@ def with_kept(frame: Frame, before: Frame) -> Frame:
     Returns
     -------
     Frame
-        Its provenance lists under `kept` which rows those are, and the origin of each.
+        Its provenance lists under `kept` which rows those are, and the origin of each. What the
+        p-values of a `Family` are adjusted to is computed again, over kept rows and new ones.
     """
     computed, recorded = ran(frame), ran(before)
     kept = [row for row in recorded if row not in set(computed)]
@@ -73,7 +74,26 @@ def with_kept(frame: Frame, before: Frame) -> Frame:
     order = dict.fromkeys((*frame.spec.rows, *recorded, *_rows(frame)))
     lines = {**_lines(frame), **{row: _lines(before)[row] for row in kept}}
     data = pd.DataFrame([lines[row] for row in order if row in lines], columns=frame.data.columns)
+    data = adjusted(frame.spec, data)
     return dataclasses.replace(frame, data=data, provenance=_about(frame, before, kept))
+
+
+def adjusted(spec: TableSpec, data: pd.DataFrame) -> pd.DataFrame:
+    """The data of a table, with the p-values of its family adjusted over all rows that ran.
+
+    A test that has not run counts in its family all the same, as one that found nothing.
+    """
+    if spec.family is None:
+        return data
+    p, column, within = spec.family.p, spec.family.adjusted, spec.family.within
+    data = data.copy()
+    families = [data.index] if not within else data.groupby(within).groups.values()
+    for family in families:
+        found = data.loc[family, p].dropna().astype(float)
+        waiting = [1.0] * (len(family) - len(found))
+        both = statistics.holm([*found, *waiting])
+        data.loc[found.index, column] = both[: len(found)]
+    return data
 
 
 def loses_nothing(frame: Frame) -> bool:

@@ -112,7 +112,8 @@ def read(spec: TableSpec, run: str | None = None) -> Frame:
         run = there[0]
     if run is None or run not in there:
         what = "no run" if run is None else f"no run {run!r}"
-        raise NotRecorded(f"{spec.name}: {what} is recorded; {_advice(spec, run)}")
+        beside = f" ({', '.join(there)})" if there else ""
+        raise NotRecorded(f"{spec.name}: {what} is recorded{beside}; {_advice(spec, run)}")
     path = _file(spec, run)
     about, content = sealed.read_pair(path)
     header = content.partition(b"\n")[0].decode().split(",")

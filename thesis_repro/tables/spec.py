@@ -105,6 +105,19 @@ class Derived:
     measure: Callable[["Frame", Row], Measured | None]
 
 
+@dataclass(frozen=True)
+class Family:
+    """Tests of several rows whose p-values are adjusted together, by Holm's method.
+
+    p, adjusted : the columns of the p-values and of the adjusted ones
+    within : a key, each value of which has a family of its own; "" for one family of all rows
+    """
+
+    p: str = "p"
+    adjusted: str = "holm"
+    within: str = ""
+
+
 class Checked(Protocol):
     """One thing that has to hold, with the number that decides it."""
 
@@ -141,6 +154,7 @@ class TableSpec:
     derived : measures of the recorded rows that claims are about
     conditions : what has to hold, computed from the rows that ran; claims in words name them
     rows : rows in their order, so that absent ones read "not run"
+    family : of rows that are tested together, whichever run computed each of them
     """
 
     name: str
@@ -153,6 +167,7 @@ class TableSpec:
     derived: tuple[Derived, ...] = ()
     conditions: Callable[[pd.DataFrame], Sequence[Checked]] | None = None
     rows: tuple[Row, ...] = ()
+    family: Family | None = None
     version: int = 1
 
     def __post_init__(self) -> None:

@@ -57,7 +57,7 @@ from thesis_repro.robustness import attacks
 from thesis_repro.tables import published, statistics
 from thesis_repro.tables.conditions import Condition, of, said
 from thesis_repro.tables.estimate import Estimate, Measurement
-from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.tables.spec import Column, Family, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.training import named
 from thesis_repro.weaknesses import leakage
 
@@ -257,6 +257,7 @@ TABLE = Table(
             COUNT,
         ),
         rows=tuple((title, others) for title in PAPER_SETS for others in OTHERS),
+        family=Family(within="compared"),
         claims=published.claims("leakage-converse"),
         conditions=conditions,
     ),

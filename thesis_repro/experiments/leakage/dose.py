@@ -49,7 +49,7 @@ from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published, statistics
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.estimate import Estimate, Measurement
-from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.tables.spec import Column, Family, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.training import named
 from thesis_repro.weaknesses import leakage
 
@@ -258,6 +258,7 @@ TABLE = Table(
             Column("numbers", "numbers", format="{:.0f}"),
         ),
         rows=tuple((title, *line) for title in PAPER_SETS for line in LINES),
+        family=Family(),
         claims=published.claims("leakage-dose"),
         conditions=conditions,
     ),

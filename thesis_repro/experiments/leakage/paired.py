@@ -38,7 +38,7 @@ from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published, statistics
 from thesis_repro.tables.conditions import Condition
 from thesis_repro.tables.estimate import Estimate, Measurement
-from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
+from thesis_repro.tables.spec import Column, Family, Gathered, Plan, Row, Table, TableSpec
 
 FRESH = range(21, 42)
 """Numbers of the nets at the paper's scale."""
@@ -147,6 +147,7 @@ TABLE = Table(
             COUNT,
         ),
         rows=tuple((title, method) for title in PAPER_SETS for method in ROBUST),
+        family=Family(),
         claims=published.claims("leakage-paired"),
         conditions=conditions,
     ),
