@@ -122,8 +122,8 @@ def either(logits, used, epsilon, norms=None):
 
 
 def exact_eps(layer):
-    factor = layer.weight.detach().double() / (layer.running_var.double() + layer.eps).sqrt()
-    return factor, layer.running_mean.double()
+    inverse = 1 / (layer.running_var.double() + layer.eps).sqrt()
+    return layer.weight.detach().double() * inverse, layer.running_mean.double(), inverse
 
 
 def divided(direction, length):

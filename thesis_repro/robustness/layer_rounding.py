@@ -43,7 +43,9 @@ class Step:
     norm, absolute, bias : bounds of ||W||, || |W| ||, ||b||
     roundings : so many count for each output
     outputs : their number
-    largest : weight
+    largest : weight, and what else an operand or result that counts as zero is multiplied by
+    operands : at least 1, and what weights and inputs are multiplied by before they meet
+    way : what a value on the way to an output reaches, beyond sums of |W| |a| and |b|
     sums : whether each output is a plain sum of products, so that partial sums bound its error
     """
 
@@ -53,6 +55,8 @@ class Step:
     roundings: int
     outputs: int
     largest: float = 0.0
+    operands: float = 1.0
+    way: Affine = Affine()
     sums: bool = False
 
     @property
@@ -142,9 +146,11 @@ def _advance(state: State, layer: nn.Module, shape: Shape, norm: float) -> State
     for dtype, now in state.computed.items():
         before = now.whole
         reached = size + before
-        highest = now.highest + (step.absolute * reached + Affine(step.bias))
+        sums = step.absolute * reached + Affine(step.bias)
+        highest = now.highest + sums + (step.way.slope * reached + Affine(step.way.at))
         # what a measured sum lacks by underflow is no more than what the layer itself loses
-        small = 2.0 * underflow(step.roundings, step.outputs, step.largest, dtype, reached)
+        met = step.operands * reached
+        small = 2.0 * underflow(step.roundings, step.outputs, step.largest, dtype, met)
         unit = proof.gamma(step.roundings, UNITS[dtype])
         partial = step.partial * reached + Affine(step.bias)
         after[dtype] = Computed(norm * before + small, highest, unit, partial)
@@ -208,6 +214,7 @@ def _conv_step(layer: nn.Conv2d, shape: Shape, norm: float, zero: Tensor) -> Ste
 
 def _residual_step(layer: LinearResidual, shape: Shape, norm: float, zero: Tensor) -> Step:
     _, sizes = rules.linear_residual(layer, shape)
+    parts = (layer.scale.double() * layer.gain.double(), layer.weight)
     return Step(
         norm,
         absolute_norm(sizes),
@@ -215,6 +222,7 @@ def _residual_step(layer: LinearResidual, shape: Shape, norm: float, zero: Tenso
         sizes.weight[0].numel() + 9,  # scale, gain, weight and identity: four more roundings
         zero.numel(),
         float(sizes.weight.max()),
+        max(1.0, *(float(part.detach().abs().max()) for part in parts)),
     )
 
 
@@ -227,19 +235,27 @@ def absolute_norm(conv: Convolution) -> float:
 
 def _pool_step(layer: nn.AvgPool2d, shape: Shape, norm: float, zero: Tensor) -> Step:
     height, width = rules.pair(layer.kernel_size)
-    return Step(norm, norm, 0.0, height * width + 3, zero.numel(), 1.0)
+    window = Affine(slope=proof.round_up(math.sqrt(height * width)))  # a sum, before it is divided
+    return Step(norm, norm, 0.0, height * width + 3, zero.numel(), 1.0, way=window)
 
 
 def _batch_norm_step(layer: nn.BatchNorm2d, shape: Shape, norm: float, zero: Tensor) -> Step:
-    factor, mean = rules.batch_norm_terms(layer)
+    factor, mean, inverse = rules.batch_norm_terms(layer)
     shift = 0.0 if layer.bias is None else layer.bias.detach().cpu().double().abs()
     offset = proof.length((factor * mean).abs() + shift) * math.sqrt(zero.numel() / len(mean))
+    # (a - mean) / std * gain, in whatever order its products are taken
+    gain = 1.0 if layer.weight is None else float(layer.weight.detach().abs().max())
+    away, over = float(mean.abs().max()), float(inverse.max())
+    copies = math.sqrt(zero.numel())
+    way = Affine(proof.round_up(max(1.0, over) * away * copies), max(1.0, over))
+    largest = proof.round_up(norm + gain + (1 + over) * (1 + away))
     # mean, variance, root, quotient, products and sum: at most 13 roundings of each term
-    return Step(norm, norm, proof.round_up(offset, 100), 13, zero.numel(), norm)
+    bias = proof.round_up(offset, 100)
+    return Step(norm, norm, bias, 13, zero.numel(), largest, 1 + over, way)
 
 
 def _scale_step(layer: Scale, shape: Shape, norm: float, zero: Tensor) -> Step:
-    offset = layer.offset.detach().to("cpu", torch.float64).expand(zero.shape[1:])
+    offset = layer.offset.detach().to("cpu", torch.float64).expand(zero.shape)
     return Step(norm, norm, proof.length(offset), 3, zero.numel(), norm)
 
 

@@ -167,7 +167,7 @@ class Rounding:
         return torch.tensor(values, dtype=torch.float64).view(-1, 2).T
 
     @cached_property
-    @np.errstate(over="ignore", invalid="ignore")  # infinity and NaN exclude what they reach
+    @np.errstate(all="ignore")  # infinity and NaN exclude what they reach
     def _recursion(self) -> "Recursion":
         """The recursion through the layers; all in it is affine in what is measured."""
         count = len(self.bounds)
@@ -255,7 +255,7 @@ def _format(head: nn.Linear, before: Sequence[Computed], dtype: torch.dtype) -> 
     fixed = unit * (biases[:, None] + biases[None]) * (1 + 1e-12) + 2 * tiny.at
     limit = LARGEST[dtype] / (1 + float(biases.max())) if len(biases) else LARGEST[dtype]
     limits = torch.full((len(before) + 1,), limit, dtype=torch.float64)
-    limits[-1] /= 1 + pair.max()
+    limits[-1] /= 1 + sizes.max() + pair.max()  # of the logits, and of sums on their way
     return Format(str(dtype).removeprefix("torch."), tuple(before), pair, fixed, limits)
 
 

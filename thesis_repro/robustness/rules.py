@@ -135,34 +135,40 @@ def averages(
 
 def pair(value: Any) -> tuple[int, int]:
     """A number for both directions, or the two as they are."""
-    return value if isinstance(value, tuple) else (value, value)
+    return tuple(value) if isinstance(value, tuple | list) else (value, value)
 
 
 def _batch_norm(layer: nn.BatchNorm2d, shape: Shape, method: str, seconds: float) -> Rule:
-    factor, _ = batch_norm_terms(layer)
+    factor, *_ = batch_norm_terms(layer)
     return proof.round_up(float(factor.abs().max())), "largest factor"
 
 
-def batch_norm_terms(layer: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """What eval mode multiplies by and takes off before, per channel, float64.
+def batch_norm_terms(layer: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor]:
+    """What eval mode multiplies by and takes off before, and 1 / std, per channel, float64.
 
-    The layer adds its eps as a number of its own format, so that is what is added here.
+    The layer adds its eps as a number of its own format, the widened net as it is; the smaller one
+    is added here, so that the factor is at least that of either.
     """
     if layer.running_var is None or layer.running_mean is None:
         raise UnknownLayer(f"{type(layer).__name__} without running statistics mixes a batch")
     kind = layer.running_var.dtype
-    eps = torch.tensor(layer.eps, dtype=kind).double()
-    variance = layer.running_var.detach().to("cpu", torch.float64) + eps
+    spread = layer.running_var.detach().to("cpu", torch.float64)
+    rounded = float(torch.tensor(layer.eps, dtype=kind).double())
+    variance = spread + min(layer.eps, rounded)
     mean = layer.running_mean.detach().to("cpu", torch.float64)
     gain = torch.ones_like(mean) if layer.weight is None else layer.weight.detach().cpu().double()
-    factor = gain / variance.sqrt()
-    small = ~(variance >= torch.finfo(kind).tiny)  # denormal numbers would lose digits
+    inverse = 1 / variance.sqrt()
+    factor = gain * inverse
+    # denormal numbers would lose digits, or count as zero
+    tiny = torch.finfo(kind).tiny
+    flushed = ((spread > 0) & (spread < tiny)) | (0 < rounded < tiny)
+    small = ~(spread + rounded >= torch.where(flushed, 2.0**60 * tiny, tiny))
     if small.any() or not (factor.isfinite().all() and mean.isfinite().all()):
         raise ValueError(
             f"statistics and weights need to be finite, the variance positive (with eps at least "
-            f"{torch.finfo(kind).tiny:.1e})"
+            f"{tiny:.1e}, and far more where one of the two is below that)"
         )
-    return factor, mean
+    return factor, mean, inverse
 
 
 def _scale(layer: Scale, shape: Shape, method: str, seconds: float) -> Rule:

@@ -53,7 +53,9 @@ class Convolution(Layer):
         branch = weight
         if self.kind == "LinearResidual":
             gain = weights.take(f"{self.name}.gain", weight.shape[:1])
-            branch = weights.take(f"{self.name}.scale", ()) * gain[:, None, None, None] * weight
+            gain = weights.take(f"{self.name}.scale", ()) * gain
+            branch = gain[:, None, None, None] * weight
+            self.operands = max(1.0, float(np.abs(gain).max()), float(np.abs(weight).max()))
         self.lost = 0.0
         self.roundings = weight[0].size + 2
         self.weight, self.sizes = branch, np.abs(branch)

@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 
-from thesis_repro.robustness.checker.bounds import Array, matrix_below, norm_above
+from thesis_repro.robustness.checker.bounds import TINY, Array, U, matrix_below, norm_above
 from thesis_repro.robustness.checker.layers import (
     Entry,
     Layer,
@@ -108,6 +108,7 @@ class AvgPool2d(Pool):
         self.upper = float(np.prod([norm_above(f) for f in factors])) / divisor * (1 + 1e-12)
         self.lower = float(np.prod([matrix_below(f) for f in factors])) / divisor * (1 - 1e-12)
         self.absolute, self.largest = self.upper, 1.0
+        self.way = prod(self.entry["kernel_size"]) ** 0.5 * (1 + 1e-12)  # not divided yet
         self.roundings = prod(self.entry["kernel_size"]) + 6
 
 
@@ -128,7 +129,8 @@ class Scaling(Layer):
 
     def bound(self, shape: Shape, after: Shape) -> None:
         largest = float(np.abs(self.factor).max())
-        self.upper = self.absolute = self.largest = largest * (1 + 1e-12)
+        self.upper = self.absolute = largest * (1 + 1e-12)
+        self.largest += self.upper
         self.lower = largest * (1 - 1e-12)
         self.shift = float(np.linalg.norm(np.broadcast_to(self.moved, shape))) * (1 + 1e-9) + 1e-150
         self.roundings = 16
@@ -155,12 +157,32 @@ class BatchNorm(Scaling):
         gain = weights.find(f"{self.name}.weight", channels)
         bias = weights.find(f"{self.name}.bias", channels)
         weights.find(f"{self.name}.num_batches_tracked", ())
-        if not (variance + entry["eps"] > 0).all():
+        self.variance, self.eps = variance, float(entry["eps"])
+        if not (variance + self.eps > 0).all():
             raise ValueError(f"layer {self.name!r} needs positive variances")
-        factor = (1.0 if gain is None else gain) / np.sqrt(variance + entry["eps"])
+        inverse = 1 / np.sqrt(variance + self.eps)
+        gain = np.ones(channels) if gain is None else gain
+        factor = gain * inverse
+        # gain, inverse and a - mean may meet in any order
+        over, away = float(inverse.max()) * (1 + 1e-12), float(np.abs(mean).max())
+        self.operands, self.way = 1 + over, max(1.0, over)
+        self.away = self.way * away
+        self.largest = float(np.abs(gain).max()) + (1 + over) * (1 + away)
         bias = np.zeros(channels) if bias is None else bias
         self.factor, self.offset = factor, bias - factor * mean
         self.moved = np.abs(factor * mean) + np.abs(bias)
+
+    def fits(self, unit: float) -> bool:
+        tiny = TINY[unit]
+        eps = self.eps if unit == U else float(np.float32(self.eps))
+        least = np.full(len(self.variance), tiny)
+        # what is below the normal numbers may count as zero, and then has to be next to nothing
+        least[((self.variance > 0) & (self.variance < tiny)) | (0 < eps < tiny)] *= 2.0**60
+        return super().fits(unit) and bool((self.variance + eps >= least).all())
+
+    def bound(self, shape: Shape, after: Shape) -> None:
+        super().bound(shape, after)
+        self.way_shift = self.away * prod(shape) ** 0.5
 
     def check(self, shape: Shape) -> Shape:
         if shape[0] != len(self.factor) or len(shape) > 3:

@@ -1,7 +1,9 @@
 """The layers that the checker knows: their maps in float64, and bounds of what they do.
 
 `upper` and `lower` bound the Lipschitz constant, `absolute` bounds the norm of |W|, `shift` that
-of the bias; a result comes about by `roundings` of each term. None of this is the certifier's.
+of the bias; a result comes about by `roundings` of each term. A value on the way to it may be
+`way` per unit of input, and `way_shift` without one; weights and inputs may be multiplied by
+`operands` before they meet, and what counts as zero by `largest`. None of this is the certifier's.
 """
 
 from math import prod
@@ -9,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from thesis_repro.robustness.checker.bounds import Array, gamma, matrix_below, norm_above
+from thesis_repro.robustness.checker.bounds import LARGEST, Array, gamma, matrix_below, norm_above
 
 Shape = tuple[int, ...]
 Entry = dict[str, Any]
@@ -46,7 +48,8 @@ class Layer:
     def __init__(self, entry: Entry, weights: Weights) -> None:
         self.name, self.kind, self.entry = str(entry["name"]), str(entry["type"]), entry
         self.upper = self.lower = 1.0
-        self.absolute = self.shift = self.largest = 0.0
+        self.absolute = self.shift = self.largest = self.way = self.way_shift = 0.0
+        self.operands = 1.0
         self.roundings, self.outputs, self.widest = 0, 0, 0
 
     def __call__(self, x: Array) -> Array:
@@ -66,6 +69,10 @@ class Layer:
         None for a layer whose outputs are not plain sums.
         """
         return None
+
+    def fits(self, unit: float) -> bool:
+        """Whether what is made of the weights alone keeps to the range of an arithmetic."""
+        return self.operands < LARGEST[unit]
 
     def _permute(self, x: Array) -> Array:
         if self.kind == "Flatten":

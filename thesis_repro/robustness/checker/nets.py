@@ -85,7 +85,7 @@ WINDOWS: Geometry = {"kernel_size": _pair(1), "stride": _pair(1), "padding": _pa
 INNER: Geometry = {"layers": lambda value: isinstance(value, list)}
 NORM: Geometry = {
     "num_features": _whole(1),
-    "eps": lambda value: type(value) in (int, float) and 0 <= value < 1,
+    "eps": lambda value: type(value) in (int, float) and 0 <= value < 2.0**126,
 }
 
 KINDS: dict[str, tuple[Callable[..., Layer], Geometry]] = {

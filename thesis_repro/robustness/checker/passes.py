@@ -75,18 +75,20 @@ def advance(state: State, layer: Layer, epsilon: float, unit: float) -> State:
         else:
             passed = measured + (layer.absolute + layer.upper) / 2 * moved * (1 + 1e-12)
         return np.asarray(
-            gamma(layer.roundings, unit) * passed + tiny * (1 + layer.largest + reach)
+            gamma(layer.roundings, unit) * passed
+            + tiny * (1 + layer.largest + layer.operands * reach)
         )
 
     apart = wide - size + 2 * state.own
     highest = np.maximum(layer.absolute * wide + layer.shift, wide) + layer.largest * 2.0**26
+    highest = highest + layer.way * wide + layer.way_shift
     return State(
         y,
         layer.upper * state.own + lost(U, 0.0),
         layer.upper * state.here + lost(unit, state.own + state.here),
         layer.upper * state.ball + lost(unit, apart),
         state.k * layer.upper,
-        state.over | ~(highest < LARGEST[unit]),
+        state.over | ~(highest < LARGEST[unit]) | (not layer.fits(unit)),
     )
 
 
