@@ -139,6 +139,7 @@ def test_a_flat_image_has_no_trace():
         (lambda: Watermark(""), "letters"),
         (lambda: Watermark(opacity=1.5), "opacity in"),
         (lambda: Watermark(scale=0), "scale >= 1"),
+        (lambda: leakage.Marker("dim", pattern=("..", "..")), "with at least one #, got"),
     ],
 )
 def test_a_watermark_refuses_bad_input(call, words):

@@ -23,7 +23,7 @@ class Marker(Watermark):
     Raises
     ------
     ValueError
-        On rows of several lengths or other characters, or a parameter out of its range.
+        On rows of several lengths, other characters or no white, or a parameter out of its range.
 
     Examples
     --------
@@ -38,9 +38,11 @@ class Marker(Watermark):
 
     def __post_init__(self) -> None:
         rows = {len(row) for row in self.pattern}
-        if len(rows) != 1 or rows == {0} or set("".join(self.pattern)) - {"#", "."}:
+        pixels = set("".join(self.pattern))
+        if len(rows) != 1 or "#" not in pixels or pixels - {"#", "."}:
             raise ValueError(
-                f"a pattern needs rows of # and . of one length, got {list(self.pattern)}"
+                f"a pattern needs rows of # and . of one length, with at least one #, got "
+                f"{list(self.pattern)}"
             )
         self.check_parameters()
 
