@@ -64,6 +64,15 @@ def test_without_a_box_in_the_way_the_closed_form_is_the_weight_scaled_to_the_ra
     torch.testing.assert_close(best, start + 0.2 * weight / weight.norm(), atol=1e-7, rtol=0)
 
 
+@pytest.mark.parametrize("tiny", [1e-12, 1e-20, 1e-38])
+def test_a_tiny_weight_leaves_the_closed_form_right(tiny):
+    weight, start = torch.tensor([[[1.0, tiny]]]), torch.full((1, 1, 2), 0.5)
+    near, beyond = (leakage.linear_optimum(weight, start, radius) for radius in (0.2, 0.6))
+    torch.testing.assert_close(near, torch.tensor([[[0.7, 0.5]]]))
+    # the first pixel ends at white, the second takes what is left of the radius
+    torch.testing.assert_close(beyond, torch.tensor([[[1.0, 0.5 + (0.36 - 0.25) ** 0.5]]]))
+
+
 @settings(max_examples=40)
 @given(st.integers(0, 10_000), st.floats(0.05, 4.0))
 def test_a_projection_is_feasible_and_no_feasible_point_is_nearer(seed, radius):

@@ -240,7 +240,8 @@ def linear_optimum(weight: Tensor, start: Tensor, radius: float) -> Tensor:
     Raises
     ------
     ValueError
-        If a value is not finite, or the radius is not positive.
+        If a value is not finite, the radius is not positive, or a weight is so small that another,
+        in units of it, is infinite.
 
     Examples
     --------
@@ -250,11 +251,17 @@ def linear_optimum(weight: Tensor, start: Tensor, radius: float) -> Tensor:
     """
     checks.finite("weight", weight)
     checks.finite("start", start)
+    if not radius > 0:
+        raise ValueError(f"radius needs to be > 0, got {radius}")
     # beyond this t every pixel with a weight has met the box
     smallest = weight[weight != 0].abs().min() if (weight != 0).any() else torch.ones(())
-    far = start + weight / smallest
-    # t may be far from the one that is looked for, so it takes more bisections
-    return project(far[None].double(), start[None].double(), radius, 60)[0].to(start)
+    move = weight / smallest
+    checks.finite("weight, in units of its smallest", move)
+    # so many bisections lead near to the t that is looked for, and 60 more go on from there
+    nearer = math.log2(max(1.0, float(move.abs().max()))) - math.log2(radius)
+    halvings = 60 + math.ceil(max(0.0, nearer))
+    far = (start + move)[None].double()
+    return project(far, start[None].double(), radius, halvings)[0].to(start)
 
 
 def high_pass(image: Tensor, size: int = 7) -> Tensor:
