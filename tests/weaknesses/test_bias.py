@@ -387,6 +387,15 @@ def test_the_shift_balances_its_validation_points():
         bias.balancing_shift(scores, np.zeros(5, int))
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_the_shift_balances_scores_that_no_number_lies_between(kind):
+    for low in np.random.default_rng(0).random(100).astype(kind):
+        scores = np.array([low, np.nextafter(low, kind(9))])
+        shift = bias.balancing_shift(scores, [0, 1])
+        assert (scores + shift > 0).tolist() == [False, True]
+    assert bias.balancing_shift([1e308, 1.5e308], [0, 1]) == -1.25e308  # their sum is infinite
+
+
 def test_l1_keeps_fewer_features_and_none_that_are_zero():
     x, y = drawn(300, weak=100)
     model = bias.L1(random_state=0).fit(x, y)

@@ -29,8 +29,8 @@ Floats = NDArray[np.float64]
 def balancing_shift(scores: ArrayLike, labels: ArrayLike) -> float:
     """The number to add to all scores so that class 1 is predicted as often as it occurs.
 
-    It lies halfway between the two neighbouring scores. What it removes is bias that a feature
-    need not be blamed for.
+    Its negative lies halfway between the two neighbouring scores, or on the lower if rounding took
+    it to the upper. What it removes is bias that a feature need not be blamed for.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def balancing_shift(scores: ArrayLike, labels: ArrayLike) -> float:
     -3.5
     """
     finite("scores", scores)
-    ranked = np.sort(np.asarray(scores, float))
+    ranked = np.sort(np.asarray(scores) * 1.0)  # in their own type, if they are no whole numbers
     if ranked.shape != np.shape(labels) or not np.isin(labels, (0, 1)).all():
         raise ValueError(
             f"a shift needs a label 0 or 1 for each score (n,), got {np.shape(labels)} labels "
@@ -57,7 +57,8 @@ def balancing_shift(scores: ArrayLike, labels: ArrayLike) -> float:
     ones = int(np.sum(labels))
     if not 0 < ones < len(ranked):
         raise ValueError(f"a shift needs points of both classes, got {ones} of {len(ranked)} ones")
-    return float(-(ranked[-ones - 1] + ranked[-ones]) / 2)
+    shift = -(float(ranked[-ones - 1]) / 2 + float(ranked[-ones]) / 2)  # their sum may overflow
+    return shift if ranked[-ones] + shift > 0 else -float(ranked[-ones - 1])
 
 
 class Remedy(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
