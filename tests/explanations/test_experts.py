@@ -1,6 +1,8 @@
 """Class experts: masks that do not accumulate, rankings, the choice of units, detectors."""
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -172,6 +174,29 @@ def test_input_gradient_is_a_directional_derivative(activation: str, name: str) 
     moved = [layer.cut.activations(x + s * t * step) for s in (1, -1)]
     expected = influence.per_unit((moved[0] - moved[1]) / (2 * t)).mean(0)
     assert (layer.input_gradient(0) - expected).abs().max() < 1e-6
+
+
+def test_input_gradient_is_taken_at_the_place_of_the_slice() -> None:
+    torch.manual_seed(0)
+    relu = nn.ReLU()
+    shared = nn.Sequential(nn.Linear(4, 5), relu, nn.Linear(5, 5), relu, nn.Linear(5, 3)).eval()
+    apart = nn.Sequential(*shared[:3], nn.ReLU(), shared[4]).eval()
+    x, y = torch.rand(12, 4), torch.arange(12) % 3
+    expected = Experts(apart, "3", x, y).input_gradient(0)
+    assert not torch.equal(expected, Experts(apart, "1", x, y).input_gradient(0))
+    assert torch.equal(Experts(shared, "3", x, y).input_gradient(0), expected)
+    linear = nn.Sequential(shared[0], shared[2]).eval()  # its saliency map is constant
+    saliency = (shared[2].weight[0] @ shared[0].weight).detach()
+    found = Experts(linear, "", x, y).input_gradient(0)
+    torch.testing.assert_close(found, saliency / saliency.norm())
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_input_gradient_works_without_gradients_around_it(mode: Callable[[], Any]) -> None:
+    net, x, y = planted()
+    expected = Experts(net, "1", x, y).input_gradient(0)
+    with mode():
+        assert torch.equal(Experts(net, "1", x.clone(), y.clone()).input_gradient(0), expected)
 
 
 def test_rankings(net: nn.Sequential, x: Tensor, y: Tensor) -> None:

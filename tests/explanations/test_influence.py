@@ -323,6 +323,8 @@ def test_refusals() -> None:
     assert "'1' (ReLU) works in place" in refusal(in_place, x, "0", q, point())
     assert "2 times" in refusal(Twice().eval(), torch.ones(1, 4), "relu", q, point())
     assert "never" in refusal(Twice().eval(), torch.ones(1, 4), "unused", q, point())
+    runs = "'relu' runs 2 times in one forward pass; a quantity needs one that runs once"
+    assert runs in refusal(Twice().eval(), torch.ones(1, 4), "", influence.unit("relu", 0), point())
     assert "class 4" in refusal(net, x, "1", influence.class_score(4), point())
     assert "one number per row" in refusal(net, x, "1", lambda y: y, point())
     assert "no rows" in refusal(net, x[:0], "1", q, point())

@@ -27,7 +27,6 @@ from torch import Tensor, nn
 
 from thesis_repro.data.images import labels as as_labels
 from thesis_repro.data.images import tensor
-from thesis_repro.explanations.hooks import hooked, reader
 from thesis_repro.explanations.influence import (
     Distribution,
     Quantity,
@@ -36,7 +35,6 @@ from thesis_repro.explanations.influence import (
     per_unit,
     point,
 )
-from thesis_repro.explanations.modules import evaluating, find
 from thesis_repro.explanations.quantities import check_logits, class_index
 from thesis_repro.explanations.slicing import Cut, jvp, lengths
 from thesis_repro.lab.checks import finite
@@ -177,7 +175,7 @@ class Experts:
         x = self.of_class(c)
         saliency = internal_influence(self.model, x, "", class_score(c), point())
         step = saliency / lengths(saliency).view(-1, *[1] * (x.ndim - 1))
-        return per_unit(jvp(self._layer, x, step), over).mean(0)
+        return per_unit(jvp(self.cut.h, x, step), over).mean(0)
 
     def ranking(self, name: str, c: int, generator: torch.Generator | None = None) -> Tensor:
         """Scores (units,) by one of RANKINGS; ValueError on another, or a class without images."""
@@ -230,13 +228,6 @@ class Experts:
     def curve(self, c: int, scores: Tensor, choices: Sequence[Choice]) -> list[Detector]:
         """The compression curve of class c: the detector at each choice."""
         return [self.detect(c, keep(scores, choice)) for choice in choices]
-
-    def _layer(self, x: Tensor) -> Tensor:
-        seen: list[Tensor] = []
-        evaluating(self.model)
-        with hooked([(find(self.model, self.slice), reader(seen))]):
-            self.model(x)
-        return seen[0]
 
     def of_class(self, c: int) -> Tensor:
         """The images of class c; ValueError where there is none, or c is no class."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 Hook = Callable[[nn.Module, Any, Any], Any]
@@ -21,6 +22,13 @@ def hooked(pairs: Sequence[tuple[nn.Module | None, Hook]]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def differentiating() -> Iterator[None]:
+    """Record what is computed in the block, or function, for gradients, wherever it is called."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def as_tensor(output: Any) -> Tensor:

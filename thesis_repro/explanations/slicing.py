@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from thesis_repro.data.images import fitting
-from thesis_repro.explanations.hooks import Hook, as_tensor, hooked, leaf, reader, replacer
+from thesis_repro.explanations.hooks import (
+    Hook,
+    as_tensor,
+    differentiating,
+    hooked,
+    leaf,
+    reader,
+    replacer,
+)
 from thesis_repro.explanations.modules import evaluating, find, overwriting, places, prefix, suffix
 from thesis_repro.explanations.quantities import Quantity
 
@@ -65,9 +73,10 @@ class Cut:
         """h(x), computed in batches, without a graph."""
         self._check()
         with fitting(x), torch.no_grad():
-            return torch.cat([self._activations(part) for part in x.split(batch_size)])
+            return torch.cat([self.h(part) for part in x.split(batch_size)])
 
-    def _activations(self, x: Tensor) -> Tensor:
+    def h(self, x: Tensor) -> Tensor:
+        """h(x) in one pass, with a graph where gradients are recorded."""
         if not isinstance(self.slice, str):
             return self.slice[0](x)
         if self._module is None:
@@ -76,7 +85,7 @@ class Cut:
         versions: list[int] = []
         with hooked([(self._module, reader(seen, versions))]):
             self.model(x)
-        z = self._only(seen)
+        z = _only(seen, self.name)
         if versions and z._version != versions[0]:  # a function after the slice wrote over it
             raise self._overwritten()
         return z
@@ -96,13 +105,13 @@ class Cut:
         seen: list[Tensor] = []
         with hooked([(self._module, replacer(seen, z))]):
             out = self.model(x)
-        self._only(seen)
+        _only(seen, self.name)
         return as_tensor(out)
 
     def gradient(self, x: Tensor, quantity: Quantity) -> Tensor:
         """The gradient of the quantity with respect to z at z = h(x), shaped like z."""
         if not isinstance(self.slice, str) or self._module is None:
-            return self.gradient_at(self._activations(x), x, quantity)
+            return self.gradient_at(self.h(x), x, quantity)
         return self._differentiate(self.model, x, quantity, None)
 
     def gradient_at(self, z: Tensor, x: Tensor, quantity: Quantity) -> Tensor:
@@ -121,7 +130,7 @@ class Cut:
         leaves: list[Tensor] = []
         read: list[Tensor] = []
         hooks: list[tuple[nn.Module | None, Hook]] = []
-        with torch.inference_mode(False), torch.enable_grad():
+        with differentiating():
             # where the gradient starts: at the slice, put there by a hook, or at the beginning
             begin = start
             if root is self.model and self._module is not None:
@@ -134,12 +143,14 @@ class Cut:
                 hooks.append((self._single(quantity.module), reader(read)))
             with fitting(start), hooked(hooks):
                 out = self._run(root, begin)
-            z = self._only(leaves)
-            if quantity.module and quantity.module == self.slice:
-                read.append(z)
-            if quantity.module and not read:
+            z = _only(leaves, self.name)
+            if not quantity.module:
+                read = [as_tensor(out)]
+            elif quantity.module == self.slice:
+                read = [z]
+            elif not read:
                 raise self._unrelated(quantity)
-            score = self._scored(quantity, read[-1] if quantity.module else as_tensor(out))
+            score = self._scored(quantity, _only(read, quantity.module, "quantity"))
             (gradient,) = torch.autograd.grad(score.sum(), z, allow_unused=True)
         if gradient is None:
             raise self._unrelated(quantity)
@@ -176,15 +187,6 @@ class Cut:
             f"inplace=True); write to a new tensor there"
         )
 
-    def _only(self, seen: list[Tensor]) -> Tensor:
-        if len(seen) != 1:
-            times = "never" if not seen else f"{len(seen)} times"
-            raise ValueError(
-                f"module {self.slice!r} runs {times} in one forward pass; a slice needs one that "
-                f"runs once"
-            )
-        return seen[0]
-
     def _single(self, name: str) -> nn.Module:
         """The module of a quantity, if its name says which use of it is meant."""
         module = find(self.model, name)
@@ -201,17 +203,27 @@ class Cut:
         )
 
 
+def _only(seen: list[Tensor], name: Slice, asked: str = "slice") -> Tensor:
+    """The output of a module that ran once: of several runs nothing says which is meant."""
+    if len(seen) != 1:
+        times = "never" if not seen else f"{len(seen)} times"
+        raise ValueError(
+            f"module {name!r} runs {times} in one forward pass; a {asked} needs one that runs once"
+        )
+    return seen[0]
+
+
 def jvp(h: Part, x: Tensor, step: Tensor) -> Tensor:
     """The derivative of h at x along `step`, shaped like h(x).
 
     The gradient of <h(x), v> with respect to x is linear in v; the derivative of its product with
     `step` with respect to v is what we want: two backward passes for all units at once.
     """
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_()
-        z = h(leaf)
+    with differentiating():
+        start = leaf(x)
+        z = h(start)
         v = torch.zeros_like(z, requires_grad=True)
-        (pulled,) = torch.autograd.grad(z, leaf, v, create_graph=True)
+        (pulled,) = torch.autograd.grad(z, start, v, create_graph=True)
         (pushed,) = torch.autograd.grad(pulled, v, step)
     return pushed.detach()
 
