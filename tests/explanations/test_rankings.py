@@ -65,6 +65,26 @@ def test_weights_are_the_product_of_what_follows_and_a_map_is_its_mean():
     torch.testing.assert_close(rankings.weights(Experts(conv, "1", PICTURES, Y), 0), product)
 
 
+def test_weights_count_a_layer_each_time_that_it_stands_there():
+    torch.manual_seed(4)
+    tied, first, last = nn.Linear(5, 5), nn.Linear(6, 5), nn.Linear(5, 3)
+    net = nn.Sequential(first, nn.ReLU(), tied, nn.ReLU(), tied, nn.ReLU(), last).eval()
+    expected = (last.weight[0] @ tied.weight @ tied.weight).detach()
+    torch.testing.assert_close(rankings.weights(Experts(net, "1", X, Y), 0), expected)
+    torch.testing.assert_close(
+        rankings.weights(Experts(first.eval(), "", X, Y), 2), first.weight[2].detach()
+    )
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_weights_and_conductance_work_without_gradients_around_them(mode):
+    net = dense()
+    for rank in (rankings.weights, rankings.conductance):
+        expected = rank(Experts(net, "1", X, Y), 0)
+        with mode():
+            assert torch.equal(rank(Experts(net, "1", X.clone(), Y.clone()), 0), expected)
+
+
 @pytest.mark.parametrize(("net", "slice", "x"), [(dense(), "1", X), (convolved(), "1", PICTURES)])
 def test_conductance_is_complete(net: nn.Sequential, slice: str, x: torch.Tensor, monkeypatch):
     monkeypatch.setattr(rankings, "NODES", 400)  # ReLU has kinks on the line
@@ -106,6 +126,18 @@ def test_auroc_is_the_share_of_pairs_in_order():
         rankings.auroc(Experts(dense(), "1", X, torch.zeros(12, dtype=torch.long)), 0)
 
 
+class Around(nn.Module):
+    """No sequence, whatever its one child is."""
+
+    def __init__(self, net: nn.Sequential) -> None:
+        super().__init__()
+        self.last = net[4]
+        self.before = net[:4]
+
+    def forward(self, x):
+        return self.last(self.before(x)) + x[:, :3]
+
+
 def test_nets_that_do_not_fit_are_named():
     squashed = nn.Sequential(
         nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3)
@@ -113,6 +145,8 @@ def test_nets_that_do_not_fit_are_named():
     layer = Experts(squashed.eval(), "1", X, Y)
     with pytest.raises(ValueError, match="weights need linear layers and ReLU after the slice '1'"):
         rankings.weights(layer, 0)
+    with pytest.raises(ValueError, match="weights need linear layers and ReLU after the slice ''"):
+        rankings.weights(Experts(Around(dense()).eval(), "", X, Y), 0)
     nested = nn.Sequential(nn.Sequential(nn.Linear(6, 4), nn.ReLU()), nn.Linear(4, 3)).eval()
     with pytest.raises(ValueError, match="conductance needs a plain sequence.*'0.1'"):
         rankings.conductance(Experts(nested, "0.1", X, Y), 0)

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro.explanations.experts import Experts, masked
+from thesis_repro.explanations.hooks import differentiating
 from thesis_repro.explanations.influence import class_score, internal_influence, point
+from thesis_repro.explanations.modules import untouched
 from thesis_repro.explanations.quantities import class_index
 from thesis_repro.explanations.rivals import conductance as conductance_of
 from thesis_repro.lab.checks import finite
@@ -72,11 +74,14 @@ def weights(layer: Experts, c: int) -> Tensor:
         Where what follows the slice is no plain sequence of linear layers and ReLU.
     """
     rest = layer.cut.after
-    parts = [part for part in rest.children() if not isinstance(part, nn.ReLU)] if rest else []
-    if rest is None or not all(isinstance(part, LINEAR) for part in parts):
+    layers: list[nn.Module | None] = [rest]
+    if isinstance(rest, nn.Sequential) and untouched(rest):
+        layers = list(rest) if type(rest).forward is nn.Sequential.forward else layers
+    parts = [part for part in layers if isinstance(part, LINEAR)]
+    if not all(isinstance(part, (nn.ReLU, *LINEAR)) for part in layers):
         raise ValueError(f"weights need linear layers and ReLU after the slice {layer.slice!r}")
     layer.of_class(c)
-    with torch.enable_grad():
+    with differentiating():
         leaf = torch.zeros_like(layer.z[:1]).requires_grad_()
         (found,) = torch.autograd.grad(nn.Sequential(*parts)(leaf)[:, c].sum(), leaf)
     return found.flatten(2).mean(2)[0] if found.ndim > 2 else found[0]
