@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from thesis_repro import nets
-from thesis_repro.explanations import influence
+from thesis_repro.explanations import axioms, influence
 from thesis_repro.explanations.influence import internal_influence, line, point
 
 SHAPE = (1, 12, 12)
@@ -290,6 +290,17 @@ def test_works_inside_no_grad() -> None:
     with torch.inference_mode():
         again = internal_influence(net, x.clone(), "1", influence.class_score(0), point())
     assert torch.equal(again, expected)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_every_measure_works_without_gradients_around_it(mode: Callable[[], Any]) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    case = axioms.Case(net, torch.rand(4, 6), torch.tensor([0, 0, 1, 2]), ("0", "1"), points=3)
+    for measure in (axioms.saliency, axioms.integrated_gradients):
+        expected = measure(case)
+        with mode():
+            assert torch.equal(measure(case), expected)
 
 
 class Twice(nn.Module):

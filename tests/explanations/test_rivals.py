@@ -1,5 +1,7 @@
 """Other measures of influence: what each says on nets by hand, and that it breaks its axiom."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -47,7 +49,7 @@ def test_relevance_without_epsilon_is_gradient_times_input(case: Case) -> None:
     found = rivals.relevance(case.net, case.x, 1, epsilon=1e-9)
     torch.testing.assert_close(found, rivals.gradient_times_input(case.net, case.x, 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rivals.relevance, "__defaults__", (1e-9,))
+        patch.setattr(rivals, "relevance", partial(rivals.relevance, epsilon=1e-9))
         assert rivals.slice_invariance_of_relevance(case).max() < 1e-5
 
 
@@ -72,6 +74,21 @@ def test_conductance_is_complete_and_on_the_input_it_is_the_line(case: Case) -> 
     d = line(0.0, 50, "input")
     ours = internal_influence(net, x, "", influence.class_score(1), d, multiply=True)
     torch.testing.assert_close(rivals.conductance(net, 0, x, 1, 50), ours)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_every_measure_works_without_gradients_around_it(case: Case, mode) -> None:
+    net = case.net
+    measures = (
+        lambda x: rivals.gradient_times_input(net, x, 0),
+        lambda x: rivals.relevance(net, x, 0),
+        lambda x: rivals.conductance(net, 2, x, 0, 4),
+        *(lambda x, check=check: check.measure(case) for check in tables.RIVALS.values()),
+    )
+    for measure in measures:
+        expected = measure(case.x)
+        with mode():
+            assert torch.equal(measure(case.x.clone()), expected)
 
 
 @pytest.mark.parametrize("c", [torch.zeros(20, dtype=torch.int64), -1, 3])

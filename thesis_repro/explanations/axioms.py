@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro.explanations import distributions, influence
+from thesis_repro.explanations.hooks import differentiating
 from thesis_repro.explanations.influence import internal_influence, line, point
 from thesis_repro.explanations.modules import evaluating
 from thesis_repro.lab.checks import finite
@@ -165,6 +166,7 @@ def completeness(case: Case) -> Tensor:
     return torch.cat(errors)
 
 
+@differentiating()
 def saliency(case: Case) -> Tensor:
     """The point distribution on the input against a plain gradient."""
     net, x, labels = case.net, case.x, case.labels
@@ -176,6 +178,7 @@ def saliency(case: Case) -> Tensor:
     return difference(ours, torch.autograd.grad(score, leaf)[0])
 
 
+@differentiating()
 def integrated_gradients(case: Case) -> Tensor:
     """The line on the input, multiplied, against a sum over the line written out."""
     net, x, labels = case.net, case.x, case.labels
@@ -193,6 +196,7 @@ def integrated_gradients(case: Case) -> Tensor:
     return difference(ours, total * x)
 
 
+@differentiating()
 def captum_saliency(case: Case) -> Tensor:
     """Against Captum's Saliency."""
     from captum.attr import Saliency
@@ -205,6 +209,7 @@ def captum_saliency(case: Case) -> Tensor:
     return difference(ours, theirs)
 
 
+@differentiating()
 def captum_integrated(case: Case) -> Tensor:
     """Against Captum's IntegratedGradients."""
     from captum.attr import IntegratedGradients
@@ -223,6 +228,7 @@ def captum_integrated(case: Case) -> Tensor:
     return difference(ours, theirs)
 
 
+@differentiating()
 def captum_internal(case: Case) -> Tensor:
     """The line in input space, credit inside, against Captum's InternalInfluence."""
     from captum.attr import InternalInfluence

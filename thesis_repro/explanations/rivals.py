@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from thesis_repro.explanations import distributions
 from thesis_repro.explanations.axioms import Altered, Case, difference, per_class
+from thesis_repro.explanations.hooks import differentiating
 from thesis_repro.explanations.modules import evaluating
 from thesis_repro.explanations.quantities import class_index, class_score
 
@@ -24,6 +25,7 @@ PATCH = 7
 """Pixels a side of what occlusion covers."""
 
 
+@differentiating()
 def gradient_times_input(net: nn.Module, x: Tensor, c: int) -> Tensor:
     """The gradient of the score of class c, times the input; the shape of x."""
     evaluating(net)
@@ -31,6 +33,7 @@ def gradient_times_input(net: nn.Module, x: Tensor, c: int) -> Tensor:
     return torch.autograd.grad(class_score(c)(net(leaf)).sum(), leaf)[0] * leaf.detach()
 
 
+@differentiating()
 def relevance(net: nn.Sequential, x: Tensor, c: int, epsilon: float = EPSILON) -> Tensor:
     """Layer-wise relevance of the input for class c by the epsilon rule (Bach et al. 2015).
 
@@ -94,9 +97,11 @@ def occlusion(net: nn.Module, x: Tensor, c: int, value: float) -> Tensor:
     return torch.stack(falls, 1)
 
 
+@differentiating()
 def conductance(net: nn.Sequential, cut: int, x: Tensor, c: int, points: int) -> Tensor:
     """What flows through each unit behind layer `cut - 1` on the line from 0 (Dhamdhere 2019)."""
     evaluating(net)
+    x = x.clone()  # x of inference mode cannot be differentiated
     below, above = net[:cut], net[cut:]
     total: Tensor | None = None
     places, weights = distributions.nodes("gausslegendre", points)
@@ -125,6 +130,7 @@ def _linear(case: Case) -> list[tuple[nn.Linear, Tensor]]:
     return found
 
 
+@differentiating()
 def linear_agreement_of_gradient_times_input(case: Case) -> Tensor:
     """On linear models, the distance of gradient times input from the weights."""
     return torch.stack(
@@ -174,6 +180,7 @@ HANDED_ON = (
 """Layers that relevance goes through."""
 
 
+@differentiating()
 def slice_invariance_of_relevance(case: Case) -> Tensor:
     """Relevance in two nets that compute the same: one doubles a layer and halves what it says."""
     net, x, labels = case.net, case.x, case.labels
@@ -190,6 +197,7 @@ def slice_invariance_of_relevance(case: Case) -> Tensor:
     return difference(ways[0], ways[1])
 
 
+@differentiating()
 def consistency_of_conductance(case: Case) -> Tensor:
     """Inside the net, against the upper part alone on the line between the same two ends."""
     net, x, labels = case.net, case.x, case.labels
