@@ -135,7 +135,7 @@ def averages(
 
 def pair(value: Any) -> tuple[int, int]:
     """A number for both directions, or the two as they are."""
-    return tuple(value) if isinstance(value, tuple | list) else (value, value)
+    return value if isinstance(value, tuple) else (value, value)
 
 
 def _batch_norm(layer: nn.BatchNorm2d, shape: Shape, method: str, seconds: float) -> Rule:
