@@ -1,7 +1,10 @@
 """What several test files share: the project's folder, a small book, the rendered site."""
 
+import fcntl
 import os
 import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,34 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def beside(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], threading.Thread]:
+    """Starts work in a thread, and comes back when it is done or waits for a lock."""
+    real = fcntl.flock
+
+    def start(work: Callable[[], object]) -> threading.Thread:
+        reached = threading.Event()
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                reached.set()
+
+        def flock(file: object, flags: int) -> None:
+            if flags == fcntl.LOCK_EX and threading.current_thread() is thread:
+                reached.set()
+            real(file, flags)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert reached.wait(60)
+        return thread
+
+    return start
 
 
 @pytest.fixture(scope="session")

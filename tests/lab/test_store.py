@@ -26,7 +26,6 @@ from thesis_repro.lab.store import (
     leftovers,
     lockable,
     pack,
-    sweep,
     unpack,
     write_atomic,
     write_together,
@@ -299,12 +298,13 @@ class Killed(BaseException):
     """What ends a process at once: nothing is cleaned up after it."""
 
 
+@pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("before", [None, "old"])
 @pytest.mark.parametrize("step", range(6))
 def test_a_pair_is_read_as_old_or_as_new_wherever_its_writer_was_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None, step: int
 ) -> None:
-    path = tmp_path / NAMES[0]
+    path = tmp_path / "pair" / NAMES[0]
     if before:
         sealed.write_pair(path, before.encode(), {"is": before})
     steps = iter(range(6))
@@ -331,11 +331,55 @@ def test_a_pair_is_read_as_old_or_as_new_wherever_its_writer_was_killed(
     else:
         about, data = sealed.read_pair(path)
         assert (about["is"], data) == (expected, expected.encode())
-    sweep(path.with_suffix(".json"))
     sealed.write_pair(path, b"newest", {"is": "newest"})
     assert sealed.read_pair(path)[1] == b"newest"
+    assert files(path.parent) == sorted(NAMES)  # what the killed one left is swept
 
 
+@pytest.mark.usefixtures("store")
+def test_of_two_writers_of_a_pair_the_second_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: Any
+) -> None:
+    path, others = tmp_path / "pair" / NAMES[0], []
+    real = Path.replace
+
+    def replace(part: Path, target: Path) -> Path:
+        if target.name == NAMES[1] and not others:  # the file has its new name, its record not yet
+            others.append(None)
+            others[0] = beside(lambda: sealed.write_pair(path, b"second", {"is": "second"}))
+        return real(part, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    sealed.write_pair(path, b"first", {"is": "first"})
+    others[0].join(60)
+    about, data = sealed.read_pair(path)
+    assert (about["is"], data) == ("second", b"second")
+    assert files(path.parent) == sorted(NAMES)
+
+
+@pytest.mark.usefixtures("store")
+def test_a_pair_is_read_while_another_process_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, copy = tmp_path / NAMES[0], tmp_path / "copy" / NAMES[0]
+    sealed.write_pair(path, b"old", {"is": "old"})
+    sealed.write_pair(copy, b"new", {"is": "new"})
+    real = sealed.read
+
+    def read(card: Path) -> dict[str, Any]:
+        found = real(card)
+        if path.read_bytes() == b"old":  # now the writer renames the first of the two
+            path.write_bytes(b"new")
+            part = tmp_path / f".{NAMES[1]}.x.part"
+            part.write_bytes(copy.with_suffix(".json").read_bytes())
+        return found
+
+    monkeypatch.setattr(sealed, "read", read)
+    about, data = sealed.read_pair(path)
+    assert (about["is"], data) == ("new", b"new")
+
+
+@pytest.mark.usefixtures("store")
 def test_a_pair_whose_parts_do_not_fit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / NAMES[0]
     sealed.write_pair(path, b"content", {})

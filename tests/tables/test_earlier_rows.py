@@ -11,7 +11,7 @@ from sample_experiments.sample import rates
 from sample_table import RATES, Config
 
 from thesis_repro import tables
-from thesis_repro.lab import provenance
+from thesis_repro.lab import engine, provenance
 from thesis_repro.lab.cells import Cell
 from thesis_repro.lab.profiles import Profile, profile
 from thesis_repro.lab.sealed import Altered
@@ -78,6 +78,25 @@ def test_a_run_of_other_rows_keeps_those_that_were_recorded(
     assert about["data"] == {"faces": "0f" * 32}
     assert {tuple(line["row"]) for line in about["shortened"]} == {OURS, FACES}
     assert tables.check(NAME)
+
+
+def test_runs_of_other_rows_at_a_time_lose_none(
+    monkeypatch: pytest.MonkeyPatch, beside: Any
+) -> None:
+    engine.run([cell for _, cell in sample_table.cells(PAPER) if cell], progress=False)
+    real, others = kept.with_earlier, []
+
+    def with_earlier(table: Table, frame: Frame) -> Frame:
+        found = real(table, frame)
+        if not others:  # the first has read the record, and not written it yet
+            others.append(None)
+            others[0] = beside(lambda: tables.record(NAME, PAPER, only="plain", progress=False))
+        return found
+
+    monkeypatch.setattr(kept, "with_earlier", with_earlier)
+    tables.record(NAME, PAPER, only="ours", progress=False)
+    others[0].join(60)
+    assert ran(tables.recorded(NAME)) == [OURS, PLAIN]
 
 
 def test_a_row_has_the_origin_of_the_run_that_computed_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,9 @@
 """Recorded runs: what was written is what is read, and one changed byte is named."""
 
+import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -165,6 +167,26 @@ def test_recording_again_sweeps_what_a_killed_one_left(recorded: Path) -> None:
     tables.record(NAME, QUICK, progress=False)
     assert not left.exists()
     tables.check()
+
+
+def test_two_runs_that_record_one_table_take_turns(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, beside: Any
+) -> None:
+    frame, others = tables.recorded(NAME, "quick"), []
+    second = dataclasses.replace(frame, data=frame.data.assign(note="second"))
+    real = Path.replace
+
+    def replace(part: Path, target: Path) -> Path:
+        if not others:
+            others.append(None)
+            others[0] = beside(lambda: records.write(second))
+        return real(part, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    records.write(dataclasses.replace(frame, data=frame.data.assign(note="first")))
+    others[0].join(60)
+    assert set(tables.recorded(NAME, "quick").data["note"]) == {"second"}
+    tables.check(NAME)
 
 
 @settings(max_examples=50)

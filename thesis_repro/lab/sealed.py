@@ -2,11 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from thesis_repro.lab.store import leftovers, write_atomic, write_together
+from thesis_repro.lab.store import (
+    default_root,
+    exclusive,
+    leftovers,
+    sweep,
+    write_atomic,
+    write_together,
+)
 
 
 class Altered(ValueError):
@@ -37,14 +45,27 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold a name against other processes that hold it too, by a lock in the store."""
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()
+    with exclusive(default_root() / "locks" / name):
+        yield
+
+
 def write_pair(path: Path, data: bytes, about: Mapping[str, Any]) -> None:
     """Write a file and its record: sealed JSON beside it, of the same stem, with its SHA-256.
 
     A full disk changes neither. :func:`read_pair` reads both the old pair or both the new one,
-    whenever the writer is killed.
+    whenever the writer is killed. Of two writers the second waits for the first. What killed ones
+    left is swept away.
     """
+    card = path.with_suffix(".json")
     record = {**about, "sha256": hashlib.sha256(data).hexdigest()}
-    write_together({path: data, path.with_suffix(".json"): _packed(record)})
+    with alone(path):
+        write_together({path: data, card: _packed(record)})
+        for file in (path, card):
+            sweep(file)
 
 
 def read_pair(path: Path) -> tuple[dict[str, Any], bytes]:
@@ -59,7 +80,7 @@ def read_pair(path: Path) -> tuple[dict[str, Any], bytes]:
     """
     card = path.with_suffix(".json")
     wrong: Altered | None = None
-    for candidate in (card, *leftovers(card), card):  # again: a writer may have renamed in between
+    for candidate in _candidates(card):
         try:
             about = read(candidate)
             return about, check_bytes(path, about.get("sha256", ""))
@@ -68,6 +89,13 @@ def read_pair(path: Path) -> tuple[dict[str, Any], bytes]:
         except Altered as error:
             wrong = wrong or error
     raise wrong or Altered(f"{_name(card)} is missing beside {path.name}")
+
+
+def _candidates(card: Path) -> Iterator[Path]:
+    """Where the record of a file may lie, each looked up when those before it did not fit."""
+    yield card
+    yield from leftovers(card)
+    yield card  # a writer may have renamed in between
 
 
 def check_bytes(path: Path, sha256: str) -> bytes:

@@ -149,12 +149,14 @@ def record(name: str, profile: "Profile", **options: Any) -> "Frame":
         frame = measure(get(name), profile, **options)
     except timebox.Unfinished:
         frame = measure(get(name), profile, **{**options, "fresh": False, "finished": True})
-        if kept.ran(frame) and (keeps or kept.loses_nothing(frame)):
-            records.write(kept.with_earlier(get(name), frame) if keeps else frame)
+        with records.replacing(frame.spec, frame.run):
+            if kept.ran(frame) and (keeps or kept.loses_nothing(frame)):
+                records.write(kept.with_earlier(get(name), frame) if keeps else frame)
         raise
-    if keeps:
-        frame = kept.with_earlier(get(name), frame)
-    records.write(frame)
+    with records.replacing(frame.spec, frame.run):
+        if keeps:
+            frame = kept.with_earlier(get(name), frame)
+        records.write(frame)
     return frame
 
 

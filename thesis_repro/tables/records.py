@@ -18,6 +18,7 @@ import hashlib
 import io
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import pandas as pd
 
 from thesis_repro.lab import places, sealed
 from thesis_repro.lab.sealed import Altered
-from thesis_repro.lab.store import leftovers, sweep
+from thesis_repro.lab.store import leftovers
 from thesis_repro.tables.spec import Frame, TableSpec
 
 RUNS = ("paper-cuda", "paper-cpu", "quick")
@@ -74,12 +75,20 @@ def _cell(value: Any) -> str:
 def write(frame: Frame) -> Path:
     """Record a frame under its run's name; returns the CSV's path."""
     path = root() / frame.spec.name / f"{frame.run}.csv"
-    about = path.with_suffix(".json")
-    content = to_csv(frame)
-    for file in (path, about):
-        sweep(file)
-    sealed.write_pair(path, content, frame.provenance)
+    sealed.write_pair(path, to_csv(frame), frame.provenance)
     return path
+
+
+def replacing(spec: TableSpec, run: str) -> AbstractContextManager[None]:
+    """Hold a run against others that replace it, from reading its record to writing the new one.
+
+    Examples
+    --------
+    >>> from thesis_repro.tables.find import get
+    >>> with replacing(get("lipschitz-soundness").spec, "quick"):
+    ...     pass  # what another process records meanwhile waits
+    """
+    return sealed.alone(root() / spec.name / run)
 
 
 def runs(spec: TableSpec) -> list[str]:
