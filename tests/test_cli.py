@@ -104,6 +104,22 @@ def test_debug_anywhere_shows_where_it_came_from(monkeypatch: pytest.MonkeyPatch
         cli.main()
 
 
+def test_too_little_memory_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for error, says in (
+        (MemoryError("Unable to allocate 7 TiB"), "Unable"),
+        (MemoryError(), "Mem"),
+    ):
+
+        def fail(error: MemoryError = error, **_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(cli, "app", fail)
+        status, _, err = call(monkeypatch, capsys, "doctor")
+        assert status == 1 and err.startswith(f"error: {says}") and err.count("\n") == 1
+
+
 def test_outside_a_checkout_the_book_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Data sets of one's own: the same Dataset from every source, one line for what does not fit."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,9 @@ def test_a_test_part_that_is_given_is_kept_as_it_is() -> None:
     assert (text.classes, text.test.y.tolist()) == (("ant", "bee", "cat"), [2, 0])
 
 
-@pytest.mark.parametrize("kind", [list, object, np.uint8, torch.tensor])
+@pytest.mark.parametrize(
+    "kind", [list, object, np.uint8, torch.tensor, partial(torch.tensor, dtype=torch.uint16)]
+)
 def test_whole_numbers_of_any_type_are_the_labels(kind: Any) -> None:
     wanted = list(range(12))  # as text "10" would come before "2"
     y = np.array(wanted, kind) if kind in (object, np.uint8) else kind(wanted)
@@ -98,6 +101,7 @@ def test_whole_numbers_of_any_type_are_the_labels(kind: Any) -> None:
 def test_names_in_bytes_are_text() -> None:
     found = data.from_arrays(X, np.array([NAMES[y].encode() for y in Y]))
     assert same(found, data.from_arrays(X, Y, NAMES))
+    assert same(found, data.from_arrays(X, Y, np.array([name.encode() for name in NAMES])))
 
 
 @pytest.mark.parametrize(
@@ -119,6 +123,13 @@ def test_names_in_bytes_are_text() -> None:
         (X, Y, {"classes": NAMES[:2]}, r"labels need to lie in \[0, 2\), got 2 in row 2"),
         (X, [NAMES[y] for y in Y], {"classes": NAMES[:2]}, "label 'cat' is none of the classes"),
         (X, Y, {"classes": ["a", "a", "b"]}, "names, each once"),
+        (X, Y, {"classes": 3}, "classes need to be a list of names, got 3"),
+        (X, Y, {"classes": np.array(3)}, "classes need to be a list of names, got 3"),
+        (X, Y, {"classes": np.array([NAMES] * 3)}, r"a list of names, got \[\['ant', 'bee'"),
+        (X, Y.astype("datetime64[D]"), {}, r"whole numbers, got datetime64\[D\]"),
+        (X, np.zeros(30, [("kind", int)]), {}, r"whole numbers, got \[\('kind'"),
+        (X, torch.zeros(30, dtype=torch.complex64), {}, "whole numbers, got complex64"),
+        (X, torch.from_numpy(Y).to_sparse(), {}, "labels need to be a dense tensor"),
         (X[:2], Y[:2], {}, "1 images of class 0 are too few to hold out 20%"),
         (X[:8], np.array([0, 0, 0, 1, 1, 1, 2, 2]), {}, "2 images of class 2 are too few"),
         (X[:3], ["ant", "bee", np.nan], {}, "names of classes or all whole numbers, got nan"),
@@ -152,6 +163,10 @@ def test_a_loader_that_does_not_fit_is_one_line() -> None:
         ([], "yields no batch"),
         ([X], r"pairs \(images, labels\), got ndarray as batch 0"),
         ([(X, Y), (X[:, :, :4], Y)], "has to make them one"),
+        ([(X, Y), (X, ["ant"] * 30)], "labels of numbers and text: it has to make them one"),
+        ([(X, Y), (X, Y.astype("datetime64[D]"))], r"labels of datetime64\[D\] and numbers"),
+        ([(X, torch.zeros(30, dtype=torch.bfloat16))], "whole numbers, got bfloat16"),
+        ([(X, torch.from_numpy(Y).to_sparse())], "labels need to be a dense tensor"),
     ):
         with pytest.raises(ValueError, match=says):
             data.from_loader(loader)
@@ -201,6 +216,37 @@ def test_a_folder_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
         data.from_folder(tmp_path)
 
 
+def test_a_picture_too_large_to_decode_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures(tmp_path, range(30))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # of 48: over twice as many are refused
+    with pytest.raises(data.DataDamaged, match=r"ant/0\.png: does not decode .*exceeds limit"):
+        data.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize("size", [32, (0, 4), (8,), (8.5, 4), "32"])
+def test_a_size_that_is_none_is_one_line(tmp_path: Path, size: Any) -> None:
+    pictures(tmp_path, range(30))
+    with pytest.raises(ValueError, match=r"size needs to be \(height, width\), each 1 pixel"):
+        data.from_folder(tmp_path, size)
+    with pytest.raises(ValueError, match=r"each 1 pixel or more, got \(0, 32\)"):
+        data.load_any(f"folder:{tmp_path}@0x32")
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
+    shown = data.from_folder(pictures(tmp_path / "zoo", range(30)))
+    for place in (".thumbnails", "ant/.ipynb_checkpoints", "bee/more/.thumbnails/large"):
+        pictures(tmp_path / "zoo" / place, range(3))
+    for place in ("ant", "__MACOSX"):
+        (tmp_path / "zoo" / place).mkdir(exist_ok=True)
+        (tmp_path / "zoo" / place / "._0.png").write_bytes(b"no picture")
+    found = data.from_folder(tmp_path / "zoo")
+    assert same(found, shown) and found.test.names == shown.test.names
+    pictures(tmp_path / ".hidden" / "zoo", range(30))  # what is named may lie anywhere
+    assert same(data.from_folder(tmp_path / ".hidden" / "zoo"), shown)
+
+
 @pytest.mark.parametrize("part", ["train", "Train", "test"])
 def test_a_part_alone_is_no_class(tmp_path: Path, part: str) -> None:
     pictures(tmp_path / part, range(30))
@@ -233,12 +279,19 @@ def test_an_npz_file_has_the_same_numbers(tmp_path: Path) -> None:
     np.savez(tmp_path / "half.npz", x=X)
     np.savez(tmp_path / "object.npz", x=np.array([{}], object), y=Y)
     (tmp_path / "text.npz").write_text("no archive")
+    np.savez(tmp_path / "two-names.npz", x=X, y=Y, classes=2)
+    np.savez_compressed(tmp_path / "torn.npz", x=X, y=Y)
+    torn = bytearray((tmp_path / "torn.npz").read_bytes())
+    torn[200:240] = b"\x55" * 40
+    (tmp_path / "torn.npz").write_bytes(torn)
     np.save(tmp_path / "array.npy", X)
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")
     for name, says in (
         ("half", "has no y; need x and y"),
         ("object", "npz file of plain arrays"),
         ("text", "npz file of plain arrays"),
+        ("two-names", "classes need to be a list of names, got 2"),
+        ("torn", "npz file of plain arrays"),
         ("array", "npz file of plain arrays"),
         ("absent", "there is no such file"),
     ):

@@ -48,10 +48,10 @@ def main() -> None:
     except timebox.Unfinished as stopped:
         print(f"stopped: {stopped}", file=sys.stderr)
         sys.exit(timebox.EXIT)
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)
         sys.exit(1)
 
 

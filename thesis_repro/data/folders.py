@@ -1,7 +1,6 @@
 """Data sets of one's own in files: a folder of pictures, an npz file, or what a command names."""
 
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
@@ -32,7 +31,8 @@ def from_folder(path: Path | str, size: tuple[int, int] | None = None) -> Datase
     Parameters
     ----------
     path : folder with ``PATH/CLASS/*.png``, or ``PATH/train/CLASS/`` and ``PATH/test/CLASS/``
-        (or val/); jpg, bmp, gif, ppm, tif and webp are read as well, at any depth
+        (or val/); jpg, bmp, gif, ppm, tif and webp are read as well, at any depth. Files and
+        folders whose names begin with a dot are left out.
     size : (height, width) to resize the pictures to; by default they need to have one size
 
     Returns
@@ -49,7 +49,8 @@ def from_folder(path: Path | str, size: tuple[int, int] | None = None) -> Datase
         A picture does not decode whole.
     ValueError
         There are no pictures in folders of classes, or they have several sizes, or more than 8 bits
-        a channel; of `train` and `test` one is there alone; as :func:`from_arrays`.
+        a channel; of `train` and `test` one is there alone; `size` is no (height, width); as
+        :func:`from_arrays`.
 
     Examples
     --------
@@ -67,6 +68,7 @@ def from_folder(path: Path | str, size: tuple[int, int] | None = None) -> Datase
     root = Path(path).expanduser()
     if not root.is_dir():
         raise DataMissing(f"{root}: there is no such folder")
+    _check_size(size)
     kinds, files = _listed(root)
     loaded = [[_picture(file, size) for _, file in part] for part in files]
     grey = all(array.ndim == 2 for array in chain(*loaded))
@@ -114,6 +116,14 @@ def _check_parts(root: Path, found: dict[str, list[Path]]) -> None:
             )
 
 
+def _check_size(size: Any) -> None:
+    """Refuse a size that no picture can be resized to."""
+    sides = list(size) if isinstance(size, Sequence | np.ndarray) else []
+    good = len(sides) == 2 and all(isinstance(n, int | np.integer) and n >= 1 for n in sides)
+    if size is not None and not good:
+        raise ValueError(f"size needs to be (height, width), each 1 pixel or more, got {size!r}")
+
+
 def _check_sizes(files: Sequence[Path], arrays: Sequence[NDArray[np.uint8]]) -> None:
     """Refuse pictures of several sizes, naming the first that differs."""
     shape = arrays[0].shape[:2]
@@ -129,11 +139,17 @@ def _check_sizes(files: Sequence[Path], arrays: Sequence[NDArray[np.uint8]]) -> 
 def _pictures(part: Path) -> dict[str, list[Path]]:
     """The pictures of each class folder, sorted by path."""
     found = {}
-    for kind in sorted(p for p in part.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        files = [p for p in kind.rglob("*") if p.suffix.lower() in PICTURES and p.is_file()]
+    for kind in sorted(p for p in part.iterdir() if p.is_dir()):
+        there = (p for p in kind.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
+        files = [p for p in there if not _is_hidden(p.relative_to(part))]
         if files:
             found[kind.name] = sorted(files, key=lambda p: p.relative_to(part).as_posix())
     return found
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether a file, or a folder that it lies in, is one that programs keep to themselves."""
+    return any(name.startswith(".") for name in path.parts)
 
 
 def _picture(file: Path, size: tuple[int, int] | None) -> Any:
@@ -144,7 +160,8 @@ def _picture(file: Path, size: tuple[int, int] | None) -> Any:
         with Image.open(file) as image:
             mode = image.mode
             shown = image.convert("L" if mode in ("1", "L") else "RGB")
-    except (OSError, SyntaxError, ValueError) as error:  # all three are Pillow's, by format
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # all four are Pillow's: by format, and for more pixels than it decodes
         raise DataDamaged(f"{file}: does not decode as a picture ({error})") from None
     if mode[0] in "IF":  # what is above 255 would be white
         raise ValueError(
@@ -195,10 +212,11 @@ def from_npz(path: Path | str) -> Dataset:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             found = {key: arrays[key] for key in arrays.files}
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile):
+    except MemoryError:
+        raise
+    except Exception:  # of damaged bytes zipfile, zlib and numpy raise many kinds
         raise ValueError(f"{file}: need an npz file of plain arrays") from None
-    classes = found.pop("classes", None)
-    names = None if classes is None else [str(kind) for kind in classes.tolist()]
+    names = found.pop("classes", None)
     ends = "_train" if "x_train" in found else ""
     pairs = [f"x{ends}", f"y{ends}"] + (["x_test", "y_test"] if "x_test" in found else [])
     if missing := [key for key in pairs if key not in found]:

@@ -95,17 +95,12 @@ def _numbered(
             raise ValueError("labels lie on the device meta, without values")
     text = [isinstance(y, np.ndarray) and y.dtype.kind == "U" for y in parts]
     if classes is not None:
-        if isinstance(classes, str) or not isinstance(classes, Iterable):
-            raise ValueError(f"classes need to be a list of names, got {classes!r}")
-        known = tuple(map(str, classes))
-        if len(set(known)) != len(known) or not known:
-            raise ValueError(f"classes need to be names, each once, got {known}")
+        known = _names(classes)
     elif any(text):
         known = tuple(sorted({str(value) for y in parts for value in y.tolist()}))
     else:
-        # what is no whole number is refused further on
-        top = max((float(y.max()) for y in parts if len(y)), default=0.0)
-        known = tuple(map(str, range(int(top) + 1 if 0 <= top < 1e6 else 1)))
+        top = max(map(_largest, parts))
+        known = tuple(map(str, range(top + 1 if 0 <= top < 1e6 else 1)))
     number = {kind: i for i, kind in enumerate(known)}
     found = []
     for y, names in zip(parts, text, strict=True):
@@ -113,6 +108,30 @@ def _numbered(
             raise ValueError(f"label {unknown[0]!r} is none of the classes {', '.join(known)}")
         found.append(np.array([number[str(v)] for v in y.tolist()]) if names else y)
     return known, found
+
+
+def _names(classes: Any) -> tuple[str, ...]:
+    """Names of classes, each once; what is in bytes is text."""
+    listed = classes.tolist() if isinstance(classes, np.ndarray | Tensor) else classes
+    try:
+        given = [] if isinstance(listed, str | bytes) else list(listed)
+    except TypeError:  # one number
+        given = []
+    if not given or any(isinstance(kind, list | tuple) for kind in given):
+        raise ValueError(f"classes need to be a list of names, got {listed!r}")
+    known = tuple(kind.decode() if isinstance(kind, bytes) else str(kind) for kind in given)
+    if len(set(known)) != len(known):
+        raise ValueError(f"classes need to be names, each once, got {known}")
+    return known
+
+
+def _largest(y: Any) -> int:
+    """The largest label; 0 without one. What is no whole number is refused further on."""
+    if isinstance(y, Tensor):
+        if y.is_floating_point() or y.is_complex() or y.layout is not torch.strided:
+            return 0
+        y = y.cpu().numpy()  # torch has no maximum of some types
+    return int(y.max()) if y.dtype.kind in "iu" and len(y) else 0
 
 
 def _read(y: Any) -> Any:
@@ -199,13 +218,24 @@ def _joined(loader: Iterable[Any]) -> Pair:
                 f"{type(batch).__name__} as batch {number}"
             )
         xs.append(images(batch[0]).detach().to("cpu", torch.float32))
-        ys.append(batch[1].cpu() if isinstance(batch[1], Tensor) else np.asarray(batch[1]))
+        y = batch[1]
+        given = labels("labels", y if y.ndim else y[None], xs[-1]) if isinstance(y, Tensor) else y
+        ys.append(np.atleast_1d(np.asarray(given)))
     if not xs:
         raise ValueError("the loader yields no batch")
     if len({tuple(x.shape[1:]) for x in xs}) > 1:
         shapes = " and ".join(sorted({str(tuple(x.shape[1:])) for x in xs}))
         raise ValueError(f"the loader yields images of shapes {shapes}: it has to make them one")
-    return torch.cat(xs), np.concatenate([np.atleast_1d(np.asarray(y)) for y in ys])
+    if len(kinds := sorted({_kind(y.dtype) for y in ys})) > 1:
+        raise ValueError(
+            f"the loader yields labels of {' and '.join(kinds)}: it has to make them one"
+        )
+    return torch.cat(xs), np.concatenate(ys)
+
+
+def _kind(dtype: "np.dtype[Any]") -> str:
+    """What numpy joins without turning one into another."""
+    return "text" if dtype.kind in "USO" else "numbers" if dtype.kind in "biuf" else str(dtype)
 
 
 def content(dataset: Dataset) -> str:
