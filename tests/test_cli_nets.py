@@ -2,6 +2,7 @@
 
 import json
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from thesis_repro import cli
+from thesis_repro.cli_nets import _radius
 from thesis_repro.robustness import checker, interchange, load
 
 MINE = """
@@ -130,6 +132,18 @@ def test_four_commands_lead_from_own_weights_to_a_confirmed_certificate(call, pe
         ("certify mnist-2c2f-gloro folder:absent --out a.json", "there is no such folder"),
         ("certify mnist-2c2f-gloro mnist-5k --epsilon 0,1 --out a.json", "as 0.1 or 36/255"),
         ("certify mnist-2c2f-gloro folder:pets --out a.json", "need shape (n, 1, 28, 28)"),
+        ("certify mnist-2c2f-gloro mnist-5k --epsilon 1e400 --out a.json", "got '1e400'"),
+        (
+            "certify mnist-2c2f-gloro mnist-5k --epsilon 1e999999999 --out a.json",
+            "a positive number",
+        ),
+        ("certify mnist-2c2f-gloro mnist-5k --epsilon inf --out a.json", "a positive number"),
+        ("certify mnist-2c2f-gloro mnist-5k --epsilon nan --out a.json", "a positive number"),
+        (f"train folder:pets --epsilon {10**400}/7 --out a.safetensors", "a positive number"),
+        ("train folder:pets@0x9 --epsilon 1 --out a.safetensors", "got (0, 9)"),
+        ("train number.npz --epsilon 1 --out a.safetensors", "number.npz: classes need to be a"),
+        ("train days.npz --epsilon 1 --out a.safetensors", "got datetime64[D]"),
+        ("train torn.npz --epsilon 1 --out a.safetensors", "torn.npz: need an npz file of plain"),
         ("train folder:pets --epsilon -1 --out a.safetensors", "a positive number"),
         ("train folder:pets --epsilon 0.1 --out a.pt", "to a .safetensors file"),
         ("train folder:pets --epsilon 0.1 --net 3c --out a.safetensors", "unknown net '3c'"),
@@ -143,8 +157,22 @@ def test_what_does_not_fit_is_one_line(call, pets, tmp_path, line: str, says: st
     pixels, text = np.zeros((10, 28, 28, 1)), np.array(["cat", "dog"] * 5)
     np.savez(tmp_path / "last.npz", x=pixels, y=text)
     np.savez(tmp_path / "bytes.npz", x=np.zeros((10, 1, 28, 28), np.uint8), y=text)
+    np.savez(tmp_path / "number.npz", x=np.zeros((10, 1, 28, 28)), y=text, classes=2)
+    days = np.arange(10).astype("datetime64[D]")
+    np.savez_compressed(tmp_path / "days.npz", x=np.zeros((10, 1, 28, 28)), y=days)
+    torn = bytearray((tmp_path / "days.npz").read_bytes())
+    torn[50:90] = b"\x55" * 40
+    (tmp_path / "torn.npz").write_bytes(torn)
     status, _, err = call(line)
     assert status == 1 and says in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0.1", 0.1), ("36/255", 36 / 255), (" 8 / 255 ", 8 / 255), ("1e-3", 1e-3), ("2", 2.0)],
+)
+def test_a_radius_is_the_number_nearest_to_what_is_written(text: str, value: float) -> None:
+    assert _radius(text) == value == float(Fraction(text.replace(" ", "")))
 
 
 def test_a_training_leaves_a_net_with_its_card(call, pets, tmp_path) -> None:

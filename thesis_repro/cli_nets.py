@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -33,11 +34,12 @@ Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
 def _radius(text: str) -> float:
     """A number, or a fraction as papers give it."""
-    try:
-        value = float(Fraction(text.replace(" ", "")))
-    except (ValueError, ZeroDivisionError):
+    spelt = text.replace(" ", "")
+    try:  # of a fraction both parts are whole: none has an exponent, which may be of any size
+        value = float(Fraction(spelt) if "/" in spelt else spelt)
+    except (ValueError, ZeroDivisionError, OverflowError):
         value = 0.0
-    if not value > 0:
+    if not 0 < value < math.inf:
         raise ValueError(f"epsilon needs to be a positive number, as 0.1 or 36/255, got {text!r}")
     return value
 
