@@ -211,6 +211,10 @@ def test_points_that_are_hard_for_every_target_widen_the_interval() -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
+        (lambda: ratio_of_medians([1, math.nan], [1, 1]), "first: got nan in row 1"),
+        (lambda: ratio_of_medians([1, 1], [math.inf, 1]), "second: got inf in row 0"),
+        (lambda: ratio_in_turn([math.nan, 1], [1, 1]), "first: got nan in row 0"),
+        (lambda: ratio_in_turn([1, 1], [1, math.nan]), "second: got nan in row 1"),
         (lambda: statistics.paired([1, 2, math.nan], [0, 0, 0], "nets"), "first: got nan in row 2"),
         (lambda: statistics.paired([1, 2, 3], [0, math.inf, 0], "nets"), "second: got inf"),
         (lambda: statistics.paired([1, 2, 3], [1], "nets"), r"one length, got \(3,\) and \(1,\)"),

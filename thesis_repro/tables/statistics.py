@@ -141,8 +141,10 @@ def ratio_of_medians(first: Sequence[float], second: Sequence[float]) -> Estimat
     Raises
     ------
     ValueError
-        For fewer than two calls of either, or a call that took no time.
+        For fewer than two calls of either, or a time that is no number above 0.
     """
+    checks.finite("first", first)
+    checks.finite("second", second)
     if min(len(first), len(second)) < 2 or min(*first, *second) <= 0:
         raise ValueError("a ratio of times needs two calls or more of each, all above 0 s")
 
@@ -153,19 +155,14 @@ def ratio_of_medians(first: Sequence[float], second: Sequence[float]) -> Estimat
     return _resampled(ratio, how, np.asarray(first, float), np.asarray(second, float))
 
 
-def _resampled(statistic: Any, how: str, *samples: Any) -> Estimate:
-    """A statistic of samples, with a percentile bootstrap over each of them."""
+def _resampled(measure: Any, how: str, *samples: Any) -> Estimate:
+    """A measure of samples, with a percentile bootstrap over each of them."""
     from scipy.stats import bootstrap
 
     found = bootstrap(
-        samples,
-        statistic,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        n_resamples=2000,
-        rng=0,
+        samples, measure, confidence_level=CONFIDENCE, method="percentile", n_resamples=2000, rng=0
     ).confidence_interval
-    return Estimate(float(statistic(*samples)), float(found.low), float(found.high), how)
+    return Estimate(float(measure(*samples)), float(found.low), float(found.high), how)
 
 
 def ratio_in_turn(first: Sequence[float], second: Sequence[float]) -> Estimate:
@@ -180,8 +177,10 @@ def ratio_in_turn(first: Sequence[float], second: Sequence[float]) -> Estimate:
     Raises
     ------
     ValueError
-        For fewer than two rounds, rounds without one of the calls, or a call that took no time.
+        For fewer than two rounds, rounds that lack a call, or a time that is no number above 0.
     """
+    checks.finite("first", first)
+    checks.finite("second", second)
     if len(first) != len(second):
         raise ValueError(f"rounds have a call of each, got {len(first)} and {len(second)}")
     if len(first) < 2 or min(*first, *second) <= 0:
@@ -201,7 +200,7 @@ def over_targets_and_points(hits: Any, of: Any = None, draws: int = 1000) -> Est
     ----------
     hits : (targets, points); may be below zero, as for differences
     of : (targets, points), what the share is of; all of it by default. Where a draw has none of
-        it, the draw is left out.
+        it, the draw is left out; where there is none at all, the share is NaN.
 
     Raises
     ------
