@@ -89,6 +89,32 @@ def test_a_long_cell_takes_more_lines() -> None:
     assert latex._lines(range(3), long, [True]) - latex._lines(range(3), short, [True]) == 6
 
 
+TEXTS = ["[0, 1] holds", "*", "|a x b|", "--epsilon 1 --- 2", "-–-", "?`!`", "``a''", "[|", "a-b"]
+SHOWN = re.compile(r"^\.+\\(OT1/cmr|OMS/cmsy)/\S+ (\S+)(?: \(ligature (\S+)\))?$", re.M)
+DRAWN = {"--": "–", "---": "—", "?`": "¿", "!`": "¡", "``": "“", "''": "”"}
+"""What the font has for letters that it joins."""
+
+
+@needs_latex
+def test_what_is_a_command_or_a_ligature_is_set_as_it_was_written(tmp_path: Path) -> None:
+    laid = Sheet(["[first", "*"], [[text, text] for text in TEXTS], [False, False])
+    table = latex._tabular(laid, range(len(TEXTS)), [False, True])
+    (tmp_path / "paper.tex").write_text(
+        r"\documentclass{article}\usepackage{array,booktabs}\tracingonline=1\showboxdepth=99"
+        rf"\showboxbreadth=999\begin{{document}}\setbox0\hbox{{{table}}}\showbox0\end{{document}}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-draftmode", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=60)
+    log = done.stdout.decode("latin-1")
+    assert FAULT.findall(log) == ["! OK."]  # it is how TeX ends what it shows
+    seen = ""
+    for font, char, joined in SHOWN.findall(log):
+        one = {"j": "|"}[char] if font == "OMS/cmsy" else char
+        seen += DRAWN.get(joined, joined) if joined else one
+    written = "".join(["[first", "*", *(text * 2 for text in TEXTS)])
+    assert seen == written.replace(" ", "")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -97,6 +123,7 @@ def test_a_long_cell_takes_more_lines() -> None:
         ("é ß ñ", r"\'{e} \ss{} \~{n}"),
         ("“a” — 5°", "``a'' --- 5$^\\circ$"),
         ("a\nb\x00", "a b "),
+        ("|--|", r"\textbar{}-{}-\textbar{}"),
         ("😀", "U+1F600"),
     ],
 )

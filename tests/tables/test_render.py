@@ -115,7 +115,13 @@ def test_json_is_strict_and_complete(frame: Frame) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
+    ends = {"accuracy_low": -math.inf, "accuracy_high": math.inf}
+    about = {**frame.provenance, "cells": [{"config": {"radius": math.inf, "x": [math.nan]}}]}
+    frame = dataclasses.replace(frame, data=frame.data.assign(**ends), provenance=about)
     content = json.loads(tables.text(frame, "json"), parse_constant=refuse)
+    for name, end in ends.items():
+        assert isinstance(found := content["rows"][0][name], str) and float(found) == end
+    assert content["cells"] == [{"config": {"radius": "Infinity", "x": [None]}}]
     assert content["key"] == records.key(frame)
     assert content["rows"][0]["accuracy"] == frame.data["accuracy"][0]  # every digit
     assert content["rows"][2]["accuracy"] is None
@@ -163,10 +169,11 @@ def test_latex_is_balanced_escaped_and_complete(frame: Frame) -> None:
 def test_any_text_is_safe_in_latex_and_in_a_table_cell(text: str) -> None:
     safe = escape.tex(text)
     assert safe.isascii()
-    words = r"\\(?:textbackslash|textasciitilde|textasciicircum|ldots|ss)\{\}|\\[&%$#_{}]"
+    named = "textbackslash|textasciitilde|textasciicircum|textbar|ldots|ss"
+    words = rf"\\(?:{named})\{{\}}|\\[&%$#_{{}}]|(?<=[-`'!?])\{{\}}(?=[-`'])"
     bare = re.sub(words + r"|\\[`'^~\"]\{[A-Za-z]\}", "", safe)
     bare = re.sub(r"\$(?:[<>-]|\^\\circ|\\[A-Za-z]+)\$", "", bare)
-    assert not set(bare) & set("\\&%$#_{}~^<>")
+    assert not set(bare) & set("\\&%$#_{}~^<>|")
     cell = render._inline(text)
     assert "\n" not in cell
     assert cell.count("|") == cell.count("\\|")

@@ -35,6 +35,8 @@ _TEX = str.maketrans(
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
+        "|": r"\textbar{}",
+        "\0": "{}",
         "<": "$<$",
         ">": "$>$",
         "–": "--",
@@ -55,6 +57,8 @@ _TEX = str.maketrans(
         "ß": r"\ss{}",
     }
 )
+_LIGATURE = re.compile("(?<=[-–—])(?=[-–—])|(?<=`)(?=`)|(?<=')(?=')|(?<=[!?])(?=`)")
+"""Between characters that TeX would set as one: -- as a dash, ?` as a question mark upside down."""
 _GREEK = re.compile(r"GREEK (SMALL|CAPITAL) LETTER (\w+)")
 _CAPITALS = {"GAMMA", "DELTA", "THETA", "LAMDA", "XI", "PI", "SIGMA", "PHI", "PSI", "OMEGA"}
 _ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"'}
@@ -63,7 +67,8 @@ _ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308"
 def tex(text: str) -> str:
     """Text for LaTeX, in ASCII: what has no command there is named by its number in Unicode."""
     plain = "".join(char if char >= " " else " " for char in text)
-    return "".join(c if c.isascii() else _command(c) for c in plain.translate(_TEX))
+    apart = _LIGATURE.sub("\0", plain).translate(_TEX)
+    return "".join(c if c.isascii() else _command(c) for c in apart)
 
 
 def _command(char: str) -> str:

@@ -95,10 +95,15 @@ def _tabular(laid: Sheet, rows: range, long: Sequence[bool]) -> str:
     for at in rows:
         first, *rest = (escape.tex(" ".join(text.split())) for text in laid.rows[at])
         mark = rf"\textsuperscript{{{marks[at]}}}" if marks[at] else ""
-        body.append(" & ".join([first + mark, *rest]) + r" \\")
-    head = " & ".join(map(escape.tex, laid.headings)) + r" \\"
+        body.append(_row([first + mark, *rest]))
+    head = _row([escape.tex(text) for text in laid.headings])
     lines = [r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
     return "\n".join([rf"\begin{{tabular}}{{{format}}}", *lines, r"\end{tabular}"])
+
+
+def _row(cells: Sequence[str]) -> str:
+    """A row of a tabular; the rule or the row above would take [ or * at its start as an option."""
+    return "{}" * cells[0].startswith(("[", "*")) + " & ".join(cells) + r" \\"
 
 
 def _float(tabular: str, caption: str, label: str, below: Sequence[str]) -> str:

@@ -238,16 +238,24 @@ def to_bibtex(frame: Frame) -> str:
 
 
 def to_json(frame: Frame) -> str:
-    """Provenance and rows at full precision; null where there is no value."""
-    rows: list[dict[str, Any]] = [
-        {
-            name: None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in row.items()
-        }
-        for row in frame.data.to_dict("records")
-    ]
+    """Provenance and rows at full precision; null where there is no value.
+
+    JSON has no infinite numbers: they are the texts "Infinity" and "-Infinity".
+    """
     about = {**frame.provenance, "key": records.key(frame), "sha256": records.digest(frame)}
-    return json.dumps({**about, "rows": rows}, indent=1, sort_keys=True, ensure_ascii=False)
+    content = _in_json({**about, "rows": frame.data.to_dict("records")})
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def _in_json(value: Any) -> Any:
+    """A value with all that is inside it, as strict JSON can hold it."""
+    if isinstance(value, dict):
+        return {name: _in_json(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_json(inner) for inner in value]
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return None if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def to_csv(frame: Frame) -> str:
