@@ -10,6 +10,7 @@ the rounding at x, and the statement itself loses only the rounding of float64 i
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,8 @@ class Bound:
     """How far each difference of two logits can move per unit of input.
 
     k_sub : Lipschitz bound of everything before the last layer.
-    k_ij : (classes, classes) float64; k_sub * ||w_i - w_j||, zero on the diagonal.
+    k_ij : (classes, classes) float64; k_sub * ||w_i - w_j||, zero on the diagonal. Each reading
+        gives a copy: a net keeps its bound, and what is written into a copy changes no certificate.
     layers : how the factors of k_sub were got.
     rounding : how far floating point may carry the logits; None: not accounted for.
 
@@ -46,6 +48,10 @@ class Bound:
     k_ij: Tensor = field(repr=False)
     layers: tuple[LayerBound, ...]
     rounding: Rounding | None = field(default=None, repr=False)
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        return value.clone() if name == "k_ij" else value
 
 
 @dataclass(frozen=True)
