@@ -84,3 +84,18 @@ def test_what_is_no_probability_is_refused_and_rounding_is_none():
             checks.shares("p", odd)
     with pytest.raises(ValueError, match="got nan in row 0"):
         checks.shares("p", [float("nan")])
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, 3.0, "3", None, True, np.array([3, 3])])
+def test_what_is_no_whole_number_is_named(value):
+    with pytest.raises(
+        ValueError, match="batch_size needs to be a whole number of at least 1, got"
+    ):
+        checks.whole("batch_size", value)
+
+
+@pytest.mark.parametrize("value", [3, np.int8(3), torch.tensor(3)])
+def test_a_whole_number_of_any_kind_is_an_int(value):
+    assert type(checks.whole("n", value)) is int and checks.whole("n", value, 3) == 3
+    with pytest.raises(ValueError, match="n needs to be a whole number of at least 4, got"):
+        checks.whole("n", value, 4)

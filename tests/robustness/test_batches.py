@@ -8,7 +8,16 @@ import torch
 from torch import nn
 
 from thesis_repro import nets
-from thesis_repro.robustness import GloroNet, attacks, batches, certify, outputs, relaxed
+from thesis_repro.robustness import (
+    GloroNet,
+    attacks,
+    attainable,
+    batches,
+    certify,
+    outputs,
+    relaxed,
+)
+from thesis_repro.robustness.certifiers import bcp, dual, smoothing
 from thesis_repro.robustness.certifying import measure
 
 
@@ -113,3 +122,25 @@ def test_memory_grows_with_a_batch_times_classes_not_with_all_points(monkeypatch
         for field in dataclasses.fields(found)
         if field.name != "bound"
     )
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "3", True])
+def test_what_is_no_size_of_a_batch_is_one_line(size):
+    x, generator = images(5, 1, 4, 4), torch.Generator()
+    net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), 0.1, (1, 4, 4)).eval()
+    two = relaxed.RelaxedNet(net.body, 0.1, (1, 4, 4), relaxed.up_to(2)).eval()
+    for ask in (
+        lambda: certify(net, x, batch_size=size),
+        lambda: certify(net, x, batch_size=size, arithmetic="float64"),
+        lambda: measure(net, x, 0.1, size),
+        lambda: net.predict(x, size),
+        lambda: two.predict(x, size),
+        lambda: relaxed.certify(net, x, k=2, batch_size=size),
+        lambda: outputs.ask(net.body, x, size),
+        lambda: bcp.certify(net.body, x, 0.1, batch_size=size),
+        lambda: dual.certify(net.body, x, 0.1, batch_size=size),
+        lambda: smoothing.Smooth(net.body, 3, 0.1).counts(x[0], 4, size, generator),
+        lambda: attainable.nearest_other(x, torch.tensor([0, 1, 0, 1, 0]), size),
+    ):
+        with pytest.raises(ValueError, match="batch_size needs to be a whole number of at least 1"):
+            ask()

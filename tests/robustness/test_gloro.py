@@ -297,9 +297,12 @@ def test_certifying_is_done_without_autocast_in_eval_mode_and_restores_both():
     [
         (lambda: GloroNet(nn.Sequential(nn.Flatten()), 0.1, (1, 2, 2)), "ending in nn.Linear, got"),
         (lambda: GloroNet(nn.Linear(4, 2), 0.1, (1, 2, 2)), "got Linear"),
-        (lambda: linear_net([[1.0, 0, 0, 0]] * 2, epsilon=0.0), "positive, got 0"),
-        (lambda: linear_net([[1.0, 0, 0, 0]] * 2, epsilon=math.nan), "positive, got nan"),
-        (lambda: certify(random_net(), images(2), epsilon=-1), "positive, got -1"),
+        (lambda: linear_net([[1.0, 0, 0, 0]] * 2, epsilon=0.0), "positive and finite, got 0"),
+        (
+            lambda: linear_net([[1.0, 0, 0, 0]] * 2, epsilon=math.nan),
+            "positive and finite, got nan",
+        ),
+        (lambda: certify(random_net(), images(2), epsilon=-1), "positive and finite, got -1"),
         (lambda: certify(random_net(), images(2)[:, 0]), r"shape \(n, 1, 28, 28\)"),
         (lambda: certify(random_net(), images(2)[:0]), "n >= 1"),
         (lambda: certify(random_net(), images(2) * 255), r"\[0, 1\], got values from .* to 2"),

@@ -221,5 +221,5 @@ def test_a_radius_that_is_given_is_that_of_the_net_and_the_cards_otherwise() -> 
         == models.card("mnist-2c2f-gloro")["recipe"]["epsilon"]
     )
     assert models.load("mnist-2c2f-gloro", 0.12).epsilon == 0.12
-    with pytest.raises(ValueError, match="epsilon needs to be positive, got 'far'"):
+    with pytest.raises(ValueError, match="epsilon needs to be positive and finite, got 'far'"):
         models.load("mnist-2c2f-gloro", "far")

@@ -407,7 +407,10 @@ def test_sizes_and_labels_are_of_any_kind_of_whole_number():
         (lambda: relaxed.certify(dense(), images(), affinity=[range(6)]), "1 to 5 labels .* got 6"),
         (lambda: relaxed.certify(dense(), images()), "give one of .* got 0"),
         (lambda: relaxed.certify(dense(), images(), k=2, affinity=[{1}]), "got 2 of them"),
-        (lambda: relaxed.certify(dense(), images(), k=2, epsilon=0.0), "positive, got 0"),
+        (
+            lambda: relaxed.certify(dense(), images(), k=2, epsilon=0.0),
+            "positive and finite, got 0",
+        ),
         (lambda: relaxed.certify(dense(), images() * 9, k=2), r"\[0, 1\]"),
         (lambda: dense(guarantee=relaxed.within([{0, 1}, {3}])), r"\[2, 4, 5\] are in no affinity"),
         (lambda: dense(guarantee=relaxed.up_to(6)), "k needs"),

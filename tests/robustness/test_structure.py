@@ -2,7 +2,9 @@
 
 import copy
 import math
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,13 +15,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from thesis_repro import nets
 from thesis_repro.robustness import (
     GloroNet,
+    attacks,
     certifiers,
     certify,
     gloro,
     lipschitz,
     proof,
+    relaxed,
     rounding,
     structure,
+    threats,
 )
 from thesis_repro.robustness.certifiers import bcp, dual, smoothing
 from thesis_repro.robustness.lipschitz import UnknownLayer
@@ -370,3 +375,49 @@ def test_a_net_of_one_logit_is_not_certified_whoever_asks():
     net = GloroNet(body, 0.1, (1, 2, 2))
     with pytest.raises(ValueError, match="one logit, so that no label could change"):
         certify(net, torch.rand(3, 1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("given", "radius"),
+    [
+        (Fraction(36, 255), 36 / 255),
+        (np.float32(0.25), 0.25),
+        (np.array(0.25), 0.25),
+        (torch.tensor(0.25), 0.25),
+        (2, 2.0),
+    ],
+)
+def test_a_radius_of_any_kind_is_a_float(given, radius):
+    found = structure.check_epsilon(given)
+    assert type(found) is float and found == radius
+    net = GloroNet(plain_body(), given, (1, 1, 2)).eval()
+    assert net.epsilon == radius
+    expected = certify(net, POINT, radius).margin
+    assert torch.equal(certify(net, POINT, given).margin, expected)
+    assert torch.equal(relaxed.certify(net, POINT, k=1, epsilon=given).margin[:, 0], expected)
+    for certifier in (bcp, dual):
+        asked = (certifier.margins(plain_body(), POINT, value) for value in (given, radius))
+        assert torch.equal(*asked)
+    attacked = attacks.pgd_l2(net.body, POINT, torch.tensor([0]), given, 3)
+    assert (attacked - POINT).norm() <= radius * (1 + 1e-6)
+    assert threats.linf(net.body, POINT, torch.tensor([0]), given, 3).shape == POINT.shape
+
+
+NO_RADIUS = [0, -1.0, math.nan, math.inf, True, 10**400, Fraction(1, 10**400), 1j, "0.1", None]
+NO_RADIUS += [np.array([0.1]), np.bool_(True), torch.tensor([0.1]), torch.tensor(True)]
+
+
+@pytest.mark.parametrize("given", NO_RADIUS, ids=lambda given: f"{given!r:.20}")
+def test_what_is_no_radius_is_one_line(given):
+    net = GloroNet(plain_body(), 0.1, (1, 1, 2)).eval()
+    for ask in (
+        lambda: structure.check_epsilon(given),
+        lambda: GloroNet(plain_body(), given, (1, 1, 2)),
+        lambda: structure.check_given(net, given),
+        lambda: bcp.certify(net.body, POINT, given),
+        lambda: dual.certify(net.body, POINT, given),
+        lambda: threats.linf(net.body, POINT, torch.tensor([0]), given, 3),
+    ):
+        with pytest.raises(ValueError, match="epsilon needs to be positive and finite, got") as one:
+            ask()
+        assert "\n" not in str(one.value) and len(str(one.value)) < 150

@@ -4,6 +4,7 @@ NaN is neither above nor below any number, and yet sorts as the largest: a ranki
 one puts it first and says nothing.
 """
 
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,28 @@ def finite(name: str, values: Any) -> None:
         f"{name}: got {float(found[at])} in row {at[0]}{place}, finite numbers are needed; "
         f"{len(bad)} of {len(_array(good).ravel())} are not"
     )
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """A whole number of at least so much, as an int; True is none.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument, on anything else.
+
+    Examples
+    --------
+    >>> whole("batch_size", np.int64(5))
+    5
+    """
+    try:
+        found = index(value)
+    except TypeError:
+        found = least - 1
+    if found < least or isinstance(value, bool):
+        raise ValueError(f"{name} needs to be a whole number of at least {least}, got {value!r}")
+    return found
 
 
 def labels(name: str, values: Any, classes: int | None = None) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from thesis_repro.data.images import labels as as_labels
 from thesis_repro.data.images import tensor
-from thesis_repro.lab.checks import finite
+from thesis_repro.lab.checks import finite, whole
 from thesis_repro.robustness.structure import check_epsilon
 
 
@@ -67,7 +67,7 @@ class ByDistance(nn.Module):
         ValueError
             If epsilon is not above 0.
         """
-        check_epsilon(epsilon)
+        epsilon = check_epsilon(epsilon)
         first = self(x).topk(2)
         lead = first.values[:, 0] - first.values[:, 1]
         return first.indices[:, 0], lead > self.K * epsilon
@@ -82,8 +82,9 @@ def nearest_other(x: Tensor, y: Tensor, batch_size: int = 1000) -> Tensor:
     Raises
     ------
     ValueError
-        If labels do not fit, or points are no finite floats.
+        If labels do not fit, points are no finite floats, or batch_size is below 1.
     """
+    batch_size = whole("batch_size", batch_size)
     x, y = _points(x, y)
     flat = x.flatten(1).double()
     found = []
@@ -113,7 +114,7 @@ def attainable(x: Tensor, y: Tensor, epsilon: float, near: Tensor | None = None)
     ValueError
         If epsilon is not above 0, or `near` is of other points; as :func:`nearest_other`.
     """
-    check_epsilon(epsilon)
+    epsilon = check_epsilon(epsilon)
     x, y = _points(x, y)
     near = nearest_other(x, y) if near is None else near
     if near.shape != y.shape:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.lab.checks import whole
 from thesis_repro.robustness.arithmetic import evaluated
 
 BYTES = 50 * 2**17
@@ -22,13 +23,21 @@ JUDGED = 16
 """Numbers in float64 per point and class that a certificate is made from."""
 
 
-def size(model: Callable[[Tensor], Any], x: Tensor) -> int:
+def size(model: Callable[[Tensor], Any], x: Tensor, given: int | None = None) -> int:
     """How many of the points x (n, ...) to give to a model at a time, at least 1.
 
     Parameters
     ----------
     model : whose layers are asked about the first point
+    given : the number that was asked for, if one was
+
+    Raises
+    ------
+    ValueError
+        If `given` is no whole number of at least 1.
     """
+    if given is not None:
+        return whole("batch_size", given)
     if len(x) <= FEW or x.device.type != "cpu" or not isinstance(model, nn.Sequential):
         return MOST
     point, widest = x[:1], x[:1].nbytes

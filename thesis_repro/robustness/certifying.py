@@ -150,16 +150,16 @@ def certify(
     Raises
     ------
     ValueError
-        On a wrong shape, pixels outside [0, 1], epsilon <= 0, weights that are not finite,
-        weights or images in another format than float32 or float64, or an arithmetic in which
-        the weights cannot be evaluated.
+        On a wrong shape, pixels outside [0, 1], an epsilon that is not positive and finite, a
+        batch_size below 1, weights that are not finite, weights or images in another format than
+        float32 or float64, or an arithmetic in which the weights cannot be evaluated.
 
     References
     ----------
     Leino, Wang and Fredrikson 2021, section 3: min over i of (y_j - y_i) / K_ij exceeds epsilon.
     """
     structure.check_given(net)
-    radius = net.epsilon if epsilon is None else epsilon
+    radius = structure.check_epsilon(net.epsilon if epsilon is None else epsilon)
     own = structure.precision(net.body)
     formats = [name for name, dtype in FORMATS.items() if UNITS[dtype] <= UNITS[own]]
     if arithmetic not in (None, *formats):
@@ -199,7 +199,7 @@ def _certify_widened(
     known = used.rounding
     with exact(net.body), torch.no_grad():
         wide = copy.deepcopy(net.body).double()
-        many = batches.size(net.body, x) if batch_size is None else batch_size
+        many = batches.size(net.body, x, batch_size)
         few = many if x.is_cuda else min(many, IN_CACHE)
         if known is None:
             return from_logits(forward.passes([wide], x.double(), few)[0], used, epsilon)
@@ -260,7 +260,8 @@ def in_batches(
         parts = [net.body[:dense], copy.deepcopy(net.body[dense:]).double()]
     with exact(net.body), torch.no_grad():
         most = batches.judged(rounding.classes_of(net.body))
-        size = min(batches.size(net.body, x), most) if batch_size is None else batch_size
+        size = batches.size(net.body, x, batch_size)
+        size = min(size, most) if batch_size is None else size
         groups = x.split(max(size, most))
         return [judge(*forward.passes(parts, some, size, closer)) for some in groups]
 

@@ -195,8 +195,7 @@ def load(name: str | Path, epsilon: float | None = None) -> GloroNet:
     content = sealed.check_bytes(weights_file(name), about["sha256"])
     net = _built(about, weights_file(name))
     if epsilon is not None:
-        structure.check_epsilon(epsilon)
-        net.epsilon = float(epsilon)
+        net.epsilon = structure.check_epsilon(epsilon)
     try:
         net.load_state_dict(unpack(content))
     except RuntimeError as error:

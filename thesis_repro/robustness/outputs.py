@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +21,7 @@ def ask(model: Model, x: Tensor, batch_size: int | None = None) -> Tensor:
     batch_size : points at a time; by default as `batches.size` says
     """
     with fitting(x), evaluated(model), torch.no_grad():
-        together = batches.size(model, x) if batch_size is None else batch_size
+        together = batches.size(model, x, batch_size)
         return torch.cat([model(part) for part in x.split(together)])
 
 
@@ -43,7 +44,8 @@ def check_search(
     if steps < 1 or restarts < 1:
         raise ValueError(f"steps={steps} and restarts={restarts}: both need to be at least 1")
     x = images(x, tuple(getattr(x, "shape", ()))[1:], model)
-    radius = torch.as_tensor(epsilon, dtype=x.dtype, device=x.device).expand(len(x))
+    given = epsilon if np.ndim(epsilon) else structure.check_epsilon(epsilon)
+    radius = torch.as_tensor(given, dtype=x.dtype, device=x.device).expand(len(x))
     if not ((radius > 0) & radius.isfinite()).all():
         wrong = radius[~((radius > 0) & radius.isfinite())][0].item()
         raise ValueError(f"epsilon needs to be positive and finite, got {wrong:.3g}")

@@ -29,7 +29,7 @@ from thesis_repro.robustness.label_sets import (
     ranked,
 )
 from thesis_repro.robustness.margins import REJECT, Bound
-from thesis_repro.robustness.structure import check_given
+from thesis_repro.robustness.structure import check_epsilon, check_given
 
 __all__ = [
     "EstimatedRelaxedNet",
@@ -184,7 +184,7 @@ def certify(
     """
     asked = _asked(net, k, exactly, affinity, guarantee)
     asked.check(net.classes)
-    radius = net.epsilon if epsilon is None else epsilon
+    radius = check_epsilon(net.epsilon if epsilon is None else epsilon)
     x = ready(net, x, radius)
     known = net.bound() if used is None else used
 

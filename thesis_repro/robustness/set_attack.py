@@ -11,7 +11,7 @@ from thesis_repro.robustness import attacks
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.outputs import Model, ask, check_search
 from thesis_repro.robustness.relaxed import SetCertificate
-from thesis_repro.robustness.structure import check_given
+from thesis_repro.robustness.structure import check_epsilon, check_given
 
 
 def pgd_sets(
@@ -120,7 +120,7 @@ def break_sets(
         return {"attacked": 0, "broken": 0, "smallest_margin": float("inf")}
     rows, k = rows[order], columns[order] + 1
     inside = replace(certificate, order=certificate.order[rows]).sets(k)
-    radius = net.epsilon if epsilon is None else epsilon
+    radius = check_epsilon(net.epsilon if epsilon is None else epsilon)
     if (promised := float(certificate.radii[rows, columns[order]].min())) < (1 - 1e-9) * radius:
         raise ValueError(
             f"the certificate promises a set up to {promised:.3g} alone, which is less than "

@@ -4,15 +4,20 @@ What is proved of a net is kept and used again. It depends on more than weights:
 an eps, buffers that no state dict lists, hooks. All of that is looked at on every call.
 """
 
-from collections.abc import Sequence
+import math
+import reprlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Size, Tensor, nn
 from torch.nn.modules import module as registry
 from torch.utils.module_tracker import ModuleTracker
 
+from thesis_repro import nets
 from thesis_repro.robustness.arithmetic import UNITS
 
 OWN = frozenset(vars(nn.Module()))
@@ -39,7 +44,7 @@ def check_given(net: Any, epsilon: Any = 1.0) -> None:
     ------
     ValueError
         On a bare module, a path or anything else without a bound, and on a net of one logit, in
-        which no label could change; unless epsilon > 0.
+        which no label could change; as :func:`check_epsilon`.
     """
     if not all(hasattr(net, name) for name in ("body", "epsilon", "input_shape", "bound")):
         raise ValueError(
@@ -53,20 +58,33 @@ def check_given(net: Any, epsilon: Any = 1.0) -> None:
     check_epsilon(epsilon)
 
 
-def check_epsilon(epsilon: Any) -> None:
-    """Refuse what is no radius.
+def check_epsilon(epsilon: Any) -> float:
+    """The radius as a float: of a number of any kind, also a fraction, or of a scalar tensor.
 
     Raises
     ------
     ValueError
-        Unless it is a number > 0.
+        Unless it is one number > 0 that float64 holds; True is none.
+
+    Examples
+    --------
+    >>> from fractions import Fraction
+    >>> check_epsilon(Fraction(1, 4))
+    0.25
     """
+    scalar = isinstance(epsilon, Tensor | np.ndarray) and epsilon.ndim == 0
+    number = epsilon.item() if scalar else epsilon
+    is_number = not isinstance(number, bool) and isinstance(number, Real)
     try:
-        good = bool(epsilon > 0)
-    except (TypeError, RuntimeError):
-        good = False
-    if not good:
-        raise ValueError(f"epsilon needs to be positive, got {epsilon!r}")
+        found = float(number) if is_number else 0.0
+    except OverflowError:
+        found = math.inf
+    if not 0 < found < math.inf:
+        raise ValueError(
+            f"epsilon needs to be positive and finite, got {reprlib.repr(epsilon)}: give one "
+            f"number, as 0.1"
+        )
+    return found
 
 
 def check_shape(input_shape: Any) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from thesis_repro.data.images import labels
 from thesis_repro.robustness.arithmetic import evaluated
 from thesis_repro.robustness.outputs import Model, ask, check_search, classified
+from thesis_repro.robustness.structure import check_epsilon
 from thesis_repro.robustness.transformations import rotation
 
 Move = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -30,6 +31,7 @@ def linf(model: Model, x: Tensor, y: Tensor, epsilon: float, steps: int) -> Tens
     ----------
     Madry et al. 2018, section 2.1.
     """
+    epsilon = check_epsilon(epsilon)
     x, _, classes = check_search(model, x, epsilon, steps, 1)
     y = labels("y", y, x, classes)
 
@@ -48,6 +50,7 @@ def l1(
     A step moves the share of pixels with the largest gradients, as Tramèr and Boneh 2019 do; the
     projection is that of Duchi et al. 2008. Raises as :func:`linf`.
     """
+    epsilon = check_epsilon(epsilon)
     x, _, classes = check_search(model, x, epsilon, steps, 1)
     y = labels("y", y, x, classes)
     many = max(1, round(share * x[0].numel()))

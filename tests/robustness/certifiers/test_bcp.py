@@ -184,7 +184,7 @@ def test_what_it_cannot_handle_is_refused_by_name():
         rows = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
         with pytest.raises(ValueError, match=r"layer '0' .* shape \(1, 4, 4\).* nn.Flatten\(\)"):
             certifier.certify(rows, torch.rand(1, 1, 4, 4), 0.1)
-    with pytest.raises(ValueError, match="at least 1 item"):
+    with pytest.raises(ValueError, match="whole number of at least 1, got 0"):
         bcp.certify(nn.Sequential(nn.Linear(3, 2)), torch.rand(1, 3), 0.1, batch_size=0)
 
 

@@ -189,7 +189,7 @@ def test_what_makes_no_sense_is_refused():
             smooth.certify(x, 10, 10, alpha, 5)
         with pytest.raises(ValueError, match="alpha needs to lie in"):
             smooth.predict(x, 10, alpha, 5)
-    with pytest.raises(ValueError, match="at least 1 item"):
+    with pytest.raises(ValueError, match="whole number of at least 1, got 0"):
         smooth.certify(x, 10, 10, 0.1, 0)
     for ask in (lambda image: smooth.certify(image, 5, 5, 0.1, 5), smooth_predict(smooth)):
         for image in (torch.tensor([255.0]), torch.tensor([-0.1]), torch.tensor([math.nan])):

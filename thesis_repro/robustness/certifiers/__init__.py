@@ -15,6 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.lab.checks import whole
 from thesis_repro.robustness import proof, structure
 from thesis_repro.robustness.arithmetic import exact
 from thesis_repro.robustness.certifying import check_images
@@ -61,12 +62,11 @@ def sliced(total: int, size: int, work: Callable[[slice], Made]) -> Iterator[Mad
     Raises
     ------
     ValueError
-        If size is below 1.
+        If size is no whole number of at least 1.
     RuntimeError
         If one item alone does not fit into memory.
     """
-    if size < 1:
-        raise ValueError(f"a batch needs at least 1 item, got {size}")
+    size = whole("batch_size", size)
     done = 0
     while done < total:
         size = min(size, total - done)
@@ -104,8 +104,7 @@ def parts(model: nn.Module, x: Tensor, epsilon: float, known: tuple[type, ...]) 
             f"the model needs to be nn.Sequential ending in nn.Linear, got {type(model).__name__}; "
             f"of a GloroNet give the body"
         )
-    if not 0 < epsilon < math.inf:
-        raise ValueError(f"epsilon needs to be positive and finite, got {epsilon}")
+    structure.check_epsilon(epsilon)
     structure.check_certifiable(model)
     weight = next(model.parameters())
     if x.dtype != weight.dtype or x.device != weight.device:

@@ -158,7 +158,7 @@ def margins(
     -------
     (n, classes); infinite at j, minus infinity where a logit is NaN or infinite
     """
-    x = tensor("images", x, model)
+    x, epsilon = tensor("images", x, model), structure.check_epsilon(epsilon)
     chain = compared(model, parts(model, x, epsilon, KNOWN))
     shape = tuple(x.shape[1:])
     known = prepare(model, shape) if prepared is None else prepared
@@ -181,6 +181,7 @@ def margins(
 
 def region(chain: list[Part], known: Prepared, x: Tensor, epsilon: float) -> Region:
     """Ball and box behind the layers of a chain, for the ball of radius epsilon around x."""
+    epsilon = structure.check_epsilon(epsilon)
     found = _region(known.scaled.parts(chain), known.layers, x, epsilon)
     exponent = sum(known.scaled.steps.get(name, 0) for name, _, _ in chain)
     return Region(*(power_of_two(value, exponent) for value in vars(found).values()))

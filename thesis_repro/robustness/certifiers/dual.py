@@ -32,6 +32,7 @@ from thesis_repro.robustness.certifiers import (
 from thesis_repro.robustness.certifiers.lines import Ball, Lines, hull_of, lines, unstable
 from thesis_repro.robustness.certifiers.projections import estimated
 from thesis_repro.robustness.lipschitz import adjoint_map
+from thesis_repro.robustness.structure import check_epsilon
 
 KNOWN = (nn.Conv2d, nn.Linear, nn.ReLU, nn.Flatten)
 NORMS = (2.0, math.inf)
@@ -113,7 +114,7 @@ def margins(
     -------
     (n, classes); infinite at j, minus infinity where a logit is NaN or infinite
     """
-    x = tensor("images", x, model)
+    x, epsilon = tensor("images", x, model), check_epsilon(epsilon)
     chain, scaled = compared(model, _chain(model, x, epsilon, norm)), normalised(model)
     lost = scaled.lost(chain, epsilon)
     chain = scaled.parts(chain)
@@ -143,7 +144,7 @@ def lower(
 
     functions : (k, outputs), the vectors c; returns (n, k). Else as :func:`certify`.
     """
-    x = tensor("images", x, model)
+    x, epsilon = tensor("images", x, model), check_epsilon(epsilon)
     chain, scaled = _chain(model, x, epsilon, norm), normalised(model)
     lost = scaled.lost(chain, epsilon) * functions.abs().sum(1)
     chain, ball = scaled.parts(chain), Ball(x, epsilon, norm)
@@ -172,7 +173,7 @@ def sent(
     every_unit: bool = False,
 ) -> Tensor:
     """How many units of its ReLU layers :func:`certify` sends back for each point: (n,) int64."""
-    x = tensor("images", x, model)
+    x, epsilon = tensor("images", x, model), check_epsilon(epsilon)
     chain, scaled = _chain(model, x, epsilon, norm), normalised(model)
     with full_precision(scaled.body):
         ball = Ball(x, epsilon, norm)
