@@ -334,6 +334,24 @@ def test_the_snapshot_compares_bits_on_any_number_of_them():
         assert not before.matches(nn.Linear(count, 1, bias=True), (count,))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_snapshot_compares_parameters_that_are_views(dtype):
+    layers = [nn.Sequential(nn.Linear(2, 1), nn.Linear(1, 2)).to(dtype)]
+    layers += [nn.Linear(2, 4, dtype=dtype) for _ in range(2)]
+    flat = nn.utils.parameters_to_vector(layers[0].parameters())
+    nn.utils.vector_to_parameters(1.5 * flat, layers[0].parameters())  # from an odd place on
+    layers[1].bias.data = torch.rand(4, 4, dtype=dtype)[:, 2]
+    layers[2].weight.data = torch.rand(2, 4, dtype=dtype).T
+    for layer in layers:
+        before = structure.snapshot(layer, (2,))
+        for value in layer.parameters():
+            assert before.matches(layer, (2,))
+            with torch.no_grad():
+                value.add_(1e-3)
+            assert not before.matches(layer, (2,))
+            before = structure.snapshot(layer, (2,))
+
+
 def test_the_snapshot_stays_where_the_net_is(monkeypatch):
     layer = nn.Linear(4, 3)
     before = structure.snapshot(layer, (4,))

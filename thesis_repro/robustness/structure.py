@@ -192,8 +192,14 @@ def _same(now: Tensor, before: Tensor) -> bool:
         return False
     now, before = now.detach().flatten(), before.to(now.device).flatten()
     if now.nbytes % 8 == 0:  # bit by bit, and two or more numbers at a time
-        now, before = now.view(torch.int64), before.view(torch.int64)
+        now, before = _words(now), _words(before)
     return torch.equal(now, before)
+
+
+def _words(values: Tensor) -> Tensor:
+    """Numbers (n,) as words of 64 bits; of views that do not lie as such words, a copy's."""
+    aligned = values.is_contiguous() and values.storage_offset() * values.itemsize % 8 == 0
+    return (values if aligned else values.clone()).view(torch.int64)
 
 
 def precision(body: nn.Module) -> torch.dtype:
