@@ -155,7 +155,7 @@ PLANTS = {
         "norm",
         lambda conv, *_: (torch.linalg.matrix_norm(conv.weight.flatten(1), 2).item(), "fast"),
     ),
-    "layer above 1": (nets.MinMax, "forward", lambda self, x: 1.05 * x),
+    "layer above 1": (nets.minmax, "_kernels", (lambda x: 1.05 * x, None)),
     "autocast": (certifying, "exact", as_it_is),
     "rounding": (rounding, "analyse", lambda *_: None),
     "input scaling": (rules, "RULES", {**rules.RULES, nets.Scale: rules._one}),

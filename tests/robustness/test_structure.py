@@ -110,6 +110,15 @@ def hooked(layers):
     return layers[4].branch[1].register_forward_hook(lambda module, inputs, output: 100 * output)
 
 
+class Stepping(torch.Tensor):
+    """A tensor with a product of its own, as quantised weights have one."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        found = super().__torch_function__(function, types, args, kwargs or {})
+        return found.round() if function is nn.functional.linear else found
+
+
 REPLACED = {
     "hook": hooked,
     "hook before": lambda layers: layers[1].register_forward_pre_hook(lambda m, x: 9 * x[0]),
@@ -119,6 +128,13 @@ REPLACED = {
     "forward": lambda layers: setattr(layers[3], "forward", lambda x: 9 * x),
     "inner method": lambda layers: setattr(layers[0], "_conv_forward", lambda x, w, b: 9 * x),
     "compiled call": lambda layers: setattr(layers[6], "_compiled_call_impl", lambda x: 9 * x),
+    "tensor of its own type": lambda layers: setattr(
+        layers[7], "weight", nn.Parameter(layers[7].weight.detach().as_subclass(Stepping))
+    ),
+    "buffer of its own type": lambda layers: layers[1]._buffers.update(
+        running_var=layers[1].running_var.as_subclass(Stepping)
+    ),
+    "branch exchanged": lambda layers: setattr(layers[4], "branch", nn.ReLU()),
     "tensor for a parameter": lambda layers: layers[7].__dict__.update(weight=torch.ones(3, 16)),
     "parametrization": lambda layers: parametrizations.weight_norm(layers[7]),
     "unknown layer": lambda layers: layers[4].branch.append(nn.GELU()),
@@ -140,6 +156,36 @@ def test_what_a_layer_does_unseen_is_refused_on_every_call(name):
     finally:
         if hasattr(handle, "remove"):
             handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        (nn.ReLU, "forward"),
+        (nn.Conv2d, "_conv_forward"),
+        (nets.Scale, "forward"),
+        (nn.Sequential, "__call__"),
+        (nn.Module, "_call_impl"),
+    ],
+)
+def test_a_method_that_a_class_got_is_refused_as_one_of_the_instance(kind, method, monkeypatch):
+    layers = body()
+    net = GloroNet(layers, 0.1, SHAPE).eval()
+    used, own = net.bound(), getattr(kind, method)
+    monkeypatch.setattr(kind, method, lambda *about: 9 * own(*about))
+    asking = (net.bound, lambda: certify(net, X), lambda: certify(net, X, used=used))
+    for ask in (*asking, lambda: gloro.bound(layers, SHAPE)):
+        with pytest.raises(UnknownLayer, match="a method of its class was replaced: restore it"):
+            ask()
+    monkeypatch.undo()
+    assert net.bound() is used
+
+
+def test_images_of_a_type_of_their_own_are_their_pixels():
+    net = GloroNet(plain_body(), 0.1, (1, 1, 2)).eval()
+    found = certify(net, POINT.as_subclass(Stepping))
+    assert torch.equal(found.radius, certify(net, POINT).radius)
+    assert type(found.radius) is torch.Tensor
 
 
 def test_another_bound_than_the_net_s_own_does_not_open_the_gate():

@@ -277,7 +277,8 @@ def ready(net: Certifiable, x: Tensor, epsilon: float) -> Tensor:
     structure.check_given(net, epsilon)
     structure.check_net(net.body)
     own = structure.precision(net.body)
-    return _widened(images(x, net.input_shape, net.body), own)
+    # a tensor of a type of its own might compute something else than its pixels
+    return _widened(images(x, net.input_shape, net.body).as_subclass(Tensor), own)
 
 
 def _widened(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -27,6 +27,25 @@ SIMPLE = (int, float, bool, str, type(None))
 """Types of attributes that compare by value and do not change in place."""
 
 
+PLAIN = (Tensor, nn.Parameter)
+"""Types of parameters and buffers; any other tensor may compute something else than it holds."""
+
+COMPUTING = ("__call__", "_call_impl", "forward", "_conv_forward", "merged", "rows")
+"""Methods by which layers compute."""
+
+
+def _methods(kind: type[nn.Module]) -> tuple[Any, ...]:
+    return tuple(getattr(kind, name, None) for name in COMPUTING)
+
+
+METHODS = {
+    kind: _methods(kind)
+    for kind in (*vars(nn).values(), *vars(nets).values())
+    if isinstance(kind, type) and issubclass(kind, nn.Module)
+}
+"""What they were when this module was imported, of each type that may be a layer."""
+
+
 class UnknownLayer(ValueError):
     """A layer whose Lipschitz constant is not known; the message names it."""
 
@@ -108,8 +127,9 @@ def check_unmodified(name: str, layer: nn.Module) -> None:
     Raises
     ------
     UnknownLayer
-        On a hook of the layer or of all modules, a method that the instance replaces, a tensor
-        that is neither parameter nor buffer, or a missing module.
+        On a hook of the layer or of all modules, a method that the instance replaces or that its
+        class got since, a tensor that is neither parameter nor buffer, a parameter or buffer of
+        a type of its own, or a branch that is no plain nn.Sequential.
     """
     for hooks in (registry._global_forward_hooks, registry._global_forward_pre_hooks):
         # torch counts operations by hooks that only follow which module runs
@@ -119,12 +139,31 @@ def check_unmodified(name: str, layer: nn.Module) -> None:
     kind, own = type(layer).__name__, vars(layer)
     if layer._forward_hooks or layer._forward_pre_hooks or any(map(callable, own.values())):
         raise UnknownLayer(f"layer {name!r} ({kind}) has a hook or a forward of its own: remove it")
+    _check_made_of(name, layer)
     for attribute, value in own.items():
         if isinstance(value, Tensor):
             raise UnknownLayer(
                 f"layer {name!r} ({kind}) has a tensor {attribute!r} that is neither parameter nor "
                 f"buffer"
             )
+
+
+def _check_made_of(name: str, layer: nn.Module) -> None:
+    """Refuse methods, tensors and branches that are not what the layer's type brings along."""
+    about, known = f"layer {name!r} ({type(layer).__name__})", METHODS.get(type(layer))
+    if known is not None and known != _methods(type(layer)):
+        raise UnknownLayer(f"{about}: a method of its class was replaced: restore it")
+    for held, value in [*layer._parameters.items(), *layer._buffers.items()]:
+        if value is not None and type(value) not in PLAIN:
+            given = type(value).__name__
+            raise UnknownLayer(f"{about}: {held!r} needs to be a plain tensor, got {given}")
+    branches: Iterable[Any] = [layer.branch] if isinstance(layer, nets.Residual) else []
+    if isinstance(layer, nets.Sum):
+        branches = layer.branches._modules.values()
+    for branch in branches:
+        if type(branch) is not nn.Sequential:
+            given = type(branch).__name__
+            raise UnknownLayer(f"{about}: a branch needs to be a plain nn.Sequential, got {given}")
 
 
 def check_net(body: nn.Module) -> None:
