@@ -3,9 +3,11 @@ import hashlib
 import json
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -405,6 +407,35 @@ def test_a_certificate_of_another_net_is_not_written(made, tmp_path):
     body = nn.Sequential(nn.Flatten(), nn.Linear(144, 4))
     with pytest.raises(ValueError, match="the certificate bounds layers 0, 1, 2"):
         certificate.write(tmp_path / "c.json", GloroNet(body, 0.1, (1, 12, 12)), found, x)
+
+
+def test_a_certificate_of_other_weights_or_of_another_radius_is_not_written(made, tmp_path):
+    net, x, found, _, _ = made
+    file = tmp_path / "c.json"
+    for epsilon in (0.9 * net.epsilon, 1.1 * net.epsilon):  # half of the points change sides
+        with pytest.raises(ValueError, match="is for another epsilon than .* has the radius"):
+            certificate.write(file, net, found, x, epsilon=epsilon)
+    for rounded in (net.epsilon * (1 + 1e-9), net.epsilon * (1 - 1e-9)):
+        certificate.write(file, net, found, x, epsilon=rounded)
+    other = certify(net, x, used=replace(net.bound(), k_ij=2 * net.bound().k_ij))
+    with pytest.raises(ValueError, match="is under another bound .* without `used`"):
+        certificate.write(file, net, other, x)
+    with torch.no_grad():
+        net.body[-1].weight.mul_(1.001)
+    with pytest.raises(ValueError, match="is under another bound .* as it is now"):
+        certificate.write(file, net, found, x)
+    certificate.write(file, net, certify(net, x), x)
+
+
+@pytest.mark.parametrize("arithmetic", ["float32", "float64"])
+def test_a_certificate_at_any_radius_is_written_and_read_by_the_checker(made, tmp_path, arithmetic):
+    net, x, found, _, weights = made
+    for radius in (np.float32(0.01), Fraction(1, 50), *found.radius.sort().values[::7]):
+        file = tmp_path / "c.json"
+        some = certify(net, x, radius, arithmetic=arithmetic)
+        certificate.write(file, net, some, x, epsilon=radius)
+        assert certificate.read(file)["epsilon"] == float(radius)
+        assert checker.check(file, weights, x.numpy()).count("contradicted") == 0
 
 
 def test_the_command_line_writes_and_verifies(tmp_path, monkeypatch, capsys):

@@ -259,7 +259,9 @@ def unfounded(net, x, epsilon, file, share=1.0):
     with torch.no_grad():
         labels = net.body(x).argmax(1)
     claimed = Certificate(labels, tiny, torch.ones(n, dtype=torch.bool), tiny, bound, tiny)
-    certificate.write(file, net, claimed, x, epsilon=epsilon)
+    with pytest.MonkeyPatch.context() as forger:
+        forger.setattr(certificate, "_check_claims", lambda *about: None)
+        certificate.write(file, net, claimed, x, epsilon=epsilon)
 
 
 @pytest.mark.parametrize("scale", [1e-170, 1e-155, 1e-30, 1.0, 1e30, 1e160])

@@ -61,6 +61,9 @@ GEOMETRY: dict[type[nn.Module], tuple[str, ...]] = {
 }
 """What decides the map of a layer beside its weights, by its exact type."""
 
+ROUNDED = 1e-6
+"""How far rounding may put numbers apart that are the same, relatively."""
+
 PAIRS = (*WINDOWS, "dilation")
 
 
@@ -80,7 +83,7 @@ def write(
     ----------
     path : where to; replaced as a whole or not at all
     net : the net that was certified
-    certificate : what `certify(net, x, epsilon)` returned
+    certificate : what `certify(net, x, epsilon)` returned, under the net's own bound
     x : (n, c, h, w), the images, tensor or array
     epsilon : the radius that was asked for; the net's own by default
     model, data : names for the reader
@@ -88,23 +91,25 @@ def write(
     Raises
     ------
     ValueError
-        If the certificate is of another number of points, of another net or of an arithmetic that
-        the net cannot have, if its bound is not finite, or if a layer cannot be described in a
-        file.
+        If the certificate is of another number of points, of an arithmetic that the net cannot
+        have, under another bound than that of the net as it is now, or for another epsilon than
+        this one; if its bound is not finite, or if a layer cannot be described in a file.
     """
     structure.check_given(net)
     if not isinstance(certificate, Certificate):
         raise ValueError(f"certify gives a Certificate; got {type(certificate).__name__}")
+    radius = structure.check_epsilon(net.epsilon if epsilon is None else epsilon)
     x = images(x, net.input_shape, net.body)
     about, bounds = architecture(net), certificate.bound.layers
     function = _function(net, certificate, x, [entry["name"] for entry in about["layers"][:-1]])
+    _check_claims(net, certificate, radius)
     for entry, part in zip(about["layers"], bounds, strict=False):
         entry |= {"bound": part.value, "method": part.method}
     content = {
         "format": FORMAT,
         "model": model,
         "data": data,
-        "epsilon": net.epsilon if epsilon is None else epsilon,
+        "epsilon": radius,
         "arithmetic": certificate.arithmetic,
         "weights": {name: _hash(value) for name, value in net.body.state_dict().items()},
         "images": [_hash(image)[:16] for image in x.to(function)],
@@ -142,6 +147,28 @@ def _function(
     if not (math.isfinite(certificate.bound.k_sub) and certificate.bound.k_ij.isfinite().all()):
         raise ValueError("the bound of the net is not finite: there is no certificate to write")
     return function
+
+
+def _check_claims(net: GloroNet, certificate: Certificate, epsilon: float) -> None:
+    """Refuse what was certified of other weights, as far as their bound tells, or elsewhere."""
+    given, own = certificate.bound, net.bound()
+    if given.k_ij.shape != own.k_ij.shape or not torch.allclose(
+        given.k_ij.cpu(), own.k_ij.cpu(), rtol=ROUNDED, atol=0.0
+    ):
+        raise ValueError(
+            f"the certificate is under another bound (K_ij up to {given.k_ij.max():.6g}) than that "
+            f"of the net as it is now ({own.k_ij.max():.6g}): certify it again, without `used`"
+        )
+    certified, radius = certificate.certified, certificate.radius
+    less, more = epsilon * (1 - ROUNDED), epsilon * (1 + ROUNDED)
+    off = torch.where(certified, radius < less, radius > more)
+    if off.any():
+        at = int(off.nonzero()[0, 0])
+        said = "certified" if certified[at] else "not certified"
+        raise ValueError(
+            f"the certificate is for another epsilon than {epsilon:.6g}: image {at} has the radius "
+            f"{radius[at].item():.6g} and is {said}"
+        )
 
 
 def architecture(net: GloroNet) -> dict[str, Any]:

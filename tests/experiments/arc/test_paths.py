@@ -67,6 +67,7 @@ def test_a_ball_that_does_not_hold_is_not_confirmed(config, monkeypatch):
     def claims_more(net, images, epsilon):
         found = real(net, images, epsilon)
         found.certified[:] = True
+        found.radius.clamp_(min=epsilon)
         return found
 
     monkeypatch.setattr(paths, "certify", claims_more)
