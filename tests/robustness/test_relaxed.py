@@ -24,6 +24,10 @@ from thesis_repro.robustness.margins import Bound
 from thesis_repro.robustness.relaxed import RelaxedNet
 
 
+def asked(guarantee):
+    return relaxed.certify(dense(), images(), guarantee=guarantee)
+
+
 def dense(classes=6, seed=0, epsilon=0.05, guarantee=None):
     """A random net from 16 pixels."""
     generator = torch.Generator().manual_seed(seed)
@@ -428,6 +432,12 @@ def test_sizes_and_labels_are_of_any_kind_of_whole_number():
         (lambda: relaxed.within(["ab"]), "got 'ab' alone"),
         (lambda: relaxed.within(3), "a list of sets .* got 3"),
         (lambda: relaxed.within([(0.5, 1)]), "whole numbers; got 0.5"),
+        (lambda: asked(relaxed.Guarantee((2, 1))), r"that ascend, .*got \(2, 1\)"),
+        (lambda: asked(relaxed.Guarantee((1, 1))), r"that ascend, .*got \(1, 1\)"),
+        (lambda: asked(relaxed.Guarantee(())), r"at least one, .*got \(\)"),
+        (lambda: asked(relaxed.Guarantee((1.0, 2))), r"whole numbers .*got \(1.0, 2\)"),
+        (lambda: asked(relaxed.Guarantee(2)), "whole numbers .*got 2"),
+        (lambda: dense(guarantee=relaxed.Guarantee((3, 1))), r"that ascend, .*got \(3, 1\)"),
         (lambda: relaxed.certify(dense(), images(), guarantee=3), "top, up_to or within.*got 3"),
         (
             lambda: relaxed.certify(dense(), images(), k=2).sets(torch.full((40,), 3)),

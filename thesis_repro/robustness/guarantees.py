@@ -5,6 +5,7 @@ Defined in the chapter robustness/relaxed.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from operator import index
 from typing import Any
 
@@ -32,9 +33,17 @@ class Guarantee:
         Raises
         ------
         ValueError
-            If a size is not in [1, classes), where k = classes would be guaranteed everywhere, or
-            an affinity set is empty, repeats a label, or names one that is not in [0, classes).
+            If sizes are no whole numbers that ascend, at least one; if one is not in
+            [1, classes), where k = classes would be guaranteed everywhere; or if an affinity set
+            is empty, repeats a label, or names one that is not in [0, classes).
         """
+        sizes = list(self.sizes) if isinstance(self.sizes, Sequence) else []
+        whole = all(isinstance(size, Integral) for size in sizes)
+        if not sizes or not whole or sizes != sorted(set(sizes)):
+            raise ValueError(
+                f"sizes need to be whole numbers that ascend, at least one, as (1, 3); got "
+                f"{self.sizes!r}"
+            )
         for chosen in self.affinity:
             unknown = [label for label in chosen if not 0 <= label < classes]
             if not chosen or unknown or len(set(chosen)) < len(chosen):
