@@ -127,9 +127,8 @@ def check_unmodified(name: str, layer: nn.Module) -> None:
     Raises
     ------
     UnknownLayer
-        On a hook of the layer or of all modules, a method that the instance replaces or that its
-        class got since, a tensor that is neither parameter nor buffer, a parameter or buffer of
-        a type of its own, or a branch that is no plain nn.Sequential.
+        On a hook of the layer or of all modules, a method that the instance replaces, a tensor
+        that is neither parameter nor buffer, or a missing module.
     """
     for hooks in (registry._global_forward_hooks, registry._global_forward_pre_hooks):
         # torch counts operations by hooks that only follow which module runs
@@ -139,7 +138,6 @@ def check_unmodified(name: str, layer: nn.Module) -> None:
     kind, own = type(layer).__name__, vars(layer)
     if layer._forward_hooks or layer._forward_pre_hooks or any(map(callable, own.values())):
         raise UnknownLayer(f"layer {name!r} ({kind}) has a hook or a forward of its own: remove it")
-    _check_made_of(name, layer)
     for attribute, value in own.items():
         if isinstance(value, Tensor):
             raise UnknownLayer(
@@ -149,7 +147,7 @@ def check_unmodified(name: str, layer: nn.Module) -> None:
 
 
 def _check_made_of(name: str, layer: nn.Module) -> None:
-    """Refuse methods, tensors and branches that are not what the layer's type brings along."""
+    """Refuse methods that the class got since, tensors and branches of a type of their own."""
     about, known = f"layer {name!r} ({type(layer).__name__})", METHODS.get(type(layer))
     if known is not None and known != _methods(type(layer)):
         raise UnknownLayer(f"{about}: a method of its class was replaced: restore it")
@@ -167,9 +165,10 @@ def _check_made_of(name: str, layer: nn.Module) -> None:
 
 
 def check_net(body: nn.Module) -> None:
-    """As :func:`check_unmodified`, for a net and all modules in it."""
+    """As :func:`check_unmodified`, for a net and all modules in it, and what these are made of."""
     for name, layer in body.named_modules():
         check_unmodified(name, layer)
+        _check_made_of(name, layer)
 
 
 def described(layer: nn.Module, name: str = "") -> list[tuple[Any, ...]]:
