@@ -52,9 +52,12 @@ def load(path: Path | str, epsilon: float) -> GloroNet:
         tensors = unpack(content)
         (length,) = struct.unpack("<Q", content[:8])
         said = json.loads(content[8 : 8 + length]).get("__metadata__", {}).get("architecture")
-        about = None if said is None else json.loads(said)
     except (SafetensorError, ValueError, struct.error):
         raise ValueError(f"{path.name} is not a safetensors file") from None
+    try:
+        about = json.loads(said)
+    except (TypeError, ValueError, RecursionError):
+        about = None
     if not isinstance(about, dict) or not {"input_shape", "layers"} <= set(about):
         raise ValueError(
             f"{path.name} does not state its layers: certificate.write_net writes a file that "
@@ -63,12 +66,13 @@ def load(path: Path | str, epsilon: float) -> GloroNet:
         )
     try:
         check_entries(about["layers"])
-        body = _sequence(about["layers"], tensors)
+        with torch.random.fork_rng(devices=[]):  # layers start at random before they are filled
+            body = _sequence(about["layers"], tensors)
         weights = [value for key, value in tensors.items() if key.startswith("body.")]
         body.to(next(value.dtype for value in weights if value.is_floating_point()))
         net = GloroNet(body, epsilon, tuple(about["input_shape"]))
         net.load_state_dict(dict(tensors))
-    except (KeyError, TypeError, RuntimeError, StopIteration) as error:
+    except (LookupError, ArithmeticError, TypeError, RuntimeError, StopIteration) as error:
         said = " ".join(str(error).split())
         raise ValueError(
             f"{path.name}: its weights are not for the layers it states: {said}"
@@ -120,7 +124,10 @@ def _scale(about: dict[str, Any], own: Tensors, inner: nn.Sequential) -> nn.Modu
 
 
 def _linear_residual(about: dict[str, Any], own: Tensors, inner: nn.Sequential) -> nn.Module:
-    return LinearResidual(len(own["weight"]), 1.0, own["weight"].shape[-1])
+    layer = LinearResidual(len(own["weight"]), 1.0, own["weight"].shape[-1])
+    if about["padding"] != (layer.padding, layer.padding):
+        raise ValueError(f"LinearResidual pads by {layer.padding}, got {about['padding']}")
+    return layer
 
 
 def _residual(about: dict[str, Any], own: Tensors, inner: nn.Sequential) -> nn.Module:

@@ -82,6 +82,8 @@ def _flag(value: Any) -> bool:
 Geometry = dict[str, Callable[[Any], bool]]
 FEATURES: Geometry = {"in_features": _whole(1), "out_features": _whole(1)}
 WINDOWS: Geometry = {"kernel_size": _pair(1), "stride": _pair(1), "padding": _pair(0)}
+INSIDE = {"Sequential": ".", "Residual": ".branch.", "Sum": ".branches."}
+"""What stands between the name of a layer and the keys of the layers in it."""
 INNER: Geometry = {"layers": lambda value: isinstance(value, list)}
 NORM: Geometry = {
     "num_features": _whole(1),
@@ -132,8 +134,13 @@ def unknown(entries: list[Entry]) -> list[str]:
     return found
 
 
-def check_entries(entries: Any, extra: tuple[str, ...] = (), depth: int = 0) -> None:
-    """Refuse entries of layers that do not say just what their type needs.
+def check_entries(
+    entries: Any, extra: tuple[str, ...] = (), prefix: str = "", depth: int = 0
+) -> None:
+    """Refuse entries of layers that do not say just what their type needs, or lie about the place.
+
+    A name says where a layer stands: it is the `prefix` of its list and a key without a dot that no
+    other layer of the list has. By names weights are found, and by keys nets are built.
 
     Raises
     ------
@@ -142,12 +149,20 @@ def check_entries(entries: Any, extra: tuple[str, ...] = (), depth: int = 0) -> 
     """
     if not isinstance(entries, list) or depth > DEPTH:
         raise ValueError(f"layers need to be a list, nested at most {DEPTH} deep")
+    keys = set[str]()
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict) or not all(
             isinstance(entry.get(key), str) for key in ("name", "type")
         ):
             raise ValueError(f"layer {index} needs a name and a type")
-        kind = entry["type"]
+        kind, name = entry["type"], entry["name"]
+        key = name[len(prefix) :]
+        if not name.startswith(prefix) or not key or "." in key or key in keys:
+            raise ValueError(
+                f"layer {index} needs the name {prefix!r:.40} and a key of its own without a dot, "
+                f"got {name!r:.40}"
+            )
+        keys.add(key)
         if kind not in KINDS:
             continue
         geometry = KINDS[kind][1]
@@ -159,7 +174,11 @@ def check_entries(entries: Any, extra: tuple[str, ...] = (), depth: int = 0) -> 
             if not holds(entry[key]):
                 raise ValueError(f"layer {index} ({kind}): {key} cannot be {entry[key]!r:.40}")
         if "layers" in geometry:
-            check_entries(entry["layers"], depth=depth + 1)
+            inner = name + INSIDE[kind]
+            check_entries(entry["layers"], prefix=inner, depth=depth + 1)
+            found = [branch["name"] for branch in entry["layers"]]
+            if kind == "Sum" and found != [f"{inner}{i}" for i in range(len(found))]:
+                raise ValueError(f"layer {index} (Sum): its branches need the keys 0, 1, ...")
 
 
 def made(entries: list[Entry], weights: Weights) -> list[Layer]:
