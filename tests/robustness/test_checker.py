@@ -346,6 +346,7 @@ def in_layer(key, value):
         (in_points("radius", [1e9] * 60), "missing or unknown: points.radius"),
         (in_layer("stride", [0, 1]), r"layer 0 \(Conv2d\): stride cannot be \[0, 1\]"),
         (in_layer("bias", False), "missing or unknown: bias"),
+        (in_layer("name", "1"), "layer 1 needs the name '' and a key of its own .* got '1'"),
         (in_layer("bound", -1), "needs a finite bound"),
     ],
 )
@@ -356,6 +357,38 @@ def test_each_field_is_checked(made, forge, said):
         checker.check(file, weights, x.numpy())
     assert type(refused.value) is ValueError
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (lambda x: x.numpy() + 5j, "real numbers .*, got ndarray of complex64"),
+        (lambda x: x.numpy() > 2, "real numbers .*, got ndarray of bool"),
+        (lambda x: x.numpy().astype(object), "real numbers .*, got ndarray of object"),
+        (lambda x: x.clone().requires_grad_(), "an array of numbers: .* requires grad"),
+        (lambda x: None, "real numbers .*, got NoneType of object"),
+        (lambda x: [[1.0], [1.0, 2.0]], "an array of numbers: "),
+    ],
+)
+def test_images_need_to_be_real_numbers(made, images, said):
+    _, x, _, file, weights = made
+    with pytest.raises(ValueError, match=said) as refused:
+        checker.check(file, weights, images(x))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("about", [{}, "x", 3, {"layers": 3}, {"layers": [1], "input_shape": [1]}])
+def test_what_is_no_architecture_is_one_line(made, about):
+    _, x, _, file, weights = made
+    with pytest.raises(ValueError, match="architecture needs `input_shape` and `layers`"):
+        checker.check(file, weights, x.numpy(), architecture=about)
+
+
+@pytest.mark.parametrize("batch", [2.5, 0, "9", None])
+def test_a_batch_is_a_whole_number_of_at_least_1(made, batch):
+    _, x, _, file, weights = made
+    with pytest.raises(ValueError, match="batch needs to be a whole number of at least 1, got"):
+        checker.check(file, weights, x.numpy(), batch=batch)
 
 
 @pytest.mark.parametrize(
@@ -459,6 +492,12 @@ def test_the_command_line_writes_and_verifies(tmp_path, monkeypatch, capsys):
     done = call("verify", out, "--model", "tiny", *verified)
     assert done[0] == 0, done
     assert ", 0 contradicted" in done[1]
+    for suffix, part in ((".safetensors", "weights"), (".json", "card")):
+        own = tmp_path / "models" / f"tiny{suffix}"
+        before = own.read_bytes()
+        code, _, said = call("certify", "tiny", "mnist-5k", "--out", str(own), "--points", "9")
+        assert code == 1 and f"is the {part} of tiny: name another file" in said
+        assert own.read_bytes() == before
     single = call("certify", "tiny", "mnist-5k", "--out", out + "32", "--points", "30", *FLOAT32)
     assert "evaluated in float32" in single[1]
     assert call("verify", out + "32", "--model", "tiny", *verified)[0] == 0

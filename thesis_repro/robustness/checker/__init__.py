@@ -97,19 +97,21 @@ def check(
     ----------
     file : certificate, as JSON
     weights : safetensors file of the model, tensors named body.*
-    images : (n, c, h, w), as they were certified
-    batch : images at a time; fewer where the net is large
+    images : (n, c, h, w), floats or whole numbers, as they were certified
+    batch : images at a time, at least 1; fewer where the net is large
     architecture : `input_shape` and `layers` of the net, as `certificate.architecture` gives them;
         needed where the weights file does not state them
 
     Raises
     ------
     ValueError
-        If a file is malformed, or if the file, a weight, an image or the architecture is not the
-        one that was certified. One line that names it.
+        If a file, the images, the batch or the architecture is malformed, or if the file, a weight,
+        an image or the architecture is not the one that was certified. One line that names it.
     OSError
         If a file cannot be read.
     """
+    if not isinstance(batch, int | np.integer) or batch < 1:
+        raise ValueError(f"batch needs to be a whole number of at least 1, got {batch!r:.40}")
     about = read(file)
     tensors, stated = files.weights(weights, about)
     images = _images(images, about)
@@ -140,9 +142,16 @@ def check(
 
 def _images(images: NDArray[Any], about: Mapping[str, Any]) -> NDArray[Any]:
     try:
-        images = np.ascontiguousarray(images, about["arithmetic"])
-    except (TypeError, ValueError):
-        raise ValueError("images need to be an array of numbers (n, channels, h, w)") from None
+        found = np.asarray(images)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch's are of all three kinds
+        said = " ".join(str(error).split())
+        raise ValueError(f"images need to be an array of numbers: {said:.200}") from None
+    if found.dtype.kind not in "fiu":
+        raise ValueError(
+            f"images need to be an array of real numbers (n, channels, h, w), got "
+            f"{type(images).__name__} of {found.dtype}"
+        )
+    images = np.ascontiguousarray(found, about["arithmetic"])
     if len(images) != len(about["images"]):
         raise ValueError(f"the certificate is of {len(about['images'])} images, got {len(images)}")
     if images.shape[1:] != tuple(about["input_shape"]):
@@ -163,7 +172,14 @@ def _bind(about: Mapping[str, Any], stated: Any, given: Mapping[str, Any] | None
     own = files.architecture(about)
     if stated is not None and stated != own:
         raise ValueError("the certificate is about another architecture than the weights file")
-    if given is not None and files.architecture(given) != own:
+    try:
+        other = own if given is None else files.architecture(given)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        raise ValueError(
+            f"architecture needs `input_shape` and `layers`, as certificate.architecture gives "
+            f"them, got {given!r:.40}"
+        ) from None
+    if other != own:
         raise ValueError("the certificate is about another architecture than the model's")
     return stated is not None or given is not None
 
