@@ -145,6 +145,24 @@ def test_four_commands_lead_from_own_weights_to_a_confirmed_certificate(call, pe
         ("train days.npz --epsilon 1 --out a.safetensors", "got datetime64[D]"),
         ("train torn.npz --epsilon 1 --out a.safetensors", "torn.npz: need an npz file of plain"),
         ("train folder:pets --epsilon -1 --out a.safetensors", "a positive number"),
+        (
+            "certify a.safetensors last.npz --epsilon 1 --out pets/../a.safetensors",
+            "a.safetensors is the weights of a.safetensors: name another file",
+        ),
+        ("certify a.safetensors last.npz --epsilon 1 --out ./last.npz", "last.npz is the data"),
+        (
+            "certify a.safetensors last.npz --epsilon 1 --out a.json --csv a.safetensors",
+            "a.safetensors is the weights of a.safetensors",
+        ),
+        (
+            "certify a.safetensors last.npz --epsilon 1 --out a.json --csv ./a.json",
+            "a.json is named twice: name another file",
+        ),
+        ("onnx a.safetensors --out a.safetensors", "is the weights of a.safetensors"),
+        (
+            "train folder:pets --epsilon 1 --from a.safetensors --out a.safetensors",
+            "a.safetensors is the net to go on from: name another file",
+        ),
         ("train folder:pets --epsilon 0.1 --out a.pt", "to a .safetensors file"),
         ("train folder:pets --epsilon 0.1 --net 3c --out a.safetensors", "unknown net '3c'"),
         ("train cats --epsilon 0.1 --out a.safetensors", "no data set is called 'cats'"),

@@ -172,18 +172,10 @@ def train(
     from thesis_repro.robustness.recipes import Recipe
 
     radius = _radius(epsilon)
-    recipe = Recipe(
-        net,
-        radius,
-        1.1 * radius if train_epsilon is None else _radius(train_epsilon),
-        epochs,
-        epochs,
-        batch,
-        seed=seed,
-        objective=objective,
-        lr=lr,
-        device=device,
-    )
+    _check_apart({"the net to go on from": start}, out)
+    wider = 1.1 * radius if train_epsilon is None else _radius(train_epsilon)
+    about = (net, radius, wider, epochs, epochs, batch)
+    recipe = Recipe(*about, seed=seed, objective=objective, lr=lr, device=device)
     dataset = sets.load_any(data)
     print(f"{dataset.name}: {len(dataset.train):,} images in {len(dataset.classes)} classes")
 
@@ -211,6 +203,23 @@ def _say_scores(out: Path, radius: float) -> None:
     )
 
 
+def _files(model: str) -> dict[str, Path | None]:
+    from thesis_repro.robustness import models
+
+    path = Path(model) if model.endswith(".safetensors") else models.weights_file(model)
+    return {f"the weights of {model}": path, f"the card of {model}": models.card_of(path)}
+
+
+def _check_apart(read: dict[str, Path | None], *written: Path | None) -> None:
+    """Refuse to write over what is read, or over what is written as well."""
+    taken = {path.expanduser().resolve(): what for what, path in read.items() if path}
+    for path in filter(None, written):
+        where = path.expanduser().resolve()
+        if where in taken:
+            raise ValueError(f"{path} is {taken[where]}: name another file")
+        taken[where] = "named twice"
+
+
 @nets_app.command()
 def certify(
     model: Weights,
@@ -229,8 +238,7 @@ def certify(
     from thesis_repro.robustness import certify as certify_all
 
     radius = None if epsilon is None else _radius(epsilon)
-    if model.endswith(".safetensors") and models.card_of(model) == out:
-        raise ValueError(f"{out} is the card of {model}: name another file for the certificate")
+    _check_apart(_files(model) | {"the data": Path(data)}, out, csv)
     net, test = models.load(model, radius), sets.load_any(data).test
     x = test.x[:points]
     found = certify_all(net, x, radius, arithmetic=arithmetic)
@@ -281,5 +289,6 @@ def onnx(
     """Write a net as ONNX, for other runtimes; needs the extra `onnx`."""
     from thesis_repro.robustness import interchange, models
 
+    _check_apart(_files(model), out)
     net = models.load(model, 1.0)
     print(interchange.to_onnx(out, net.body, net.input_shape))
