@@ -1,5 +1,7 @@
 """Nets of one's own: the same function as a plain sequence, bounded, certified and confirmed."""
 
+import copy
+import threading
 from collections import namedtuple
 from pathlib import Path
 
@@ -113,6 +115,15 @@ def test_an_adopted_net_is_the_same_function_of_known_layers(name: str) -> None:
     kinds = {type(part) for part in body.modules()}
     assert not kinds & {nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Identity, Small, Wide}
     assert not any(getattr(part, "inplace", False) for part in body.modules())
+
+
+@pytest.mark.parametrize("module", [Small(), SEQUENCE])
+def test_constants_come_in_the_format_of_the_module(module: nn.Module) -> None:
+    module = copy.deepcopy(moved(module)).double().eval()
+    body = adopt(module, SHAPE)
+    assert {v.dtype for v in body.state_dict().values()} == {torch.float64}
+    x = torch.rand(5, *SHAPE, dtype=torch.float64)
+    torch.testing.assert_close(body(x), module(x), rtol=1e-12, atol=1e-12)
 
 
 def jacobian_norm(body: nn.Sequential, x: Tensor) -> float:
@@ -257,6 +268,11 @@ def headed(*layers: nn.Module) -> nn.Sequential:
 
 HOOKED = headed(nn.ReLU())
 HOOKED[0].register_forward_hook(lambda *about: None)
+NORMED = headed(nn.utils.weight_norm(nn.Conv2d(3, 3, 1)))
+KEPT = Calls(nn.Flatten())
+KEPT.last = torch.ones(2, requires_grad=True) * 2
+LOCKED = headed(nn.ReLU())
+LOCKED[0].lock = threading.Lock()
 HERE = r"test_adopt\.py, line \d+: "
 
 
@@ -280,6 +296,10 @@ HERE = r"test_adopt\.py, line \d+: "
         ),
         (headed(nn.BatchNorm2d(3, track_running_stats=False)), "mixes"),
         (HOOKED, r"layer '0' \(ReLU\) has a hook"),
+        (NORMED, r"layer '0' \(Conv2d\) has a hook.* of torch.nn.utils.parametrizations"),
+        (KEPT, "'last' of Calls cannot be copied .* that does not hold it"),
+        (LOCKED, r"'lock' of layer '0' \(ReLU\) cannot be copied .* that does not hold it"),
+        (nets.Scale(2.0), "ends in Scale; .* nn.Linear"),
         (nn.Sequential(nn.Flatten(), nn.Linear(12, 2), nn.ReLU()), "ends in ReLU; .* nn.Linear"),
         (Gives(lambda logits, x: (logits, x)), "several outputs"),
         (Gives(lambda logits, x: {"logits": logits}), r"several outputs; .* whose forward\(x\)"),

@@ -62,7 +62,7 @@ def adopt(module: nn.Module, input_shape: tuple[int, ...]) -> nn.Sequential:
         )
     if body[-1].out_features < 2:
         raise Refused(structure.ONE_LOGIT)
-    body.eval()
+    body.eval().to(x)  # constants come in float64 on the CPU
     structure.check_certifiable(body)
     _same(inner, body, x)
     return body

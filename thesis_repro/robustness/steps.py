@@ -15,7 +15,8 @@ from thesis_repro.robustness.structure import UnknownLayer
 Shape = tuple[int, ...]
 Layers = list[nn.Module]
 SHAPE = "shape of the value"
-"""Under this name each node's `meta` holds the shape of its tensor."""
+FORMAT = "format of the value"
+"""Under these names each node's `meta` holds the shape and the dtype of its tensor."""
 TORCH = torch.__path__[0]
 
 
@@ -125,10 +126,6 @@ def _normalisation(layer: nn.BatchNorm2d, shape: Shape) -> Layers:
     return _copied(layer, shape)
 
 
-def _nothing(layer: nn.Module, shape: Shape) -> Layers:
-    return []
-
-
 def _convolution(layer: nn.Conv2d, shape: Shape) -> Layers:
     """With padding in numbers."""
     found = copy.deepcopy(layer)
@@ -173,14 +170,17 @@ def _normalised(layer: Any, shape: Shape) -> Layers:
 
 
 def _scaled(factor: Tensor, offset: Tensor) -> Layers:
-    return [Scale(factor.float(), offset.float())]
+    """In float64: `adopt` rounds it to the module's format."""
+    layer = Scale(1.0)
+    layer.factor, layer.offset = factor, offset
+    return [layer]
 
 
 MODULES: dict[type, Callable[[Any, Shape], Layers]] = {
     **dict.fromkeys((nn.Linear, UnitLinear, LinearResidual, MinMax, Residual, Sum, Scale), _copied),
     **dict.fromkeys((nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.PixelUnshuffle), _copied),
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d), _normalisation),
-    **dict.fromkeys((nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d), _nothing),
+    **dict.fromkeys((nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d), lambda *about: []),
     nn.ReLU: lambda layer, shape: [nn.ReLU()],
     nn.Conv2d: _convolution,
     nn.AdaptiveAvgPool2d: _adaptive,
@@ -245,7 +245,8 @@ def _constant(
         value = operator.attrgetter(str(value.target))(traced)
     if (swapped and name == "truediv") or node.kwargs or shape != after:
         raise UnknownLayer(f"{name} in this form is not the scaling of one image by constants")
-    constant = torch.as_tensor(value).detach().double()
+    form = None if isinstance(value, Tensor) else node.meta[FORMAT]
+    constant = torch.as_tensor(value, dtype=form).detach().double()
     if constant.ndim == len(shape):
         if len(constant) != 1:
             raise UnknownLayer(f"{name} with constants that differ from image to image")

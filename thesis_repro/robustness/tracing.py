@@ -43,10 +43,11 @@ def follow(
     _check_kind(module)
     check_model(module)
     structure.check_shape(input_shape)
-    _check_weights(module)
-    inner = _of_images(_plain(copy.deepcopy(module).eval()))
+    weight = _checked_weight(module)
+    _check_hooks(module)
+    inner = _of_images(_plain(_copied(module).eval()))
     traced = _traced(inner)
-    x = _probe(module, input_shape)
+    x = _probe(weight, input_shape)
     _shapes(traced, x)
     return inner, traced, x
 
@@ -63,8 +64,8 @@ def _check_kind(module: nn.Module) -> None:
         raise Refused("a ScriptModule has no forward to follow: adopt the module it was made of")
 
 
-def _check_weights(module: nn.Module) -> None:
-    """Refuse weights of several formats or devices, or of one that nothing is proved of."""
+def _checked_weight(module: nn.Module) -> Tensor:
+    """One of the weights; refuses several formats or devices, or one that nothing is proved of."""
     found = [*module.parameters(), *(b for b in module.buffers() if b.is_floating_point())]
     formats = sorted({str(value.dtype).removeprefix("torch.") for value in found})
     if not found or len(formats) > 1 or found[0].dtype not in UNITS:
@@ -77,6 +78,39 @@ def _check_weights(module: nn.Module) -> None:
         raise Refused(
             f"the module has weights on {' and '.join(devices)}: module.to('cpu') moves them to one"
         )
+    return found[0]
+
+
+def _check_hooks(module: nn.Module) -> None:
+    for name, part in module.named_modules():
+        if part._forward_hooks or part._forward_pre_hooks:
+            raise Refused(
+                f"layer {name!r} ({type(part).__name__}) has a hook, which cannot be followed: "
+                f"remove it (weight_norm and spectral_norm of torch.nn.utils.parametrizations need "
+                f"none)"
+            )
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # whatever a value says that some layer holds
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Refused(
+            f"{_holder(module)} cannot be copied ({said}): adopt a module that does not hold it"
+        ) from None
+
+
+def _holder(module: nn.Module) -> str:
+    """The layer, and the attribute of it, that a copy of a module fails at."""
+    for name, part in module.named_modules():
+        place = f"layer {name!r} ({type(part).__name__})" if name else type(part).__name__
+        for key, value in {**vars(part), **part._buffers, "_modules": 0, "_buffers": 0}.items():
+            try:
+                copy.deepcopy(value)
+            except Exception:
+                return f"{key!r} of {place}"
+    return type(module).__name__
 
 
 def _plain(module: nn.Module) -> nn.Module:
@@ -86,13 +120,6 @@ def _plain(module: nn.Module) -> nn.Module:
             kind: Any = type(part)  # made for the module, and shared with what it is a copy of
             part.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
             parametrize.remove_parametrizations(part, name, leave_parametrized=True)
-    for name, part in module.named_modules():
-        if part._forward_hooks or part._forward_pre_hooks:
-            raise Refused(
-                f"layer {name!r} ({type(part).__name__}) has a hook, which cannot be followed: "
-                f"remove it (weight_norm and spectral_norm of torch.nn.utils.parametrizations need "
-                f"none)"
-            )
     return module
 
 
@@ -144,8 +171,7 @@ def _of_torch(file: str) -> bool:
     return file.startswith(steps.TORCH) or file == __file__
 
 
-def _probe(module: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
-    weight = next(module.parameters())
+def _probe(weight: Tensor, input_shape: tuple[int, ...]) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.rand(3, *input_shape, generator=generator).to(weight)
 
@@ -162,12 +188,12 @@ def _shapes(traced: fx.GraphModule, x: Tensor) -> None:
 
 
 class _Shapes(fx.Interpreter):
-    """Notes the shape of each value."""
+    """Notes the shape and the format of each value."""
 
     def run_node(self, n: fx.Node) -> Any:
         found = super().run_node(n)
         if isinstance(found, Tensor):
-            n.meta[steps.SHAPE] = tuple(found.shape)
+            n.meta[steps.SHAPE], n.meta[steps.FORMAT] = tuple(found.shape), found.dtype
         elif isinstance(found, tuple | list) and any(isinstance(part, Tensor) for part in found):
             n.meta[SEVERAL] = len(found)
         return found
