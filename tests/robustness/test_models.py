@@ -223,3 +223,9 @@ def test_a_radius_that_is_given_is_that_of_the_net_and_the_cards_otherwise() -> 
     assert models.load("mnist-2c2f-gloro", 0.12).epsilon == 0.12
     with pytest.raises(ValueError, match="epsilon needs to be positive and finite, got 'far'"):
         models.load("mnist-2c2f-gloro", "far")
+
+
+def test_loading_a_committed_model_leaves_the_random_numbers_of_a_program_alone() -> None:
+    before = torch.get_rng_state()
+    models.load("mnist-2c2f-gloro")
+    assert torch.equal(before, torch.get_rng_state())

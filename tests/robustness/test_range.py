@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from thesis_repro import nets
-from thesis_repro.robustness import GloroNet, certify
+from thesis_repro.robustness import GloroNet, adopt, certify
 from thesis_repro.robustness.checker import nets as known
 from thesis_repro.robustness.checker.layers import Weights
 from thesis_repro.robustness.checker.passes import State, advance
@@ -214,3 +214,14 @@ def test_tiny_weights_are_certified_where_a_program_raises_on_underflow():
     )
     with np.errstate(all="raise"):
         certify(GloroNet(nn.Sequential(*layers), 0.1, (1, 6, 6)).eval(), torch.ones(1, 1, 6, 6))
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d([2, 2]), nn.AvgPool2d(2, [2, 2])])
+def test_a_window_in_a_list_is_refused_in_one_line_and_adopted_as_a_tuple(pool):
+    body = nn.Sequential(pool, nn.Flatten(), nn.Linear(9, 3)).eval()
+    x = torch.rand(2, 1, 6, 6)
+    with pytest.raises(ValueError, match=r"needs a number or a tuple, got \[2, 2\]"):
+        certify(GloroNet(body, 0.1, (1, 6, 6)).eval(), x)
+    found = certify(GloroNet(adopt(body, (1, 6, 6)), 0.1, (1, 6, 6)).eval(), x)
+    alike = nn.Sequential(type(pool)((2, 2)), *body[1:])
+    assert torch.equal(found.radius, certify(GloroNet(alike, 0.1, (1, 6, 6)).eval(), x).radius)

@@ -174,6 +174,7 @@ class GloroNet(EstimatedNet):
             )
         structure.check_epsilon(epsilon)
         structure.check_shape(input_shape)
+        structure.check_windows(body)
         with fitting(torch.empty(1, *input_shape)):
             super().__init__(body, epsilon, input_shape, power_steps)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load as unpack
 
 from thesis_repro import data
@@ -258,7 +259,8 @@ def _built(about: Mapping[str, Any], weights: Path) -> GloroNet:
     if recipe.net == STATED:
         return stated.load(weights, recipe.epsilon)
     channels, height, width = about["input_shape"]
-    return recipes.build(recipe, (channels, height, width), about["classes"])
+    with torch.random.fork_rng(devices=[]):  # weights are drawn, and then replaced
+        return recipes.build(recipe, (channels, height, width), about["classes"])
 
 
 def _recipe(about: Mapping[str, Any]) -> Recipe:

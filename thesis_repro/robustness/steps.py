@@ -114,7 +114,9 @@ REMEDIES = {
 
 
 def _copied(layer: nn.Module, shape: Shape) -> Layers:
-    return [copy.deepcopy(layer)]
+    found = copy.deepcopy(layer)
+    vars(found).update({k: tuple(v) for k, v in vars(found).items() if isinstance(v, list)})
+    return [found]
 
 
 def _normalisation(layer: nn.BatchNorm2d, shape: Shape) -> Layers:
@@ -160,8 +162,7 @@ def _adaptive_to(largest: bool, wanted: Any, shape: Shape) -> Layers:
                 f"an input size that {side} divides"
             )
         windows.append(size // (side or size))
-    kind = nn.MaxPool2d if largest else nn.AvgPool2d
-    return [kind((windows[0], windows[1]))]
+    return [(nn.MaxPool2d if largest else nn.AvgPool2d)((windows[0], windows[1]))]
 
 
 def _normalised(layer: Any, shape: Shape) -> Layers:
@@ -183,8 +184,7 @@ MODULES: dict[type, Callable[[Any, Shape], Layers]] = {
     **dict.fromkeys((nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d), lambda *about: []),
     nn.ReLU: lambda layer, shape: [nn.ReLU()],
     nn.Conv2d: _convolution,
-    nn.AdaptiveAvgPool2d: _adaptive,
-    nn.AdaptiveMaxPool2d: _adaptive,
+    **dict.fromkeys((nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d), _adaptive),
 }
 """Modules that are known, by their exact types: a layer, for inputs of a shape, as layers."""
 

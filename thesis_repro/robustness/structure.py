@@ -121,6 +121,23 @@ def check_shape(input_shape: Any) -> None:
         )
 
 
+def check_windows(body: nn.Module) -> None:
+    """Refuse a window, stride or padding that is a list, as pooling takes them.
+
+    Raises
+    ------
+    UnknownLayer
+        Naming the layer.
+    """
+    for name, layer in body.named_modules():
+        for attribute, value in vars(layer).items():
+            if isinstance(value, list):
+                raise UnknownLayer(
+                    f"layer {name!r} ({type(layer).__name__}): {attribute} needs a number or a "
+                    f"tuple, got {value}"
+                )
+
+
 def check_unmodified(name: str, layer: nn.Module) -> None:
     """Refuse what makes a layer compute something else than its type says.
 

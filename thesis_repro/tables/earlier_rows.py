@@ -82,6 +82,14 @@ def adjusted(spec: TableSpec, data: pd.DataFrame) -> pd.DataFrame:
     """The data of a table, with the p-values of its family adjusted over all rows that ran.
 
     A test that has not run counts in its family all the same, as one that found nothing.
+
+    Examples
+    --------
+    >>> from thesis_repro.tables.find import get
+    >>> spec = get("leakage-paired").spec
+    >>> data = pd.DataFrame({"p": [0.01, 0.04, None], "holm": None}, dtype=float)
+    >>> adjusted(spec, data)["holm"].tolist()
+    [0.03, 0.08, nan]
     """
     if spec.family is None:
         return data
