@@ -298,6 +298,7 @@ READ_WEIGHTS = {
     "structure.check_net",
     "structure.described",
     "structure.check_unmodified",
+    "structure.check_windows",
     "structure.precision",
     "structure.snapshot",
     "structure.tensors",

@@ -130,7 +130,8 @@ def check_windows(body: nn.Module) -> None:
         Naming the layer.
     """
     for name, layer in body.named_modules():
-        for attribute, value in vars(layer).items():
+        for attribute in ("kernel_size", "stride", "padding", "dilation"):
+            value = getattr(layer, attribute, None)
             if isinstance(value, list):
                 raise UnknownLayer(
                     f"layer {name!r} ({type(layer).__name__}): {attribute} needs a number or a "
