@@ -15,11 +15,10 @@ REDUCTIONS = ("max", "mean")
 
 @dataclass(frozen=True)
 class Quantity:
-    """A score of the output of one module.
+    """A score of the output of one module, which runs once in a forward pass.
 
     score : (n, ...) to (n,)
-    module : dotted name of the module whose output is scored, which runs once in a forward pass;
-        "" for the model's own output
+    module : dotted name of the module whose output is scored; "" for the model's own output
     name : for captions
 
     Examples

@@ -30,9 +30,11 @@ SAFE = 2.0**-50
 class Bound:
     """How far each difference of two logits can move per unit of input.
 
+    Each reading of `k_ij` gives a copy: a net keeps its bound, and what is written into a copy
+    changes no certificate.
+
     k_sub : Lipschitz bound of everything before the last layer.
-    k_ij : (classes, classes) float64; k_sub * ||w_i - w_j||, zero on the diagonal. Each reading
-        gives a copy: a net keeps its bound, and what is written into a copy changes no certificate.
+    k_ij : (classes, classes) float64; k_sub * ||w_i - w_j||, zero on the diagonal.
     layers : how the factors of k_sub were got.
     rounding : how far floating point may carry the logits; None: not accounted for.
 
