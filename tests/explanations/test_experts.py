@@ -236,6 +236,7 @@ def test_refusals(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
         (lambda: Experts(net, "3", x, y - 1), "got -1 in row 0"),
         (lambda: layer.choose(9, scores, 2), "no image of class 9"),
         (lambda: layer.choose(0, scores, 2, step=0), "step >= 1"),
+        (lambda: layer.choose(0, scores, 1, step=2), "a step of 2 units is more than the budget"),
         (lambda: layer.ranking("beauty", 0), "unknown ranking"),
         (lambda: layer.choose(0, scores, 0), "budget of 0"),
         (lambda: layer.choose(0, scores, 33), "budget of 33"),

@@ -147,3 +147,11 @@ def test_radii_and_images_that_make_no_sense_are_refused(epsilon):
             attacks.pgd_l2(Faulty("none"), image, y, 0.1, 3)
     with pytest.raises(ValueError, match=r"targets need to lie in \[0, 2\)"):
         attacks.pgd_l2(Faulty("none"), x, y, 0.1, 3, targets=y + 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_net_in_half_precision_is_refused_in_one_line(dtype):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 3)).to(dtype).eval()
+    x, y = torch.rand(5, 1, 6, 6).to(dtype), torch.zeros(5, dtype=torch.int64)
+    with pytest.raises(ValueError, match="a search needs float32 or float64, got b?float16"):
+        attacks.pgd_l2(net, x, y, 0.1, 3)

@@ -209,7 +209,7 @@ class Experts:
         ------
         ValueError
             If the budget is below 1 or above the number of units, there is no image of class c,
-            a score is not finite, step < 1 or near is outside [0, 1].
+            a score is not finite, step is not in [1, budget] or near is outside [0, 1].
         """
         self.of_class(c)
         finite("scores", scores)
@@ -217,6 +217,8 @@ class Experts:
             raise ValueError(f"need step >= 1 and near in [0, 1], got {step} and near={near}")
         if not 1 <= budget <= self.units:
             raise ValueError(f"a budget of {budget} units does not fit a layer of {self.units}")
+        if step > budget:
+            raise ValueError(f"a step of {step} units is more than the budget of {budget}")
         sides = range(0, budget + 1, step)
         choices = [Choice(a, b) for a in sides for b in sides if 1 <= a + b <= budget]
         choices.sort(key=lambda choice: (choice.units, -choice.alpha))

@@ -39,11 +39,14 @@ def check_search(
     ------
     ValueError
         If steps or restarts are below 1, a radius is not positive and finite, the images are not
-        as `data.images` needs them, or the model gives one logit.
+        as `data.images` needs them, in half precision, or the model gives one logit.
     """
     if steps < 1 or restarts < 1:
         raise ValueError(f"steps={steps} and restarts={restarts}: both need to be at least 1")
     x = images(x, tuple(getattr(x, "shape", ()))[1:], model)
+    if x.dtype not in (torch.float32, torch.float64):
+        kind = str(x.dtype).removeprefix("torch.")
+        raise ValueError(f"a search needs float32 or float64, got {kind}: net.float(), x.float()")
     given = epsilon if np.ndim(epsilon) else structure.check_epsilon(epsilon)
     radius = torch.as_tensor(given, dtype=x.dtype, device=x.device).expand(len(x))
     if not ((radius > 0) & radius.isfinite()).all():
