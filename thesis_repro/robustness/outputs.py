@@ -44,9 +44,6 @@ def check_search(
     if steps < 1 or restarts < 1:
         raise ValueError(f"steps={steps} and restarts={restarts}: both need to be at least 1")
     x = images(x, tuple(getattr(x, "shape", ()))[1:], model)
-    if x.dtype not in (torch.float32, torch.float64):
-        kind = str(x.dtype).removeprefix("torch.")
-        raise ValueError(f"a search needs float32 or float64, got {kind}: net.float(), x.float()")
     given = epsilon if np.ndim(epsilon) else structure.check_epsilon(epsilon)
     radius = torch.as_tensor(given, dtype=x.dtype, device=x.device).expand(len(x))
     if not ((radius > 0) & radius.isfinite()).all():
@@ -54,4 +51,7 @@ def check_search(
         raise ValueError(f"epsilon needs to be positive and finite, got {wrong:.3g}")
     if (classes := ask(model, x[:1]).shape[1]) < 2:
         raise ValueError(structure.ONE_LOGIT)
+    if x.dtype not in (torch.float32, torch.float64):
+        kind = str(x.dtype).removeprefix("torch.")
+        raise ValueError(f"a search needs float32 or float64, got {kind}: net.float(), x.float()")
     return x, radius, classes
