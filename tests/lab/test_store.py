@@ -447,7 +447,8 @@ def test_any_changed_byte_of_a_sealed_file_is_noticed(tmp_path: Path) -> None:
             path.write_bytes(changed)
             with pytest.raises(Altered, match=r"results/x\.json was altered"):
                 sealed.read(path)
-    for other in (b"[1, 2]", b"3", b"", content + b" ", content.replace(b" ", b"")):
+    nested = b'{"seal": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    for other in (b"[1, 2]", b"3", b"", nested, content + b" ", content.replace(b" ", b"")):
         path.write_bytes(other)
         with pytest.raises(Altered, match="was altered"):
             sealed.read(path)

@@ -38,7 +38,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(data)
         seal = content.pop("seal")
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise Altered(f"{_name(path)} was altered: it is no sealed JSON file") from None
     if _seal(content) != seal or _bytes({**content, "seal": seal}) != data:
         raise Altered(f"{_name(path)} was altered: its content does not match its seal")

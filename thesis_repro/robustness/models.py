@@ -248,7 +248,7 @@ def card_of(weights: Path | str) -> Path | None:
         return None
     try:
         said = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         return path  # a damaged card is named where it is read
     return None if isinstance(said, dict) and said.get("format") == certificate.FORMAT else path
 
