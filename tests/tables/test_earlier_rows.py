@@ -152,6 +152,7 @@ def test_only_some_rows_are_computed_and_the_others_kept(monkeypatch: pytest.Mon
         "a fresh run": {"fresh": True},
         "a quick run": {"size": profile("quick")},
         "a table of times": {"table": {"timed": True}},
+        "a table of one family of tests": {"table": {"whole": True}},
     }.items():
         with pytest.raises(ValueError, match=rf"sample-rates: {kind} is recorded whole, .* lost"):
             record(monkeypatch, OURS, only="ours", **more)

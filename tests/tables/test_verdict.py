@@ -193,6 +193,19 @@ def test_8_of_800_epochs_are_too_short_to_judge_and_a_quarter_is_not() -> None:
     assert judge(claim(60.0, tolerance=3.0), timed).verdict == "not reproduced"
 
 
+def test_an_order_over_several_needs_the_whole_interval_of_each_lead() -> None:
+    asked = claim(1.0, ORDER, tolerance=1.0, ahead_of=(("near",), ("wide",)))
+
+    def found(half: float) -> Any:
+        wide = (45.0, 45.0 - half, 45.0 + half)
+        return judge(
+            asked, frame({"ours": (50.0, 49.9, 50.1), "near": (46, 45.9, 46.1), "wide": wide})
+        )
+
+    assert found(0.1).verdict == "reproduced" and found(0.1).estimate == 4.0
+    assert found(8.0).verdict == "not reproduced" and found(8.0).estimate == 5.0
+
+
 def test_an_order_is_judged_by_the_lead_and_its_interval() -> None:
     def found(ours: float, needed: float = 6.9, tolerance: float = 1.0, half: float = 0.2) -> Any:
         rows = {"ours": (ours, ours - half, ours + half), "rival": (50.0, 49.8, 50.2)}

@@ -140,7 +140,10 @@ def record(name: str, profile: "Profile", **options: Any) -> "Frame":
     keeps = kept.can_keep(get(name), profile.run) and not options.get("fresh")
     if options.get("only") is not None and not keeps:
         size = "fresh" if options.get("fresh") else profile.name
-        kind = "a table of times" if get(name).timed else f"a {size} run"
+        table = get(name)
+        kind = f"a {size} run"
+        if table.timed or table.whole:
+            kind = "a table of times" if table.timed else "a table of one family of tests"
         raise ValueError(
             f"{name}: {kind} is recorded whole, its other rows would be lost: leave out what rows "
             f"need to hold"

@@ -21,6 +21,8 @@ from thesis_repro.tables.estimate import Estimate, difference
 from thesis_repro.tables.spec import NOT_JUDGED, NOT_RUN, Checked, Frame
 from thesis_repro.tables.verdict import DOES_NOT_HOLD, HOLDS, NOT_MEASURABLE
 
+ABOVE = 1e-9
+"""What an interval that lies above zero reaches."""
 HEADINGS = ["what has to hold", "needed", "measured", "verdict"]
 
 
@@ -105,6 +107,18 @@ def every(parts: Iterable[bool | None]) -> bool | None:
     """
     found = set(parts)
     return False if False in found else None if None in found else True
+
+
+def beyond(found: Estimate, other: Estimate) -> bool | None:
+    """Whether a whole interval lies above another one; None where they meet.
+
+    Examples
+    --------
+    >>> lower, upper = Estimate(1.0, 0.5, 1.5), Estimate(2.0, 1.6, 2.4)
+    >>> beyond(upper, lower), beyond(lower, upper), beyond(lower, Estimate(1.4, 1.0, 1.8))
+    (True, False, None)
+    """
+    return True if found.low > other.high else False if found.high < other.low else None
 
 
 def said(found: Estimate, decimals: int = 1) -> str:

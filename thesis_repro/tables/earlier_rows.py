@@ -32,7 +32,7 @@ ORIGIN = (*FIELDS, "data", "seeds")
 
 def can_keep(table: Table, run: str) -> bool:
     """Whether rows of an earlier run may stand beside those of a new one."""
-    return run != "quick" and not table.timed
+    return run != "quick" and not table.timed and not table.whole
 
 
 def with_earlier(table: Table, frame: Frame) -> Frame:

@@ -170,9 +170,9 @@ RULES = (
     Rule(
         KINDS,
         NOT_JUDGED,
-        "The interval lies across what is needed; or the run was recorded before the measure was "
-        "added, or has sums where pairs are needed, or fewer than 100 points. The next recording "
-        "may have what it takes.",
+        "Of a statement in words, the interval lies across what is needed. Of any claim, the run "
+        "was recorded before the measure was added, or has sums where pairs are needed, or fewer "
+        "than 100 points. The next recording may have what it takes.",
         "At most 1.25 times the cost is needed, and the interval reaches from below that to above.",
     ),
     Rule(

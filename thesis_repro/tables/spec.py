@@ -231,12 +231,14 @@ class Table:
     cells : the plan of a profile
     assemble : from results by row to what is measured; by default a row's cells are its seeds
     timed : the cells take the time of what they do, so they run one after another
+    whole : its rows are tested against each other, so no part of a run is recorded
     """
 
     spec: TableSpec
     cells: Callable[[Profile], Plan]
     assemble: Assembly | None = None
     timed: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,8 @@ def _judge(claim: Claim, frame: Frame, conditions: Sequence[Checked]) -> Judged:
         there = [one for one in leads if one is not None]
         if len(there) < len(leads):
             return Judged(claim, NOT_RUN)
-        found = min(there, key=lambda one: one.value)
+        # the weakest: one that is not shown, else the smallest
+        found = min(there, key=lambda one: (_is_lead(one), one.value))
     verdict = decide(claim, found, ahead=ahead, share=share)
     difference = None if claim.value is None else found.value - claim.value
     ends = found.low, found.high

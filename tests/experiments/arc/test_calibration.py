@@ -71,10 +71,15 @@ def test_each_kind_of_images_is_another_one_inside_the_unit_interval():
 
 def frame() -> pd.DataFrame:
     rows = [(images, how) for images in judged.IMAGES for how in (TRAINED, SCALED)]
-    found = pd.DataFrame(rows, columns=["images", "softmax"]).assign(net="A", error_low=2.0)
+    found = pd.DataFrame(rows, columns=["images", "softmax"]).assign(net="A")
     scaled = found["softmax"] == SCALED
+    error = np.where(found["images"] == judged.ROTATED, 3.0, 1.0)
     return found.assign(
-        temperature=np.where(scaled, 0.8, 1.0), nll=np.where(scaled, 0.1, 0.2), error=1.0
+        temperature=np.where(scaled, 0.8, 1.0),
+        nll=np.where(scaled, 0.1, 0.2),
+        error=error,
+        error_low=error - 0.5,
+        error_high=error + 0.5,
     )
 
 
@@ -85,4 +90,5 @@ def test_the_directions_can_fail():
     assert found() == [True, True, True]
     assert found(temperature=1.0) == [False, True, True]
     assert found(nll=0.1) == [True, False, True]
-    assert found(error_low=0.9) == [True, True, False]
+    assert found(error_low=-2.0) == [True, True, None]  # the interval of the difference meets 0
+    assert found(error=frame()["error"].max() - frame()["error"]) == [True, True, False]

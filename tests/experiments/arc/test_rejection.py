@@ -31,7 +31,10 @@ def test_an_oracle_is_ahead_of_softmax_and_a_copy_is_not():
 def frame() -> pd.DataFrame:
     rows = [(images, score) for images in judged.IMAGES for score in judged.SCORES]
     found = pd.DataFrame(rows, columns=["images", "score"]).assign(net="A")
-    return found.assign(ahead_low=-0.5, ahead_high=0.4, risk_rejected_low=20.0, risk_kept_high=3.0)
+    ends = {"ahead": (-0.5, 0.4), "risk_rejected": (20.0, 30.0), "risk_kept": (1.0, 3.0)}
+    for column, (low, high) in ends.items():
+        found[[column, f"{column}_low", f"{column}_high"]] = (low + high) / 2, low, high
+    return found
 
 
 def test_the_directions_can_fail():
@@ -39,6 +42,8 @@ def test_the_directions_can_fail():
         return [c.holds for c in rejection.conditions(frame().assign(**change))]
 
     assert found() == [True, True]
-    assert found(ahead_low=-1.1) == [False, True]
-    assert found(ahead_high=1.1) == [False, True]
-    assert found(risk_kept_high=20.5) == [True, False]
+    assert found(ahead_low=-1.1) == [None, True]
+    assert found(ahead_high=1.1) == [None, True]
+    assert found(ahead_low=1.1, ahead_high=1.3) == [False, True]
+    assert found(risk_kept_high=20.5) == [True, None]
+    assert found(risk_kept_low=30.5, risk_kept_high=31.0) == [True, False]

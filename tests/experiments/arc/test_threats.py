@@ -1,5 +1,7 @@
 """The table arc-threats: odds ratios against statsmodels' own model, a cell, directions."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -80,7 +82,8 @@ def test_the_cell_counts_right_points_by_certificate(name):
 
 
 def frame() -> pd.DataFrame:
-    return pd.DataFrame({"threat": THREATS, "odds_low": 1.2, "equal_low": 1.1})
+    found = pd.DataFrame({"threat": THREATS, "odds": 2.0, "odds_low": 1.2, "odds_high": 3.0})
+    return found.assign(equal=2.0, equal_low=1.1, equal_high=3.0)
 
 
 def test_the_directions_can_fail():
@@ -88,7 +91,17 @@ def test_the_directions_can_fail():
         return [c.holds for c in threats.conditions(frame().assign(**change))]
 
     assert found() == [True, True]
-    assert found(odds_low=[1.2, 1.2, 0.9, 1.2, 1.2, 1.2]) == [False, True]
-    assert found(equal_low=[1.1, 0.9, 0, 0, 0, 0]) == [True, False]
+    assert found(odds_low=[1.2, 1.2, 0.9, 1.2, 1.2, 1.2]) == [None, True]
+    below = {"odds": 0.8, "odds_low": 0.7, "odds_high": [3.0, 3.0, 0.9, 3.0, 3.0, 3.0]}
+    assert found(**below) == [False, True]
+    assert found(equal_low=[1.1, 0.9, 0, 0, 0, 0]) == [True, None]
     assert found(equal_low=[1.1, 1.1, 0, 0, 0, 0]) == [True, True]
-    assert found(equal_low=[1.1, np.nan, 0, 0, 0, 0]) == [True, False]
+    assert found(equal_low=0.8, equal_high=[3.0, 0.9, 3, 3, 3, 3]) == [True, False]
+
+
+def test_a_ratio_that_could_not_be_taken_decides_nothing():
+    nowhere = frame().assign(equal=math.nan, equal_low=math.nan, equal_high=math.nan)
+    at_all, near = threats.conditions(nowhere)
+    assert (at_all.holds, near.holds) == (True, None)
+    assert near.measured == "in 0 of 2, measured in 0"
+    assert [c.holds for c in threats.conditions(frame()[:0])] == [None, None]

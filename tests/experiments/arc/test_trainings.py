@@ -1,5 +1,6 @@
 """The table arc-trainings: who trains on what, paired differences, and signs that can be wrong."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -121,6 +122,9 @@ def test_the_directions_can_fail():
     first = trainings.conditions(frame(HIGHER))[0]
     tests = len(TRAININGS) * len(MEASURES)
     assert f"by Holm over {tests} tests" in first.needed and first.measured == "+1.00, p < 0.001"
+    untold = frame(HIGHER)
+    untold.loc[untold["training"] == PRIVATE, ["difference", "p"]] = math.nan
+    assert len(trainings.conditions(untold)) == len(DIRECTIONS) - 3
     only = frame(HIGHER)[lambda rows: rows["training"] != PRIVATE]
     assert len(trainings.conditions(only)) == len(DIRECTIONS) - 3
 

@@ -62,13 +62,22 @@ def test_each_condition_is_false_when_one_part_of_it_is():
         ("vra108", 1, 20.0, 0),
         ("vra36", 2, 5.0, 1),
         ("broken", 0, 1.0, 2),
-        ("pgd_high", 2, 85.5, 3),
-        ("pgd", 0, 49.0, 4),
     ):
         bad = good.copy()
         bad.loc[row, column] = value
         found = [c.holds for c in cifar10.conditions(bad)]
         assert found == [i != which for i in range(5)], column
-    for column, which in (("clean", 0), ("vra108", 0), ("vra36", 1), ("pgd", 4)):
+    weak = good.copy()
+    weak.loc[0, ["pgd", "pgd_low", "pgd_high"]] = (
+        40.0,
+        38.0,
+        42.0,
+    )  # falls as far as the standard net
+    assert [c.holds for c in cifar10.conditions(weak)] == [True] * 4 + [False]
+    level = good.assign(pgd=good["clean"], pgd_low=good["clean"], pgd_high=good["clean"])
+    assert cifar10.conditions(level)[3].holds is None
+    above = good.assign(pgd=90.0, pgd_low=89.0, pgd_high=91.0)
+    assert cifar10.conditions(above)[3].holds is False
+    for column, which in (("clean", 0), ("vra108", 0), ("vra36", 1), ("pgd", 3), ("pgd", 4)):
         wide = good.assign(**{f"{column}_low": -99.0, f"{column}_high": 199.0})
         assert cifar10.conditions(wide)[which].holds is not True, column

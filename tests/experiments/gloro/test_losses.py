@@ -37,8 +37,11 @@ def test_the_losses_are_compared_point_by_point(fast):
 
 
 def test_the_prediction_is_judged_by_its_interval():
-    emma = pd.DataFrame([(losses.EMMA, -1.0, 0.1)], columns=["loss", "gain", "gain_high"])
+    row = {"loss": losses.EMMA, "gain": 1.0, "gain_low": 0.0, "gain_high": 2.0}
+    emma = pd.DataFrame([row])
     assert losses.conditions(emma)[0].holds
-    emma["gain_high"] = -0.1
+    emma["gain_low"] = -0.1
+    assert losses.conditions(emma)[0].holds is None
+    emma["gain_high"] = -0.05
     assert losses.conditions(emma)[0].holds is False
     assert losses.conditions(emma[:0])[0].holds is None

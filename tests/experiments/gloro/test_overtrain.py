@@ -123,6 +123,9 @@ def test_the_predictions_are_judged_by_their_intervals():
     swept.loc[0, "gain_low"] = -0.1
     swept.loc[2, "gain_high"] = 0.1
     swept.loc[4, "way_low"] = -0.1
+    assert [c.holds for c in overtrain.conditions(swept)] == [None, None, None]
+    swept.loc[0, "gain_high"] = swept.loc[4, "way_high"] = -0.05
+    swept.loc[2, "gain_low"] = 0.05
     assert [c.holds for c in overtrain.conditions(swept)] == [False, False, False]
     nothing = pd.DataFrame(columns=swept.columns)
     assert {c.holds for c in overtrain.conditions(nothing)} == {None}

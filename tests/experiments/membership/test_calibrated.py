@@ -69,3 +69,6 @@ def test_calibration_is_judged_where_enough_is_claimed():
     assert holds([60.0, 69.0, 79.0, 88.0])
     assert not holds([60.0, 69.0, 79.0, 87.9])
     assert holds([60.0, 69.0, 79.0, 50.0], "too few: under 400 claims")
+    nowhere = recorded(note=["too few: under 400 claims"] * 4)
+    (found,) = calibrated.conditions(nowhere.data)
+    assert found.holds is None and found.measured == "nowhere measurable"

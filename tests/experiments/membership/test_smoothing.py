@@ -62,6 +62,9 @@ def test_a_larger_leak_at_a_smaller_gap_is_what_was_stated(smoothed):
 def test_no_larger_leak_or_a_wider_gap_is_told(smoothed):
     _, found = judged([smoothed(0.3), smoothed(1.0, 990), smoothed(0.3, 980)])
     assert [c.holds for c in found] == [False] * 4
+    ran, _ = judged([smoothed(0.3), smoothed(1.0, 990)])
+    meets = [c.holds for c in smoothing.conditions(ran.assign(lead_rmia_low=-1.0))]
+    assert meets == [True, True, None, True]
     assert judged([smoothed(0.3)])[1] == []
     assert smoothing.conditions(pd.DataFrame({"smoothing": ["0.1"]})) == []
 

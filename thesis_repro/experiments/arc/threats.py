@@ -18,7 +18,7 @@ from thesis_repro.robustness import certify, models, threats
 from thesis_repro.robustness.outputs import Model, ask, classified
 from thesis_repro.robustness.recipes import Training
 from thesis_repro.tables import published, statistics
-from thesis_repro.tables.conditions import Condition
+from thesis_repro.tables.conditions import ABOVE, Condition, every, of, reaches
 from thesis_repro.tables.estimate import Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 
@@ -169,23 +169,37 @@ def _measured(values: Mapping[str, Any]) -> Measurement:
 
 def conditions(frame: pd.DataFrame) -> Sequence[Condition]:
     """The directions that were written down before the run."""
-    above = frame["odds_low"] > 1
-    near = frame[frame["threat"].isin((LINF, L1))]
-    beyond = near["equal_low"] > 1
+    above = [_above_one(row, "odds") for _, row in frame.iterrows()]
+    near = [_above_one(row, "equal") for _, row in near_by(frame).iterrows()]
     return [
         Condition(
             "certified points survive every threat more often",
             "interval of the odds ratio above 1 in every row",
-            f"in {above.sum()} of {len(above)}",
-            bool(above.all()),
+            f"in {above.count(True)} of {len(above)}",
+            every(above) if above else None,
         ),
         Condition(
             "at equal confidence a certificate still tells who survives small changes of pixels",
             "interval above 1 under L∞ and L1, on every net",
-            f"in {beyond.sum()} of {len(near)}",
-            bool(beyond.all()),
+            f"in {near.count(True)} of {len(near)}, measured in {len(measured(frame))}",
+            every(near) if near else None,
         ),
     ]
+
+
+def near_by(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of small changes of pixels."""
+    return frame[frame["threat"].isin((LINF, L1))]
+
+
+def measured(frame: pd.DataFrame) -> pd.DataFrame:
+    """Those of them in which points of equal confidence could be compared."""
+    return near_by(frame).dropna(subset=["equal"])
+
+
+def _above_one(row: pd.Series, column: str) -> bool | None:
+    """Whether the interval of an odds ratio lies above 1; None where there is no ratio."""
+    return None if pd.isna(row[column]) else reaches(of(row, column), 1 + ABOVE)
 
 
 TABLE = Table(

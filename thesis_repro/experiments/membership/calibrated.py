@@ -119,8 +119,10 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
             Condition(
                 f"calibration reaches the precision that is wanted, {training}",
                 f"at most {NEAR:g} points below, with the interval, wherever it can be measured",
-                f"at most {max(float(short.max()), 0.0):.1f} points below, at {len(judged)}",
-                bool(near) and every(near),
+                f"at most {max(float(short.max()), 0.0):.1f} points below, at {len(judged)}"
+                if near
+                else "nowhere measurable",
+                every(near) if near else None,
             )
         )
     return found

@@ -22,7 +22,7 @@ from thesis_repro.experiments.membership.rates import answers, called_at, rate
 from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published, statistics
-from thesis_repro.tables.conditions import Condition
+from thesis_repro.tables.conditions import ABOVE, Condition, every, of, reaches
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership.guesses import GENERAL, LOSS, OFFLINE, RMIA
@@ -94,7 +94,7 @@ def conditions(frame: pd.DataFrame) -> Sequence[Condition]:
                 f"label smoothing: {COLUMNS[column]} finds more members than without",
                 f"every interval of the rise above 0, {len(smoothed)} smoothings",
                 f"the lowest end is {least:+.1f} points".replace("-", "−"),
-                least > 0,
+                every(reaches(of(by.loc[s], lead), ABOVE) for s in smoothed),
             )
         )
     widest = float((by.loc[smoothed, "gap"] - by.loc[none, "gap"]).max())

@@ -34,7 +34,7 @@ from thesis_repro.experiments.membership.rates import answers, called_at, called
 from thesis_repro.lab.cells import Cell, Result, compute
 from thesis_repro.lab.profiles import Profile, profile
 from thesis_repro.tables import published, statistics
-from thesis_repro.tables.conditions import Condition, of, said
+from thesis_repro.tables.conditions import ABOVE, Condition, of, reaches, said
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.training import named
@@ -243,7 +243,7 @@ def conditions(frame: pd.DataFrame) -> Sequence[Condition]:
                 "victims: the chosen one gives more members away than the usual one",
                 "interval above 0",
                 f"{said(lead)} points",
-                lead.low > 0,
+                reaches(lead, ABOVE),
             )
         )
     return found
