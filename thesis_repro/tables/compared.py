@@ -101,7 +101,7 @@ def allowed(claim: Claim, column: Column) -> str:
     if claim.value is None or claim.kind == THEOREM:
         return NOTHING
     if claim.kind == FACTOR:
-        return f"× {1 / WITHIN:.2g} to {WITHIN:g}"
+        return f"× 1/{WITHIN:g} to {WITHIN:g}"
     side = {"at least": "≥ −", "at most": "≤ +", "equal": "±"}[claim.side]
     side = "≥ −" if claim.kind == ORDER else side  # a lead counts in the claim's own direction
     least = column.format.format(claim.tolerance)
