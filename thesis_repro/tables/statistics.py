@@ -32,6 +32,7 @@ import numpy as np
 
 from thesis_repro.lab import checks
 from thesis_repro.lab.store import Result
+from thesis_repro.tables import signs
 from thesis_repro.tables.estimate import Estimate
 
 CONFIDENCE = 0.95
@@ -101,28 +102,27 @@ def mcnemar_range(first: int, second: int, n: int) -> tuple[float, float]:
 def paired(first: Sequence[float], second: Sequence[float], what: str) -> tuple[Estimate, float]:
     """The mean difference of pairs, first less second, and a p-value that it is not above zero.
 
-    The interval is a bootstrap over pairs (BCa, Efron 1987), the test a permutation of signs
-    (exact up to 13 pairs, else 9,999 draws); both by scipy.
+    The interval is a bootstrap over pairs (BCa, Efron 1987, by scipy), the test a permutation of
+    signs, all of them counted (:mod:`tables.signs`).
 
     Raises
     ------
     ValueError
-        For fewer than three pairs, vectors of different lengths, or a value that is not finite.
+        For fewer than three pairs or more than `signs.MOST`, vectors of different lengths, or a
+        value that is not finite.
     """
-    from scipy.stats import bootstrap, permutation_test
+    from scipy.stats import bootstrap
 
     apart = _differences(first, second)
     if apart.ndim != 1 or len(apart) < ENOUGH_SEEDS:
         raise ValueError(f"at least {ENOUGH_SEEDS} pairs are compared, got shape {apart.shape}")
     value = float(apart.mean())
     how = f"bootstrap over {len(apart):,} pairs of {what}"
-    test = permutation_test(
-        (apart,), np.mean, permutation_type="samples", alternative="greater", rng=0
-    )
+    p = signs.p_value(apart)
     if np.ptp(apart) == 0:  # the bootstrap of a constant has no spread
-        return Estimate(value, value, value, how), float(test.pvalue)
+        return Estimate(value, value, value, how), p
     ends = bootstrap((apart,), np.mean, confidence_level=CONFIDENCE, rng=0).confidence_interval
-    return Estimate(value, float(ends.low), float(ends.high), how), float(test.pvalue)
+    return Estimate(value, float(ends.low), float(ends.high), how), p
 
 
 def _differences(first: Any, second: Any) -> Any:
