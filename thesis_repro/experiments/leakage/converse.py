@@ -224,7 +224,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
             Condition(
                 f"{row.dataset}: {hides}",
                 f"mean gain above 0, p < {LEVEL:g} after Holm",
-                f"{row.gain:+.2f}, p = {row.holm:.2g}".replace("-", "−"),
+                f"{row.gain:+.2f}, p = {row.holm:.3g}".replace("-", "−"),
                 bool(row.gain > 0 and row.holm < LEVEL),
             ),
         ]
@@ -250,8 +250,8 @@ TABLE = Table(
             Column("others", "z, compared", format="{:z.2f}", drift=2.0),
             Column("against", "z, anti-adversarial", format="{:z.2f}", drift=2.0),
             Column("gain", "gain", format="{:z.2f}", drift=2.0),
-            Column("p", "p", format="{:.3f}", drift=1.0),
-            Column("holm", "p, Holm", format="{:.3f}", drift=1.0),
+            Column("p", "p", format="{:.4f}", drift=1.0),
+            Column("holm", "p, Holm", format="{:.4f}", drift=1.0),
             Column("accuracy_others", "accuracy, compared", "%", drift=3.0),
             Column("accuracy_against", "accuracy, anti-adversarial", "%", drift=3.0),
             Column("attacked_others", "under PGD, compared", "%", drift=5.0),

@@ -227,7 +227,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
         Condition(
             f"{row.dataset}, {row.net}, {row.training}: the word shows more, the larger the radius",
             f"slope above 0, p < {LEVEL:g} after Holm",
-            f"{row.slope:+.2f}, p = {row.holm:.2g}".replace("-", "−"),
+            f"{row.slope:+.2f}, p = {row.holm:.3g}".replace("-", "−"),
             bool(row.slope > 0 and row.holm < LEVEL),
         )
         for row in frame.itertuples()
@@ -253,8 +253,8 @@ TABLE = Table(
                 if dose
             ),
             Column("slope", "slope", format="{:z.2f}", drift=1.0),
-            Column("p", "p", format="{:.3f}", drift=1.0),
-            Column("holm", "p, Holm", format="{:.3f}", drift=1.0),
+            Column("p", "p", format="{:.4f}", drift=1.0),
+            Column("holm", "p, Holm", format="{:.4f}", drift=1.0),
             Column("numbers", "numbers", format="{:.0f}"),
         ),
         rows=tuple((title, *line) for title in PAPER_SETS for line in LINES),

@@ -119,7 +119,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
         Condition(
             f"{row.dataset}: {row.training} training makes the word easier to find",
             f"mean difference above 0, p < {LEVEL:g} after Holm",
-            f"{row.apart:+.2f}, p = {row.holm:.2g}".replace("-", "−"),
+            f"{row.apart:+.2f}, p = {row.holm:.3g}".replace("-", "−"),
             bool(row.apart > 0 and row.holm < LEVEL),
         )
         for row in frame.itertuples()
@@ -142,8 +142,8 @@ TABLE = Table(
             Column("robust", "z, robust", format="{:z.2f}", drift=2.0),
             Column("standard", "z, standard", format="{:z.2f}", drift=2.0),
             Column("apart", "difference", format="{:z.2f}", drift=2.0),
-            Column("p", "p", format="{:.3f}", drift=1.0),
-            Column("holm", "p, Holm", format="{:.3f}", drift=1.0),
+            Column("p", "p", format="{:.4f}", drift=1.0),
+            Column("holm", "p, Holm", format="{:.4f}", drift=1.0),
             COUNT,
         ),
         rows=tuple((title, method) for title in PAPER_SETS for method in ROBUST),
