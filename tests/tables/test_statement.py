@@ -66,7 +66,7 @@ def test_the_page_has_a_line_for_each_table_in_both_tables() -> None:
     page = reproducibility()
     for name in tables.names():
         assert page.count(f"| `{name}` |") == 2, name
-    assert "6 of 800 epochs" in page and "AMD EPYC" in page
+    assert "150 of 800 epochs" in page and "AMD EPYC" in page
 
 
 @pytest.mark.parametrize(
