@@ -8,7 +8,15 @@ import torch
 from torch import nn
 
 from thesis_repro.nets import LinearResidual, MinMax, Residual, Scale, Sum
-from thesis_repro.robustness import estimates, layer_facts, layer_rounding, rules, steps
+from thesis_repro.robustness import (
+    certificate,
+    estimates,
+    layer_facts,
+    layer_rounding,
+    rules,
+    stated,
+    steps,
+)
 from thesis_repro.robustness.checker import nets as checked
 from thesis_repro.robustness.layers import Shape
 
@@ -65,6 +73,8 @@ PLANTED = {
     "rounding": (layer_rounding.STEPS, Doubling, lambda *given: None),
     "estimate": (layer_facts.ESTIMATES, Doubling, "fixed"),
     "way_in": (steps.MODULES, Doubling, lambda layer, shape: [layer]),
+    "description": (certificate.GEOMETRY, Doubling, ()),
+    "maker": (stated.MAKERS, "Doubling", lambda about, own, inner: Doubling()),
     "check": (checked.KINDS, "Doubling", (checked.Layer, {})),
 }
 

@@ -1,6 +1,6 @@
 """What is known of a type of layer, in one place: every fact that a certificate rests on.
 
-A layer that is to be certified needs five facts, each where it is used: a training asks for the
+A layer that is to be certified needs seven facts, each where it is used: a training asks for the
 estimate alone, so that no proof stands in its key. Here they come together. Who adds a type of
 layer asks :func:`lacking` what is still missing, and where it goes.
 
@@ -19,7 +19,7 @@ from typing import Any
 from torch import nn
 
 from thesis_repro.nets import LinearResidual, Residual, Sum
-from thesis_repro.robustness import layer_rounding, rules, steps
+from thesis_repro.robustness import certificate, layer_rounding, rules, stated, steps
 from thesis_repro.robustness.checker import nets as checked
 
 HOLDING = (nn.Sequential, Residual, Sum)
@@ -44,6 +44,8 @@ PLACES = {
     "rounding": "STEPS in robustness/layer_rounding.py",
     "estimate": "_of in robustness/estimates.py, and ESTIMATES here",
     "way_in": "MODULES in robustness/steps.py",
+    "description": "GEOMETRY in robustness/certificate.py",
+    "maker": "MAKERS in robustness/stated.py",
     "check": "KINDS in robustness/checker/nets.py",
 }
 """Where each fact is stated."""
@@ -57,11 +59,13 @@ class Facts:
     rounding : what it may err by rounding in a format; "exact", or "inside" where it holds others
     estimate : kind of the factor that a training multiplies
     way_in : how a module of a user's net becomes such a layer
+    description : what decides its map beside its weights, as its file states it
+    maker : how it is made again from such a file
     check : how the checker, which shares no code with the certifier, reads and bounds it
 
     Examples
     --------
-    >>> Facts(None, "exact", None, None, None).rounding
+    >>> Facts(None, "exact", None, None, None, None, None).rounding
     'exact'
     """
 
@@ -69,6 +73,8 @@ class Facts:
     rounding: Callable[..., layer_rounding.Step] | str | None
     estimate: str | None
     way_in: Callable[..., list[nn.Module]] | None
+    description: tuple[str, ...] | None
+    maker: stated.Maker | None
     check: Callable[..., Any] | None
 
 
@@ -81,6 +87,8 @@ def facts_of(kind: type[nn.Module]) -> Facts:
         estimate=ESTIMATES.get(kind),
         # the layers that a Sequential holds are taken in one by one
         way_in=steps.layers_of if kind is nn.Sequential else steps.known(kind),
+        description=certificate.GEOMETRY.get(kind),
+        maker=stated.MAKERS.get(kind.__name__),
         check=checked.KINDS[kind.__name__][0] if kind.__name__ in checked.KINDS else None,
     )
 
