@@ -1,6 +1,9 @@
 """Nets of one's own on the command line: four commands to a confirmed certificate; training."""
 
+import csv
+import dataclasses
 import json
+import os
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +16,7 @@ from torch import nn
 
 from thesis_repro import cli
 from thesis_repro.cli_nets import _radius
-from thesis_repro.robustness import checker, interchange, load
+from thesis_repro.robustness import REJECT, GloroNet, certify, checker, interchange, load
 
 MINE = """
 import torch
@@ -77,9 +80,22 @@ def test_four_commands_lead_from_own_weights_to_a_confirmed_certificate(call, pe
     options = "--epsilon 1/1000 --out mine.json --csv mine.csv"
     status, out, err = call(f"certify mine.safetensors folder:pets {options}")
     assert (status, err) == (0, "")
-    assert "of 8 points certified, for the net evaluated in float64" in out
-    lines = (tmp_path / "mine.csv").read_text().splitlines()
-    assert lines[0] == "point,label,certified,radius,margin,true_label" and len(lines) == 9
+    lines = list(csv.DictReader((tmp_path / "mine.csv").read_text().splitlines()))
+    told = "point,label,certified,radius,margin,true_label,file,label_name,true_label_name"
+    assert list(lines[0]) == told.split(",") and len(lines) == 8
+    certified = [line for line in lines if line["certified"] == "true"]
+    right, both = (
+        sum(line["label"] == line["true_label"] for line in some) for some in (lines, certified)
+    )
+    assert 0 < right < 8
+    assert out == (
+        f"mine.json: {len(certified)} of 8 points certified, {both} of them right; "
+        f"{right} right in all; for the net evaluated in float64\n"
+    )
+    for line in lines:
+        assert line["file"].startswith(f"{line['true_label_name']}/")
+        assert (pets / line["file"]).is_file()
+        assert line["label_name"] == ("cat", "dog")[int(line["label"])]
     about = checker.read(tmp_path / "mine.json")
     assert about["epsilon"] == 0.001 and sum(about["points"]["certified"]) > 0
     status, out, err = call("verify mine.json --model mine.safetensors --data folder:pets")
@@ -215,6 +231,20 @@ def test_a_training_leaves_a_net_with_its_card(call, pets, tmp_path) -> None:
     assert load(tmp_path / "tuned.safetensors").epsilon == 0.2
 
 
+def test_names_in_a_csv_file_are_those_that_are_known(tmp_path: Path) -> None:
+    net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), 0.1, (1, 2, 2)).eval()
+    found = certify(net, torch.rand(3, 1, 2, 2))
+    found = dataclasses.replace(found, labels=torch.tensor([REJECT, 1, 2]))
+    file = os.fsdecode(b"caf\xe9.png")  # a name that is no UTF-8
+    table = {"classes": ("cat", "dog"), "files": (file, "a,b.png", "=1.png")}
+    written = interchange.to_csv(tmp_path / "points.csv", found, [0, 0, 1], **table)
+    with written.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["label_name"] for row in rows] == ["", "dog", ""]
+    assert [row["true_label_name"] for row in rows] == ["cat", "cat", "dog"]
+    assert tuple(row["file"] for row in rows) == table["files"]
+
+
 def test_a_net_as_onnx_is_the_same_function(tmp_path: Path) -> None:
     from thesis_repro import nets
 
@@ -223,7 +253,7 @@ def test_a_net_as_onnx_is_the_same_function(tmp_path: Path) -> None:
     try:
         import onnxscript  # noqa: F401
     except ImportError:
-        with pytest.raises(ImportError, match=r"pip install 'thesis-repro\[onnx\]'"):
+        with pytest.raises(ImportError, match="needs the package .*: pip install onnx onnxscript"):
             interchange.to_onnx(tmp_path / "own.onnx", body, (1, 8, 8))
         return
     from onnx.reference import ReferenceEvaluator

@@ -221,6 +221,10 @@ def test_a_net_in_half_precision_is_one_line_with_what_to_do(name: str) -> None:
         (lambda: certificate.write("own.json", NET, X, CERTIFIED), "Certificate; got Tensor"),
         (lambda: interchange.to_csv("a.csv", CERTIFIED, ["cat"] * 4), "got text"),
         (lambda: interchange.to_csv("a.csv", CERTIFIED, Y[:3]), "one label for each of 4"),
+        (
+            lambda: interchange.to_csv("a.csv", CERTIFIED, files=["a.png"]),
+            "files: need one for each of 4 points, got 1",
+        ),
         (lambda: data.from_arrays(X, None), r"shape \(n,\), got \(\)"),
         (lambda: data.from_arrays(X, Y.to("meta")), "without values"),
         (lambda: data.from_arrays(X, Y, "ab"), "a list of names, got 'ab'"),

@@ -239,14 +239,19 @@ def certify(
 
     radius = None if epsilon is None else _radius(epsilon)
     _check_apart(_files(model) | {"the data": Path(data)}, out, csv)
-    net, test = models.load(model, radius), sets.load_any(data).test
-    x = test.x[:points]
+    net, dataset = models.load(model, radius), sets.load_any(data)
+    x, y = dataset.test.x[:points], dataset.test.y[:points]
     found = certify_all(net, x, radius, arithmetic=arithmetic)
     certificate.write(out, net, found, x, epsilon=radius, model=model, data=data)
     if csv is not None:
-        interchange.to_csv(csv, found, test.y[:points])
-    certified = f"{int(found.certified.sum()):,} of {len(x):,} points certified"
-    print(f"{out}: {certified}, for the net evaluated in {found.arithmetic}")
+        files = dataset.test.names[:points]
+        interchange.to_csv(csv, found, y, classes=dataset.classes, files=files)
+    right = found.labels == y
+    certified, both = int(found.certified.sum()), int((found.certified & right).sum())
+    print(
+        f"{out}: {certified:,} of {len(x):,} points certified, {both:,} of them right; "
+        f"{int(right.sum()):,} right in all; for the net evaluated in {found.arithmetic}"
+    )
 
 
 @nets_app.command()
@@ -286,7 +291,7 @@ def onnx(
     model: Weights,
     out: Annotated[Path, typer.Option(help="Where the ONNX file goes.")],
 ) -> None:
-    """Write a net as ONNX, for other runtimes; needs the extra `onnx`."""
+    """Write a net as ONNX, for other runtimes; needs the packages onnx and onnxscript."""
     from thesis_repro.robustness import interchange, models
 
     _check_apart(_files(model), out)

@@ -3,6 +3,7 @@
 import copy
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,32 @@ from thesis_repro.robustness.margins import Certificate
 __all__ = ["to_csv", "to_onnx"]
 
 
-def to_csv(path: Path | str, certificate: Certificate, y: Any = None) -> Path:
+def to_csv(
+    path: Path | str,
+    certificate: Certificate,
+    y: Any = None,
+    *,
+    classes: Sequence[str] = (),
+    files: Sequence[str] = (),
+) -> Path:
     """Write what is known of each point as one line of a CSV file.
 
     Columns: point, label (-1 where a logit is not finite), certified (true or false), radius and
-    margin with all digits, and with labels `true_label`. It is for reading on: what others can
-    check is the file of `certificate.write`.
+    margin with all digits; with labels `true_label`, with files `file`, and with names of classes
+    `label_name` and, with labels, `true_label_name`. A label that no name is known for, as -1, has
+    an empty one. It is for reading on: what others can check is the file of `certificate.write`.
 
     Parameters
     ----------
     certificate : of n points
     y : (n,) true labels, optional
+    classes : names of the classes in the order of the logits, as `data.Dataset` has them
+    files : of each point the file that it was read from, as `names` of a `data.Split` has them
 
     Raises
     ------
     ValueError
-        If the labels are no whole numbers, or others than there are points.
+        If the labels are no whole numbers, or there are not as many labels or files as points.
 
     Examples
     --------
@@ -40,9 +51,9 @@ def to_csv(path: Path | str, certificate: Certificate, y: Any = None) -> Path:
     >>> from thesis_repro.robustness import GloroNet, certify
     >>> net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), 0.1, (1, 2, 2)).eval()
     >>> found = certify(net, torch.rand(3, 1, 2, 2))
-    >>> file = to_csv(Path(tempfile.mkdtemp()) / "points.csv", found)
+    >>> file = to_csv(Path(tempfile.mkdtemp()) / "points.csv", found, classes=("cat", "dog"))
     >>> file.read_text().splitlines()[0]
-    'point,label,certified,radius,margin'
+    'point,label,certified,radius,margin,label_name'
     """
     columns: dict[str, list[Any]] = {
         "point": list(range(len(certificate.labels))),
@@ -53,11 +64,20 @@ def to_csv(path: Path | str, certificate: Certificate, y: Any = None) -> Path:
     }
     if y is not None:
         columns["true_label"] = labels("y", y, certificate.labels).tolist()
+    count = len(certificate.labels)
+    if files and len(files) != count:
+        raise ValueError(f"files: need one for each of {count} points, got {len(files)}")
+    if files:
+        columns["file"] = list(files)
+    for numbers in [name for name in ("label", "true_label") if classes and name in columns]:
+        known = dict(enumerate(classes))
+        columns[f"{numbers}_name"] = [known.get(label, "") for label in columns[numbers]]
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(columns)
     lines.writerows(zip(*columns.values(), strict=True))
-    write_atomic(Path(path), text.getvalue().encode())
+    # the name of a file may hold bytes that are no UTF-8: they are written as they are
+    write_atomic(Path(path), text.getvalue().encode("utf-8", "surrogateescape"))
     return Path(path)
 
 
@@ -72,7 +92,7 @@ def to_onnx(path: Path | str, body: nn.Sequential, input_shape: tuple[int, ...])
     Raises
     ------
     ImportError
-        Without the packages of the extra `onnx`; the message says how to get them.
+        Without the packages onnx and onnxscript; the message says how to get them.
 
     Notes
     -----
@@ -83,7 +103,7 @@ def to_onnx(path: Path | str, body: nn.Sequential, input_shape: tuple[int, ...])
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f"a net as ONNX needs the package {error.name}: pip install 'thesis-repro[onnx]'"
+            f"a net as ONNX needs the package {error.name}: pip install onnx onnxscript"
         ) from None
     net = _exported(copy.deepcopy(body).cpu().eval())
     weight = next(net.parameters())
