@@ -170,10 +170,12 @@ def card(name: str | Path) -> dict[str, Any]:
 def load(name: str | Path, epsilon: float | None = None) -> GloroNet:
     """Load a model in eval mode, on the CPU; its hash is checked against its card.
 
+    A safetensors file needs no card where it states its layers, as `certificate.write_net` and
+    `thesis-repro adopt` write it; then a radius has to be given.
+
     Parameters
     ----------
-    name : as in `weights_file`; or the path of a safetensors file without a card that states its
-        layers, as `certificate.write_net` writes it
+    name : of a committed model, or the path of a safetensors file
     epsilon : radius > 0 of the net; that of its card by default
 
     Raises

@@ -93,14 +93,16 @@ def check(
 ) -> Report:
     """Judge every point of a certificate file.
 
+    The architecture is that which the weights file states, as one of `certificate.write_net` does;
+    otherwise it has to be handed in, as `certificate.architecture` gives it.
+
     Parameters
     ----------
     file : certificate, as JSON
     weights : safetensors file of the model, tensors named body.*
     images : (n, c, h, w), floats or whole numbers, as they were certified
     batch : images at a time, at least 1; fewer where the net is large
-    architecture : `input_shape` and `layers` of the net, as `certificate.architecture` gives them;
-        needed where the weights file does not state them
+    architecture : `input_shape` and `layers` of the net; those of the weights file by default
 
     Raises
     ------
