@@ -205,9 +205,11 @@ def test_a_scheduler_that_does_not_answer(store: Store, monkeypatch: pytest.Monk
             assert "\n" not in str(e.value)
 
 
-def test_without_dask_the_extra_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dask_what_to_install_is_named(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(CellError, match=r"pip install 'thesis-repro\[cluster\]'"):
+    with pytest.raises(CellError, match="pip install dask distributed"):
         run([Cell(sample.square, Config())], scheduler="tcp://127.0.0.1:1", progress=False)
 
 

@@ -34,7 +34,7 @@ def compute_all(
         from distributed import as_completed
     except ImportError:
         raise CellError(
-            "--scheduler needs dask and distributed: pip install 'thesis-repro[cluster]'"
+            "--scheduler needs dask and distributed: pip install dask distributed"
         ) from None
     missing = {key: cell for key, cell in cells.items() if store.get(key) is None}
     yield from [None] * (len(cells) - len(missing))

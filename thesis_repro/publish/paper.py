@@ -87,7 +87,7 @@ def pdf(root: Path, *, say: Callable[[str], None] = print) -> Path:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        raise ValueError("playwright is not installed: pip install 'thesis-repro[test]'") from None
+        raise ValueError("playwright is not installed: pip install playwright") from None
     names = [name for name in pages(root) if not name.startswith(LEFT_OUT)]
     whole, target = html / "book" / "whole.html", folder / "book.pdf"
     folder.mkdir(parents=True, exist_ok=True)
