@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -717,20 +718,43 @@ def test_every_set_is_described() -> None:
         assert "\n" not in data.how_to_get(name)
 
 
+def _calls(function: FunctionType) -> set[str]:
+    """The names that a function of `sets`, and those of `sets` that it calls, are written with."""
+    found, ahead = set(), [function.__code__.co_names]
+    while ahead:
+        new = set(ahead.pop()) - found
+        found |= new
+        inner = (vars(sets).get(name) for name in new)
+        ahead += [f.__code__.co_names for f in inner if isinstance(f, FunctionType)]
+    return found
+
+
+@pytest.mark.parametrize("name", data.NAMES)
+def test_a_set_that_is_dealt_here_is_among_those_whose_test_part_is_spread(name: str) -> None:
+    loader = sets.LOADERS[name][1]
+    assert isinstance(loader, FunctionType)
+    dealt = "stratified" in _calls(loader)
+    assert (name in sets.DEALT) == dealt, f"DEALT in data/sets.py: {name} is dealt: {dealt}"
+
+
 def test_the_page_about_data_agrees_with_the_code() -> None:
     """Titles, licences, hashes and fingerprints on the page are those that the code checks."""
     page = (Path(__file__).parents[1] / "book/data.md").read_text("utf-8")
     assert sources.MNIST_5K_SHA256 in page
     for name in (*data.NAMES, *extras.EXTRAS):
         about = data.source(name)
-        row = page[page.index(f"* - `{name}`") :].split("* - ", 2)[1]
-        for text in (about.title, about.licence):
-            assert text in row, name
-        assert about.folder in row or name == "mnist-5k"
+        start = page.find(f"* - `{name}`")
+        assert start >= 0, f"book/data.md needs a row for {name}: title, licence and folder"
+        row = page[start:].split("* - ", 2)[1]
+        told = (about.title, about.licence, *([about.folder] if name != "mnist-5k" else []))
+        for text in told:
+            assert text in row, f"book/data.md, the row of {name}, does not say: {text}"
         for file, published in about.md5.items():
-            assert f"* - `{name}`\n  - `{file}`\n  - `{published}`" in page
+            line = f"* - `{name}`\n  - `{file}`\n  - `{published}`"
+            assert line in page, f"book/data.md lacks the hash of {file} of {name}"
         for found, copy in about.known.items():
-            assert f"* - `{name}`\n  - {copy}\n  - `{found[:16]}`" in page
+            line = f"* - `{name}`\n  - {copy}\n  - `{found[:16]}`"
+            assert line in page, f"book/data.md lacks the fingerprint {found[:16]} of {name}"
     hashes = set(re.findall(r"`([0-9a-f]{16,64})`", page))
     copies = [sources.CIFAR100_FOLDERS, *map(data.source, (*data.NAMES, *extras.EXTRAS))]
     known = {found[:16] for source in copies for found in source.known}

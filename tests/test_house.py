@@ -307,7 +307,9 @@ def test_each_package_says_what_is_public(root: Path) -> None:
         assert len(set(names)) == len(names), here
         assert set(names) <= modules | bound.bound | bound.imported, here
         if len(tree.body) == 2:  # a docstring and the list: modules by name
-            assert set(names) == modules, here
+            lacks, strange = sorted(modules - set(names)), sorted(set(names) - modules)
+            assert not lacks, f"__all__ in thesis_repro/{here}/__init__.py lacks {lacks}"
+            assert not strange, f"__all__ in thesis_repro/{here}/__init__.py: no module {strange}"
 
 
 def test_the_architecture_names_every_package_and_no_file_that_is_not_there(
@@ -443,6 +445,12 @@ ANATOMY = {
     "how to cite": r"^## Cite",
     "the comparison with the committed run": r"assert_reproduces\(",
 }
+
+
+def test_the_architecture_lists_the_parts_of_a_chapter_in_their_order(root: Path) -> None:
+    text = " ".join((root / "ARCHITECTURE.md").read_text("utf-8").split())
+    assert "; ".join(ANATOMY) in text
+    assert "`### From scratch`" in text
 
 
 @pytest.mark.parametrize("docname", CHAPTERS)

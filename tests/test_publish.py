@@ -323,7 +323,9 @@ SCRATCH = re.compile(r"^### From scratch.*?^```{code-cell} ipython3\n(.*?)^```$"
 
 def scratch(docname: str) -> str:
     """The cell of a chapter that writes its method out."""
-    return SCRATCH.findall((ROOT / f"{docname}.md").read_text("utf-8"))[0]
+    found = SCRATCH.search((ROOT / f"{docname}.md").read_text("utf-8"))
+    assert found, f"{docname}.md needs a section `### From scratch` with a code cell"
+    return found[1]
 
 
 # the arc chains what the chapters before it wrote out

@@ -19,7 +19,9 @@ def git(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_table_says_what_it_rests_on() -> None:
-    assert set(statement.statements()) == set(tables.names())
+    said, there = set(statement.statements()), set(tables.names())
+    assert there <= said, f"results/{statement.NAME} needs a line for {sorted(there - said)}"
+    assert said <= there, f"results/{statement.NAME} has lines of no table: {sorted(said - there)}"
 
 
 def test_what_a_table_has_to_show_was_written_at_a_commit_that_git_knows() -> None:
@@ -31,7 +33,10 @@ def test_what_a_table_has_to_show_was_written_at_a_commit_that_git_knows() -> No
     for name in tables.names():
         spec, stated = tables.get(name).spec, lines[name].stated
         if any(not claim.row for claim in spec.claims if claim.how_read != "this book"):
-            assert stated or name.startswith(("influence", "gloro-")), name
+            assert stated or name.startswith(("influence", "gloro-")), (
+                f"{name} has a claim in words: `stated` of its line in results/{statement.NAME} "
+                f"needs the commit that wrote it down"
+            )
         if stated:
             assert git("cat-file", "-t", stated).stdout == "commit\n", name
             frame = records.paper(spec)

@@ -42,7 +42,7 @@ class Statement:
 
 
 def statements() -> dict[str, Statement]:
-    """The lines by table; none where the file is not here (a wheel brings no results).
+    """The lines by table; none where the file is not here.
 
     Raises
     ------
