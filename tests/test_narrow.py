@@ -156,6 +156,104 @@ def test_a_legend_too_wide_for_two_columns_has_one() -> None:
         assert figure.legends[1].get_window_extent().width < figure.bbox.width
 
 
+def keyed(high: float, key: str = "upper left", count: int = 1) -> Figure:
+    """One curve that ends at a height, and the key of its panel."""
+    figure, axes = plt.subplots(1, count, figsize=(7, 3), squeeze=False)
+    for axis in axes[0]:
+        axis.plot([0, 1], [0.1, high], "o-", label="a curve")
+        axis.set(xlim=(0, 1), ylim=(0, 1), title="panel")
+    axes[0, 0].legend(loc=key, title="drawn")
+    plt.close(figure)
+    return figure
+
+
+def test_a_key_that_lies_on_something_goes_above_the_panels_with_its_title() -> None:
+    figure = keyed(0.2, "lower right")
+    before = picture(figure)
+    with narrow.stacked(figure):
+        figure.draw_without_rendering()
+        (key,) = figure.legends
+        assert key.get_title().get_text() == "drawn"
+        assert [text.get_text() for text in key.get_texts()] == ["a curve"]
+        assert key.get_window_extent().y0 > figure.axes[0].title.get_window_extent().y1
+        assert not figure.axes[0].get_legend().get_visible()
+        more = figure.get_figheight() - 3
+        assert more == pytest.approx(key.get_window_extent().height / figure.dpi, abs=0.01)
+    assert picture(figure) == before and not figure.legends
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_key_on_an_empty_place_stays(count: int) -> None:
+    figure = keyed(0.2, "upper right", count)
+    with narrow.stacked(figure):
+        assert not figure.legends and figure.axes[0].get_legend().get_visible()
+
+
+def test_what_a_key_lies_on_is_a_mark_a_bar_or_a_text_but_no_plain_band() -> None:
+    for draw, hidden in (
+        (lambda axis: axis.axvspan(0, 1, color="0.9"), False),
+        (lambda axis: axis.scatter([0.85], [0.9]), True),
+        (lambda axis: axis.bar([0.85], [0.9], 0.1), True),
+        (lambda axis: axis.text(0.8, 0.85, "word"), True),
+        (lambda axis: axis.plot([0.85], [0.9], "d"), True),
+    ):
+        figure = keyed(0.2, "upper right")
+        draw(figure.axes[0])
+        with narrow.stacked(figure):
+            assert bool(figure.legends) is hidden
+
+
+def test_a_key_of_a_later_panel_or_beside_one_of_the_figure_stays() -> None:
+    figure = keyed(0.2, "lower right", 2)
+    figure.axes[0].get_legend().remove()
+    figure.axes[1].legend(loc="lower right")
+    with narrow.stacked(figure):
+        assert not figure.legends and figure.axes[1].get_legend().get_visible()
+    figure = keyed(0.2, "lower right")
+    figure.legend(loc="outside upper center")
+    with narrow.stacked(figure):
+        assert len(figure.legends) == 1 and figure.axes[0].get_legend().get_visible()
+
+
+def test_marks_with_error_bars_keep_both_in_a_folded_key() -> None:
+    figure, axis = plt.subplots(figsize=(9, 3))
+    for name in "abc":
+        axis.errorbar([0, 1], [0, 1], 0.1, fmt="o", label=name)
+    figure.legend(loc="outside upper center", ncols=3)
+    plt.close(figure)
+    with narrow.stacked(figure):
+        drawn = figure.legends[1].findobj(lambda artist: getattr(artist, "get_marker", None))
+        assert [mark.get_marker() for mark in drawn].count("o") == 3
+
+
+@pytest.mark.parametrize("what", ["ticks", "cells"])
+def test_a_picture_whose_names_would_lie_on_each_other_is_not_given(what: str) -> None:
+    figure, axis = plt.subplots(figsize=(9, 3))
+    axis.set(xlim=(-0.5, 9.5), ylim=(0, 1), xticks=range(10))
+    axis.set_xticklabels([str(at) for at in range(10)])
+    assert "png" in narrow.bundle(figure)[narrow.KEY]
+    if what == "ticks":
+        axis.set_xticklabels(["nearest to\na member"] * 10, fontsize=8)
+        axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
+    else:
+        for at in range(10):
+            axis.text(at, 0.5, "+10.8 ±1.7", ha="center", fontsize=8)
+    before = picture(figure)
+    assert set(narrow.bundle(figure)[narrow.KEY]) == {"letters"}
+    assert picture(figure) == before
+    plt.close(figure)
+
+
+def test_ticks_beyond_the_ends_of_a_scale_and_arrows_do_not_count() -> None:
+    figure, axis = plt.subplots(figsize=(7, 3))
+    axis.set_xticks([0, 1, 2, 2.01], ["0", "1", "far out", "farther"])
+    axis.set_xlim(0, 1)
+    axis.annotate("here", (1, 1), (0.1, 0.1), arrowprops={"arrowstyle": "->"})
+    axis.annotate("there", (0, 0), (0.8, 0.8), arrowprops={"arrowstyle": "->"})
+    plt.close(figure)
+    assert "png" in narrow.bundle(figure)[narrow.KEY]
+
+
 def test_a_kernel_gives_each_figure_its_second_picture() -> None:
     from IPython.core.formatters import DisplayFormatter
 

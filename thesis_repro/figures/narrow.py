@@ -6,12 +6,15 @@ picture beside the first. A page shows it on narrow screens (`publish/phone.py`)
 
 import base64
 import io
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.legend import Legend
@@ -76,6 +79,7 @@ def stacked(figure: Figure) -> Iterator[None]:
     """Set the panels of a figure one under the other; four or more in two or three columns.
 
     One alone keeps its height. Of a grid, the columns that a phone is too narrow for stand below.
+    The first panel's key goes above the panels where it would lie on something drawn.
 
     Parameters
     ----------
@@ -95,7 +99,7 @@ def stacked(figure: Figure) -> Iterator[None]:
     inner = [axis.yaxis.get_tick_params().get("labelleft", True) for axis in axes]
     grid = GridSpec(rows, columns, figure=figure)
     legends = [legend for legend in figure.legends if len(legend.get_texts()) > 2]
-    folded = [_folded(figure, legend) for legend in legends]
+    folded = [(legend, _folded(figure, legend)) for legend in legends]
     try:
         figure.set_size_inches(width, high if len(axes) == 1 else high / deep * shrunk * rows)
         for at, (axis, (row, column)) in enumerate(zip(axes, places, strict=True)):
@@ -105,10 +109,15 @@ def stacked(figure: Figure) -> Iterator[None]:
                 axis.tick_params(labelleft=True)
             if column == 0 and (deep > 1 or not inner[at]) and not axis.get_ylabel():
                 axis.set_ylabel(first.get_ylabel(), fontsize=first.yaxis.label.get_fontsize())
+        key = axes[0].get_legend()
+        if key is not None and not figure.legends and _lies_on_something(figure, key):
+            folded.append((key, _folded(figure, key)))
+            more = folded[-1][1].get_window_extent().height / figure.dpi
+            figure.set_size_inches(width, figure.get_figheight() + more)
         yield
     finally:
         figure.set_size_inches(wide, high)
-        for legend, other in zip(legends, folded, strict=True):
+        for legend, other in folded:
             other.remove()
             legend.set_visible(True)
         for axis, (spec, label), shown in zip(axes, before, inner, strict=True):
@@ -118,18 +127,64 @@ def stacked(figure: Figure) -> Iterator[None]:
             axis.tick_params(labelleft=shown)
 
 
+def _lies_on_something(figure: Figure, legend: Legend) -> bool:
+    """Whether a legend covers more than a plain background, as the figure stands."""
+    figure.draw_without_rendering()
+    box, size = legend.get_window_extent(), figure.bbox
+    out = io.BytesIO()
+    legend.set_visible(False)
+    try:
+        figure.savefig(out, format="rgba", dpi=figure.dpi)
+    finally:
+        legend.set_visible(True)
+    pixels = np.frombuffer(out.getvalue(), np.uint8).reshape(int(size.height), int(size.width), 4)
+    below, above = round(size.height - box.y0), round(size.height - box.y1)
+    covered = pixels[max(0, above) : below, max(0, round(box.x0)) : round(box.x1)]
+    return bool((covered != covered[:1, :1]).any())
+
+
 def _folded(figure: Figure, legend: Legend) -> Legend:
-    """A figure's legend in two columns, or one, in place of the one that it had."""
+    """A legend in two columns, or one, above the panels, in place of the one that there was."""
     legend.set_visible(False)
     names = [text.get_text() for text in legend.get_texts()]
-    handles = [handle for handle in legend.legend_handles if handle is not None]
+    pairs = zip(names, legend.legend_handles, strict=True)
+    whole = _bars(figure)
+    handles: list[Any] = [whole.get(name, handle) for name, handle in pairs]
+    kept: dict[str, Any] = {"title": legend.get_title().get_text() or None, "prop": legend.prop}
     for columns in (2, 1):
-        other: Legend = figure.legend(handles, names, loc="outside upper center", ncols=columns)
+        kept |= {"loc": "outside upper center", "ncols": columns}
+        other: Legend = figure.legend(handles, names, **kept)
         figure.draw_without_rendering()
         if columns == 1 or other.get_window_extent().width * 72 / figure.dpi <= PHONE:
             break
         other.remove()
     return other
+
+
+def _bars(figure: Figure) -> dict[str, ErrorbarContainer]:
+    """Marks with error bars, by their names: of these, a legend remembers the bar alone."""
+    return {
+        name: handle
+        for axis in figure.axes
+        for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)
+        if isinstance(handle, ErrorbarContainer)
+    }
+
+
+def _crowded(figure: Figure) -> bool:
+    """Whether names at a horizontal scale, or texts in a panel, lie on each other; once drawn."""
+    for axis in panels(figure):
+        for texts in (axis.xaxis.get_ticklabels(which="both"), axis.texts):
+            boxes = [
+                Text.get_window_extent(text)  # of an annotation too, without its arrow
+                for text in texts
+                if text.get_visible() and text.get_text() and not text.get_rotation()
+            ]
+            # a tick beyond the ends of a scale is not drawn
+            boxes = [b for b in boxes if b.x1 > axis.bbox.x0 and b.x0 < axis.bbox.x1]
+            if any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2)):
+                return True
+    return False
 
 
 def bundle(figure: Figure) -> dict[str, Any]:
@@ -138,23 +193,26 @@ def bundle(figure: Figure) -> dict[str, Any]:
     Returns
     -------
     dict with "letters", the height of the smallest letters in pixels of the figure's own picture;
-    if panels fill the figure, also "png", a picture of them stacked, in base 64, and
-    "stacked", the height of its smallest letters.
+    if panels fill the figure, and stacked no names of a scale nor texts in a panel lie on each
+    other, also "png", a picture of them stacked, in base 64, and "stacked", the height of its
+    smallest letters.
     """
     shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
     points = min((float(text.get_fontsize()) for text in shown), default=9.0)
     said: dict[str, Any] = {"letters": round(points / 72 * figure.dpi, 1)}
     if panels(figure):
+        out = io.BytesIO()
         with stacked(figure):
-            out = io.BytesIO()
             kept: dict[str, Any] = {
                 "bbox_inches": "tight",
                 "pad_inches": 0.03,
                 "metadata": NAMELESS,
             }
             figure.savefig(out, dpi=DPI, **kept)
-        said["png"] = base64.b64encode(out.getvalue()).decode()
-        said["stacked"] = round(points / 72 * DPI, 1)
+            crowded = _crowded(figure)
+        if not crowded:
+            said["png"] = base64.b64encode(out.getvalue()).decode()
+            said["stacked"] = round(points / 72 * DPI, 1)
     return {KEY: said}
 
 

@@ -70,7 +70,7 @@ def turning(training: Training, index: int = 0, pictures: int = 7) -> Figure:
     axis.plot(at, found.balls.needed[order], ".", color=BLACK, ms=3, label="needed by the proof")
     axis.set(xlabel="turned by (degrees)", ylabel="radius (L2)", ylim=(0, None))
     axis.set_xlim(float(angles[0]), float(angles[-1]))
-    axis.legend(loc="upper right")
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return figure
 
 

@@ -125,7 +125,13 @@ def remedies(frame: Frame) -> Figure:
         axis.grid(axis="x", lw=0.4)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
-    axes[0].legend(title="remedy", fontsize=9)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        title="remedy",
+        loc="outside upper center",
+        ncols=len(MARKS),
+        fontsize=9,
+    )
     return figure
 
 

@@ -52,7 +52,7 @@ def cost(frame: Frame) -> Figure:
     axis.set_yticks(range(len(METHODS)), taken)
     axis.invert_yaxis()
     axis.set(xscale="log", xlim=(0.5, 3e5), xlabel="time for the test set over GloRo's")
-    axis.legend(loc="upper right", fontsize=9)
+    figure.legend(loc="outside upper center", fontsize=9)
     return figure
 
 

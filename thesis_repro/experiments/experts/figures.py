@@ -47,7 +47,7 @@ def compression(budgets: Sequence[int], curves: Mapping[str, np.ndarray], whole:
     axis.set_xticks(budgets, [str(b) for b in budgets])
     axis.minorticks_off()
     axis.set(xlabel="units kept, at most", ylabel="balanced accuracy (%)", ylim=(45, 101))
-    axis.legend(title="units ranked by", loc="upper left", bbox_to_anchor=(1, 1))
+    figure.legend(title="units ranked by", loc="outside upper center", ncols=4)
     return figure
 
 

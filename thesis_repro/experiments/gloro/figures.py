@@ -60,7 +60,7 @@ def lipschitz_line(epsilon: float = 0.6, k: float = 1.0) -> Figure:
     rejected = bottom >= np.maximum(first, second)
     right.fill_between(x, 0.2, 3.6, where=rejected, color=REJECTED, alpha=0.6, lw=0, label="reject")
     right.set(xlabel="input x", title="Where the bottom logit wins, reject", ylim=(0.2, 3.6))
-    right.legend(loc="upper left", fontsize=9)
+    right.legend(loc="lower left", fontsize=9)
     return figure
 
 

@@ -178,7 +178,7 @@ def scores(models: Models) -> Figure:
     axis.set_yticks(range(len(TRAININGS)), TRAININGS)
     axis.set_ylim(len(TRAININGS) - 0.5, -0.5)
     axis.set_xlabel("z of the word in its place (standard deviations of other places)")
-    axis.legend(fontsize=9)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9)
     return figure
 
 

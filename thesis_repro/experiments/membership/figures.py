@@ -75,7 +75,7 @@ def accuracies(frame: Frame) -> Figure:
         axis.set_xlabel("accuracy of the attack (%); 50 is guessing")
     marks = axes[0][0].get_legend_handles_labels()[0]
     if marks:
-        axes[0][0].legend(handles=marks[:1], loc="center right", fontsize=9)
+        figure.legend(handles=marks[:1], loc="outside upper center", fontsize=9)
     return figure
 
 
@@ -95,7 +95,7 @@ def gaussian_curve(n: int = 100, runs: int = 6) -> Figure:
     axis.set(
         xlabel="features d per member n of a class (d/n)", ylabel="accuracy (%)", ylim=(49, 100)
     )
-    axis.legend()
+    figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 
@@ -165,7 +165,7 @@ def salience(found: Mapping[str, tuple[Floats, Floats]]) -> Figure:
     axis.set_yticks(range(len(found)), [f"trained {name}" for name in found])
     axis.set_ylim(len(found) - 0.5, -0.5)
     axis.set_xlabel("displacement (standard deviations over test threes)")
-    axis.legend(fontsize=9)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=9)
     return figure
 
 
@@ -190,5 +190,5 @@ def defences(frame: Frame) -> Figure:
     axis.set_yticks(range(len(rows)), says, fontsize=9)
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.set_xlabel("accuracy of the attack (%); 50 is guessing")
-    axis.legend(fontsize=9, loc="lower right")
+    figure.legend(loc="outside upper center", ncols=2, fontsize=9)
     return figure

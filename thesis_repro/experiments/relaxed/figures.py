@@ -83,7 +83,7 @@ def rejection(frame: Frame) -> Figure:
         axis.set(title=title, xticks=range(len(names)), xlim=(-0.5, len(names) - 0.5))
         axis.set_xticklabels(names)
     axes[0, 0].set(ylabel="rejected (% of points)", ylim=(0, 1.05 * rows["rejected_high"].max()))
-    axes[0, -1].legend()
+    figure.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
