@@ -244,6 +244,13 @@ def test_a_picture_whose_names_would_lie_on_each_other_is_not_given(what: str) -
     plt.close(figure)
 
 
+def test_names_that_fit_beside_each_other_are_given() -> None:
+    figure, axis = plt.subplots(figsize=(7, 3))
+    axis.set(xlim=(0, 9), xticks=range(10), xticklabels=["1.00"] * 10)  # near, not on each other
+    plt.close(figure)
+    assert "png" in narrow.bundle(figure)[narrow.KEY]
+
+
 def test_ticks_beyond_the_ends_of_a_scale_and_arrows_do_not_count() -> None:
     figure, axis = plt.subplots(figsize=(7, 3))
     axis.set_xticks([0, 1, 2, 2.01], ["0", "1", "far out", "farther"])

@@ -172,16 +172,18 @@ def _bars(figure: Figure) -> dict[str, ErrorbarContainer]:
 
 
 def _crowded(figure: Figure) -> bool:
-    """Whether names at a horizontal scale, or texts in a panel, lie on each other; once drawn."""
+    """Whether names at a horizontal scale, or texts in a panel, lie on each other, once saved."""
+    scale = DPI / figure.dpi
     for axis in panels(figure):
+        left, right = axis.bbox.x0 * scale, axis.bbox.x1 * scale
         for texts in (axis.xaxis.get_ticklabels(which="both"), axis.texts):
             boxes = [
-                Text.get_window_extent(text)  # of an annotation too, without its arrow
+                Text.get_window_extent(text, dpi=DPI)  # of an annotation, without its arrow
                 for text in texts
                 if text.get_visible() and text.get_text() and not text.get_rotation()
             ]
             # a tick beyond the ends of a scale is not drawn
-            boxes = [b for b in boxes if b.x1 > axis.bbox.x0 and b.x0 < axis.bbox.x1]
+            boxes = [b for b in boxes if b.x1 > left and b.x0 < right]
             if any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2)):
                 return True
     return False

@@ -87,3 +87,16 @@ def test_the_word_is_shown_where_it_is_and_both_arms_have_one_scale(planted, sma
     rows = np.abs(with_word.get_array()).max(1)
     assert rows[top : top + 8].min() > 2 * rows[: top - 8].max()
     assert marked.get_array().shape[:2] == (32, 64)
+
+
+def test_the_key_of_the_scores_stands_outside_their_panel():
+    models = {
+        (method, arm): [Result({"z": z}, {}) for z in (1.0, 3.0)]
+        for method in figures.TRAININGS
+        for arm in (MARKED, CLEAN)
+    }
+    figure = figures.scores(models)
+    (axis,), (key,) = figure.axes, figure.legends
+    figure.draw_without_rendering()
+    assert key.get_window_extent().y0 >= axis.bbox.y1 and axis.get_legend() is None
+    assert len(key.get_texts()) == 3
