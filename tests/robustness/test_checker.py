@@ -487,7 +487,7 @@ def test_the_command_line_writes_and_verifies(tmp_path, monkeypatch, capsys):
     out, verified = str(tmp_path / "c.json"), ("--data", "mnist-5k")
     code, printed, said = call("certify", "tiny", "mnist-5k", "--out", out, "--points", "30")
     assert code == 0, said
-    assert "of 30 points certified, for the net evaluated in float64" in printed
+    assert "for the net evaluated in float64" in printed
     assert certificate.read(out)["arithmetic"] == "float64"
     done = call("verify", out, "--model", "tiny", *verified)
     assert done[0] == 0, done

@@ -22,7 +22,7 @@ from thesis_repro.experiments.membership.rates import answers, called_at, rate
 from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published, statistics
-from thesis_repro.tables.conditions import ABOVE, Condition, every, of, reaches
+from thesis_repro.tables.conditions import ABOVE, Condition, between, every, of, reaches, said
 from thesis_repro.tables.estimate import Estimate, Measurement
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.weaknesses.membership.guesses import GENERAL, LOSS, OFFLINE, RMIA
@@ -97,13 +97,14 @@ def conditions(frame: pd.DataFrame) -> Sequence[Condition]:
                 every(reaches(of(by.loc[s], lead), ABOVE) for s in smoothed),
             )
         )
-    widest = float((by.loc[smoothed, "gap"] - by.loc[none, "gap"]).max())
+    wider = [between(by.loc[s], by.loc[none], "gap") for s in smoothed]
+    widest = max(wider, key=lambda gap: gap.value)
     found.append(
         Condition(
             "label smoothing: the gap is no wider than without",
-            "at most 0 points more at every smoothing",
-            f"at most {widest:+.2f} points more".replace("-", "−"),
-            widest <= 0,
+            "interval of at most 0 points more, at every smoothing",
+            f"at most {said(widest, 2)} points more",
+            every(reaches(gap, 0.0, at_most=True) for gap in wider),
         )
     )
     return found

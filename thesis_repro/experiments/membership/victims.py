@@ -233,7 +233,7 @@ def conditions(frame: pd.DataFrame) -> Sequence[Condition]:
             "victims: the gap of the chosen one is as small on fresh targets",
             f"at most {WIDEST:g} points",
             f"{said(of(chosen, 'gap'), 2)} points",
-            bool(chosen["gap"] <= WIDEST) if (gaps <= WIDEST).any() else None,
+            reaches(of(chosen, "gap"), WIDEST, at_most=True) if (gaps <= WIDEST).any() else None,
         )
     ]
     if (JUDGED, USUAL) in by.index:
