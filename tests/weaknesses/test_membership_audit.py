@@ -60,6 +60,9 @@ def test_delta_is_the_worst_that_an_adversary_can_add():
 def test_guesses_are_made_at_both_ends():
     coins = np.array([False, False, True, True, False, True])
     assert one_run.right_guesses([0, 1, 2, 3, 4, 5], coins, 4) == 3
+    halves = np.arange(1000) < 500  # a net that tells nothing: neither order says who is in
+    for listed in (halves, ~halves):
+        assert 200 < one_run.right_guesses(np.zeros(1000), listed, 600) < 400
     with pytest.raises(ValueError, match="even, 2 to 6, got 3"):
         one_run.right_guesses(np.arange(6.0), coins, 3)
     with pytest.raises(ValueError, match="one score per canary"):

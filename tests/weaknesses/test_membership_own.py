@@ -76,12 +76,18 @@ def test_what_does_not_fit_is_one_line(fitted: CalibratedAttack) -> None:
     def gives(logits: int) -> nn.Sequential:
         return nn.Sequential(nn.Linear(SIZE, 3), nn.ReLU(), nn.Linear(3, logits)).eval()
 
+    rare = (torch.arange(16) == 3).long()
+
     def fit(train: Train) -> CalibratedAttack:
         return CalibratedAttack(train, ["0"], shadows=4).fit(x, y)
 
     for says, call in (
         ("at least 4 shadows", lambda: CalibratedAttack(train, ["0"], shadows=3)),
         ("at least 16 points", lambda: CalibratedAttack(train, ["0"]).fit(x[:10], y[:10])),
+        (
+            "class 1 has none of the 4 points",
+            lambda: CalibratedAttack(train, ["0"]).fit(x[:16], rare),
+        ),
         ("needs to be fitted", lambda: CalibratedAttack(train, ["0"]).score(target, x, y)),
         (r"x: got nan in row 3", lambda: fitted.score(target, bad, y)),
         (r"x: got nan in row 3", lambda: CalibratedAttack(train, ["0"]).fit(bad, y)),

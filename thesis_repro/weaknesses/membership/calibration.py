@@ -57,11 +57,12 @@ def best_accuracy(scores: ArrayLike, member: ArrayLike) -> float:
 def for_precision(
     scores: ArrayLike, member: ArrayLike, precision: float, least: int = ENOUGH_CLAIMS
 ) -> float:
-    """The lowest threshold whose claims surely reach a precision on points of known membership.
+    """The lowest threshold that shows a precision on points of known membership, half members.
 
-    Surely: the lower end of their precision's one-sided 95% interval (Clopper-Pearson) is at
-    least the wanted one. At least `least` points have to be claimed there; infinity where that
-    cannot be had, so that nobody is claimed.
+    It shows one: the lower end of its claims' one-sided 95% interval (Clopper-Pearson) is at least
+    the wanted one. The interval is that of one threshold; the lowest of all that pass is taken,
+    which falls short more often than one in twenty times. At least `least` points have to be
+    claimed there; infinity where that cannot be had, so that nobody is claimed.
 
     Parameters
     ----------

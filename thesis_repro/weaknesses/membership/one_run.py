@@ -20,6 +20,8 @@ STEPS = 60
 def right_guesses(scores: ArrayLike, included: ArrayLike, guesses: int) -> int:
     """How many guesses are right: the highest scores are called in, the lowest out, half each.
 
+    Equal scores are put in an order that depends on neither coins nor the order of the canaries.
+
     Parameters
     ----------
     scores : (m,) float, higher for canaries that the net seems to have seen
@@ -43,7 +45,8 @@ def right_guesses(scores: ArrayLike, included: ArrayLike, guesses: int) -> int:
     finite("scores", values)
     if guesses % 2 or not 2 <= guesses <= len(values):
         raise ValueError(f"guesses need to be even, 2 to {len(values)}, got {guesses}")
-    order = np.argsort(values, kind="stable")
+    mixed = np.random.default_rng(len(values)).permutation(len(values))
+    order = mixed[np.argsort(values[mixed], kind="stable")]
     lowest, highest = order[: guesses // 2], order[-(guesses // 2) :]
     return int(coins[highest].sum() + (~coins[lowest]).sum())
 

@@ -100,12 +100,15 @@ class CalibratedAttack:
         Parameters
         ----------
         x, y : (n, ...) and (n,), the adversary's own points: like the target's, but none that it
-            was trained on or that is going to be judged. A quarter is kept from the shadows.
+            was trained on or that is going to be judged. A quarter is kept from the shadows, each
+            of which trains on 3/8: give 8/3 as many points as the target was trained on. Nets that
+            saw fewer give themselves away otherwise, and precisions do not carry over.
 
         Raises
         ------
         ValueError
-            On fewer than 16 points, or labels or points that do not fit; as `displacement`.
+            On fewer than 16 points, a class of which none is kept from the shadows, or labels or
+            points that do not fit; as `displacement`.
         """
         x = tensor("x", x).detach()
         checks.finite("x", x)
@@ -116,6 +119,11 @@ class CalibratedAttack:
         rng = np.random.default_rng(self.seed)
         order = torch.from_numpy(rng.permutation(len(x)))
         pool, self._spare = order[: 2 * half], order[2 * half :]
+        if len(lacking := np.setdiff1d(y, y[self._spare])):
+            raise ValueError(
+                f"class {lacking[0]} has none of the {len(self._spare)} points that are kept from "
+                f"the shadows: give more points of each class"
+            )
         self._x, self._y = x, y
         self.classes_ = int(y.max()) + 1
         member = np.zeros((self.shadows, 2 * half), bool)
@@ -177,6 +185,9 @@ class CalibratedAttack:
 
     def threshold_for(self, precision: float, least: int = calibration.ENOUGH_CLAIMS) -> float:
         """The score above which points are members with this precision, on the shadows.
+
+        There half of the points are members. Where a share q of them is, a precision of p becomes
+        p q / (p q + (1 - p)(1 - q)): 80% is 31% where one point in ten is a member.
 
         Infinite where the shadows do not show such a precision: then nobody is claimed.
 

@@ -1,9 +1,10 @@
 """The matched filter on both sides of a weight matrix: was it pushed along (gradient) x (input)?
 
-Training on a point pushes a dense layer's weights along d a^T: d the gradient at its outputs, a its
-inputs. What all other points did is noise. Its covariance is taken to be Kronecker, as K-FAC takes
-it: A = E[a a^T] on the side of the inputs, G = E[d d^T] on that of the outputs. For Gaussian noise
-W0 of that covariance, the best test of W0 + d a^T against W0 is the log of the likelihood ratio,
+Training on a point pushes a dense layer's weights along d a^T: d minus the gradient of its loss at
+its outputs, a its inputs. What all other points did is noise. Its covariance is taken to be
+Kronecker, as K-FAC takes it: A = E[a a^T] on the side of the inputs, G = E[d d^T] on that of the
+outputs. For Gaussian noise W0 of that covariance, the best test of W0 + d a^T against W0 is the log
+of the likelihood ratio,
 
     <W, G^-1 (d a^T) A^-1> - 1/2 <d a^T, G^-1 (d a^T) A^-1>,
 

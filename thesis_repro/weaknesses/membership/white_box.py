@@ -53,8 +53,10 @@ def bayes_wb(
 ) -> Floats:
     """Log-odds of membership for a linear model: its class score less that of the proxies.
 
-    Where the classes are Gaussian and the model is the one that maximises likelihood, this is the
-    best attack, up to terms of order 1/n.
+    Where the classes are Gaussian, the model is the one that maximises likelihood and the proxy is
+    the true one, this is the best attack, up to terms of order 1/n. Biases of several proxies are
+    quadratic in their weights: their average lies too low, with unit variances by d / (2n). The
+    weights' average with its own bias, as :func:`gaussian.linear` gives it, does not.
 
     Parameters
     ----------
@@ -65,7 +67,7 @@ def bayes_wb(
 
     Returns
     -------
-    (n,); a member is more likely than not above 0
+    (n,); above 0 a member is more likely than not, where the proxy is the true model
 
     Raises
     ------
