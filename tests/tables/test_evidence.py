@@ -134,8 +134,23 @@ def test_a_recorded_row_that_was_trained_too_briefly_counts_as_none(
     assert state("full") == OPEN
 
 
-def test_what_does_not_fit_is_passed_over_and_an_error_ends_its_item_alone() -> None:
+def long_cells(monkeypatch: pytest.MonkeyPatch, *items: Item) -> list[object]:
+    """Let the cells of items be known to take ten minutes: the list of their work."""
+    slow = [
+        cell.work
+        for one in items
+        for found in evidence.rows(one, evidence.size(one, "cpu")).values()
+        for cell in found
+    ]
+    monkeypatch.setattr(estimates, "estimate", lambda store, work: 600.0 if work in slow else None)
+    return slow
+
+
+def test_what_does_not_fit_is_passed_over_and_an_error_ends_its_item_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     said: list[str] = []
+    long_cells(monkeypatch, item("full"))
     items = [item("full", seconds=600), item("broken", seconds=6), item("quarter", seconds=6)]
     with pytest.raises(timebox.Unfinished) as caught:
         evidence.work_down(items, "cpu", 1.0, said.append)
@@ -147,6 +162,47 @@ def test_what_does_not_fit_is_passed_over_and_an_error_ends_its_item_alone() -> 
         said[-1] == "summary: 1 done now, 0 recorded before, 1 left, 1 failed, 0 not to be run here"
     )
     assert [state(net) for net in ("full", "quarter")] == [OPEN, RECORDED]
+
+
+def test_what_fits_no_run_is_done_in_several_cell_by_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    record = tables.record
+
+    def noted(name: str, chosen: Profile, only: str | None) -> None:
+        order.append(str(only))
+        record(name, chosen, only=only, progress=False)
+
+    monkeypatch.setattr(tables, "record", noted)
+    items = [item("full", 3, seconds=9000), item("quarter", seconds=6)]
+    slow = long_cells(monkeypatch, items[0])
+    slow.pop()  # of the third nothing is known yet
+    (three,) = evidence.rows(items[0], evidence.size(items[0], "cpu")).values()
+    with pytest.raises(timebox.Unfinished, match="1 of 2 items are left, the first is"):
+        work(*items, minutes=1.0)
+    assert order == ["quarter", "full"]  # what fits whole goes first
+    assert [Store().path(cell.key).exists() for cell in three] == [False, False, True]
+    slow.clear()  # the next run has the time
+    ends, _ = work(*items, minutes=1.0)
+    assert ends["sample-trained full, 3 seeds"].startswith("recorded now")
+    assert state("full", 3) == RECORDED
+
+
+def test_rows_that_cannot_be_computed_here_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(chosen: Profile) -> Plan:
+        found = [(row, cell) for row, cell in cells(chosen) if row[0] in ("full", "quarter")]
+        return [*found, (("absent", "way"), None)]
+
+    here = SimpleNamespace(TABLE=replace(TABLE, cells=lacking))
+    monkeypatch.setitem(sys.modules, "sample_experiments.sample.trained", here)
+    about = "; 1 row is not run here: the data or a package (Opacus, say) is absent"
+    _, said = work(item(""), item("full"))
+    assert said[0] == f"plan: sample-trained, 1 seed: about 10 min{about}"
+    assert said[1] == "plan: sample-trained full, 1 seed: about 10 min"
+    assert evidence.standing(item(""), evidence.size(item(""), "cpu")) == RECORDED
+    _, said = work(item(""), item("absent"))
+    assert said[0] == f"plan: sample-trained, 1 seed: recorded already at full scale{about}"
+    assert said[1].startswith("plan: sample-trained absent, 1 seed: not run: its data is not here")
+    assert "package" not in said[1]
 
 
 def test_earlier_runs_correct_the_plan() -> None:
@@ -192,6 +248,7 @@ def test_the_command_works_down_a_plan(
 ) -> None:
     path = tmp_path / "plan.csv"
     path.write_text(HEADER + "sample-trained,full,1,900,\nsample-trained,quarter,2,30,made up\n")
+    long_cells(monkeypatch, item("full"))
     arguments = ["evidence", "--device", "cpu", "--minutes", "2", "--plan", str(path)]
     monkeypatch.setattr(sys, "argv", ["thesis-repro", *arguments])
     with pytest.raises(SystemExit) as stop:

@@ -82,13 +82,18 @@ def size(item: Item, device: str) -> Profile:
     return profile("paper", device, tuple(range(item.seeds)))
 
 
-def rows(item: Item, chosen: Profile) -> dict[Row, list[Cell]]:
-    """The cells of an item by row, where their data is here."""
+def planned(item: Item, chosen: Profile) -> dict[Row, list[Cell]]:
+    """The cells of an item by row; none of a row whose data, or whose package, is not here."""
     found: dict[Row, list[Cell]] = {}
     for row, cell in tables.get(item.table).cells(chosen):
-        if cell is not None and item.only in " / ".join(row):
-            found.setdefault(row, []).append(cell)
+        if item.only in " / ".join(row):
+            found.setdefault(row, []).extend([] if cell is None else [cell])
     return found
+
+
+def rows(item: Item, chosen: Profile) -> dict[Row, list[Cell]]:
+    """The cells of an item by row, of the rows that can be computed here."""
+    return {row: cells for row, cells in planned(item, chosen).items() if cells}
 
 
 def standing(item: Item, chosen: Profile) -> str:
@@ -167,7 +172,8 @@ def work_down(
     """Say what will be done, do it, and say what was done; what became of each item.
 
     Items go from first to last; one that does not fit the time left is passed over for those that
-    do. An error ends its item and no other.
+    do. What time is left after them goes to those passed over, cell by cell, so that an item of
+    any length is done in so many runs. An error ends its item and no other.
 
     Raises
     ------
@@ -179,12 +185,15 @@ def work_down(
     states = {item: standing(item, chosen[item]) for item in chosen}
     for item, state in states.items():
         about = f"about {seconds(item, chosen[item], store) / 60:.0f} min" if state == OPEN else ""
-        say(f"plan: {item}: {about or _WHY[state]}")
+        say(f"plan: {item}: {about or _WHY[state]}{_lacking(item, chosen[item], state)}")
+        ends[str(item)] = _TOO_LONG if state == OPEN else _WHY[state]
     with timebox.limited(minutes):
-        for item, state in states.items():
-            ends[str(item)] = _WHY[state] if state != OPEN else _run(item, chosen[item], store)
-            if state == OPEN:
-                say(f"{item}: {ends[str(item)]}")
+        for whole in (True, False):
+            for item in chosen:
+                end = ends[str(item)]
+                if end.startswith(_TOO_LONG) and (whole or not timebox.wanted()):
+                    ends[str(item)] = _run(item, chosen[item], store, whole)
+                    say(f"{item}: {ends[str(item)]}")
     left = [item for item, end in ends.items() if end.startswith(LEFT)]
     done = sum(end.startswith(DONE) for end in ends.values())
     there = sum(state == RECORDED for state in states.values())
@@ -202,6 +211,7 @@ def work_down(
 
 
 DONE, LEFT, FAILED = "recorded now", "left", "failed"
+_TOO_LONG = f"{LEFT}: takes about"
 _WHY = {
     RECORDED: "recorded already at full scale",
     SHORT: f"not run: trained for less than {LEAST_SHARE:.0%} of the published epochs",
@@ -209,13 +219,22 @@ _WHY = {
 }
 
 
-def _run(item: Item, chosen: Profile, store: Store) -> str:
-    """Record an item if it fits; what became of it."""
+def _lacking(item: Item, chosen: Profile, state: str) -> str:
+    """What is said of an item's rows that cannot be computed here, where others can."""
+    number = sum(not cells for cells in planned(item, chosen).values())
+    if not number or state == ABSENT:
+        return ""
+    lacking = "1 row is" if number == 1 else f"{number} rows are"
+    return f"; {lacking} not run here: the data or a package (Opacus, say) is absent"
+
+
+def _run(item: Item, chosen: Profile, store: Store, whole: bool) -> str:
+    """Record an item, if it fits `whole` or else as much of it as does; what became of it."""
     needs = seconds(item, chosen, store)
     if timebox.wanted():
         return f"{LEFT}: the run stopped before"
-    if needs > timebox.remaining():
-        return f"{LEFT}: takes about {needs / 60:.1f} min, there are {timebox.remaining() / 60:.1f}"
+    if whole and needs > timebox.remaining():
+        return f"{_TOO_LONG} {needs / 60:.1f} min, there are {timebox.remaining() / 60:.1f}"
     began = time.monotonic()
     anew = not any(
         store.path(c.key).exists() for found in rows(item, chosen).values() for c in found
