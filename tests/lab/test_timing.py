@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from thesis_repro.lab import timing
+from thesis_repro.robustness import products
 
 MEGA = 250_000  # float32 numbers in a megabyte
 
@@ -69,5 +70,27 @@ def test_operations_of_a_product_and_a_convolution():
     assert timing.operations(lambda: conv(torch.rand(7, 2, 8, 8))) == 2 * 7 * 64 * 3 * 2 * 9
 
 
+def test_operations_of_products_that_are_added_in_place():
+    into, a, b = torch.zeros(3, 5), torch.rand(3, 4), torch.rand(4, 5)
+    assert timing.operations(lambda: into.addmm_(a, b)) == 2 * 3 * 4 * 5
+    x, weight = torch.rand(7, 2, 8, 8), torch.rand(3, 2, 3, 3)
+    # each of nine taps takes the padded rows of pixels that its shifts leave
+    taps = 2 * (7 * 10 * 10 - 2 * 10 - 2) * 2 * 3 * 9
+    assert timing.operations(lambda: products.convolve(x, weight, padding=(1, 1))) == taps
+
+
 def test_a_matrix_rate_is_positive():
     assert timing.matrix_rate(size=64, repeats=2) > 1e6
+
+
+def test_what_is_no_cpu_is_rated_by_large_matrices(monkeypatch):
+    sides = []
+
+    def timed(calls, repeats, warmup):
+        sides.append(calls[0]().shape)
+        return [timing.Timing(2.0, 2.0, 2.0, repeats)]
+
+    monkeypatch.setattr(timing, "interleaved", timed)
+    assert timing.matrix_rate("meta") == 8192.0**3
+    assert timing.matrix_rate("cpu") == 1024.0**3
+    assert sides == [(8192, 8192), (1024, 1024)]

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from thesis_repro.tables.spec import Frame
 
+UNKNOWN = "unknown"
+"""The commit of a run that was made outside a checkout, or without git."""
+
 
 def reproducibility() -> str:
     """Return two tables: what was computed for each table, and how it was arrived at."""
@@ -62,7 +65,7 @@ def _computed(frame: Frame | None) -> list[str]:
     kept = run.get("kept", [])
     hours = f"{run['wall_seconds'] / 3600:.2g}" + (", and earlier runs" if kept else "")
     short = sorted({f"{x['epochs_run']} of {x['epochs_paper']}" for x in run.get("shortened", [])})
-    commits = dict.fromkeys([run["commit"][:7], *(origin["commit"][:7] for origin in kept)])
+    commits = dict.fromkeys((origin["commit"] or UNKNOWN)[:7] for origin in (run, *kept))
     return [
         hours,
         str(run["device"]),
