@@ -11,12 +11,13 @@ import pytest
 from thesis_repro import cli, tables
 from thesis_repro.experiments import evidence
 from thesis_repro.experiments.evidence import ABSENT, OPEN, RECORDED, SHORT, Item
-from thesis_repro.lab import estimates, provenance, timebox
+from thesis_repro.lab import estimates, places, provenance, timebox
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile, profile
 from thesis_repro.lab.store import Store
-from thesis_repro.tables import find
-from thesis_repro.tables.spec import Column, Plan, Table, TableSpec
+from thesis_repro.tables import find, records
+from thesis_repro.tables.spec import NOT_RUN, Column, Plan, Table, TableSpec
+from thesis_repro.tables.verdict import judge_all
 
 HEADER = "table,only,seeds,seconds,basis\n"
 
@@ -260,17 +261,20 @@ def test_the_command_works_down_a_plan(
     assert err.count("\n") == 1
 
 
-def test_the_plan_that_comes_along_names_tables_and_rows_that_there_are(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(find, "EXPERIMENTS", "thesis_repro.experiments")
+@pytest.fixture
+def everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package's own tables, on a machine that has all data and a GPU."""
     from thesis_repro import data
 
+    monkeypatch.setattr(find, "EXPERIMENTS", "thesis_repro.experiments")
     monkeypatch.setattr(data, "available", lambda name: True)
     monkeypatch.setattr(data, "fingerprint", lambda name: "0" * 64)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+
+
+def test_the_plan_that_comes_along_names_tables_and_rows_that_there_are(everything: None) -> None:
     items = evidence.read()
-    first = ["certifiers-cost", "certifiers-scaling", "gloro-vra", "gloro-vra"]
+    first = ["certifiers-scaling", "certifiers-cost", "gloro-vra", "gloro-vra"]
     assert [line.table for line in items[:4]] == first
     for line in items:
         chosen = evidence.size(line, "cuda")
@@ -281,3 +285,25 @@ def test_the_plan_that_comes_along_names_tables_and_rows_that_there_are(
         assert {evidence._seeds(row) for row in found.values()} <= {1, line.seeds}
         shorter = replace(line, seeds=1)
         assert len(evidence.rows(shorter, evidence.size(shorter, "cuda"))) == len(found)
+
+
+BEYOND = "Tiny-ImageNet"
+"""In no line of the plan: what its nets take has not been reckoned."""
+
+
+def test_a_claim_that_was_not_run_and_can_be_has_its_rows_in_the_plan(
+    everything: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(places.RESULTS)
+    items, lacking = evidence.read(), []
+    for name in tables.names():
+        spec = tables.get(name).spec
+        frame = records.paper(spec)
+        if all(judged.verdict != NOT_RUN for judged in judge_all(frame, spec.claims)):
+            continue
+        for row in evidence.rows(Item(name, "", 1, 1.0), profile("paper", "cuda", (0,))):
+            named = any(line.table == name and line.only in " / ".join(row) for line in items)
+            there = frame is not None and evidence._recorded(frame, row, 1)
+            if not (named or there or row[0] == BEYOND):
+                lacking.append((name, *row))
+    assert lacking == []
