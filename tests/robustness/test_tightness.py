@@ -37,6 +37,25 @@ def test_of_one_logit_there_is_no_slope():
         tightness.steepest(net, torch.rand(5, 1, 4, 4), steps=2)
 
 
+def test_points_constants_and_noise_are_brought_to_the_net():
+    torch.manual_seed(0)
+    net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), 0.1, (1, 4, 4)).eval()
+    x, k_ij = torch.rand(5, 1, 4, 4), net.bound().k_ij
+    here = tightness.steepest(net, x, steps=5)
+    assert tightness.steepest(net, x.numpy(), steps=5) == here
+
+    class Elsewhere:  # a tensor of another device: good for nothing before it is moved
+        def to(self, other):
+            return k_ij.to(other)
+
+    assert tightness.steepest(net, x, steps=5, k_ij=Elsewhere()) == here
+    if torch.cuda.is_available():
+        there = tightness.steepest(net.cuda(), x, steps=5)
+        assert there.steepest == pytest.approx(here.steepest, rel=1e-6)
+    with pytest.raises(ValueError, match="images need shape"):
+        tightness.steepest(net, torch.rand(5, 1, 5, 5), steps=5)
+
+
 def test_slopes_are_compared_with_the_constants_that_are_given():
     torch.manual_seed(0)
     net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), 0.1, (1, 4, 4)).eval()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from thesis_repro.data.images import images
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.structure import check_given
 
@@ -41,7 +42,7 @@ def steepest(
     Parameters
     ----------
     net : GloroNet
-    x : (n, *input_shape)
+    x : (n, *input_shape), tensor or array, pixels in [0, 1]; moved to the net's device
     steps : of Adam, on both points of each pair
     lr : step size, in pixels
     radius : both points stay within this distance of x; without it they go anywhere
@@ -52,20 +53,20 @@ def steepest(
     ------
     ValueError
         If a slope is not finite, as of a net that overflows; on what is no GloroNet, and on one of
-        one logit.
+        one logit; on a wrong shape, or pixels outside [0, 1].
 
     References
     ----------
     Leino, Wang and Fredrikson 2021, section 5 (tightness), after the authors' code.
     """
     check_given(net)
-    body, x = copy.deepcopy(net.body).double().eval(), x.double()
-    k_ij = net.bound().k_ij if k_ij is None else k_ij
+    body, x = copy.deepcopy(net.body).double().eval(), images(x, net.input_shape, net.body).double()
+    k_ij = (net.bound().k_ij if k_ij is None else k_ij).to(x)
     generator = generator or torch.Generator().manual_seed(0)
     with torch.no_grad():
         top = body(x).argmax(1)
     allowed = k_ij[top].scatter(1, top[:, None], torch.inf)
-    noise = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=generator.device).to(x)
     first = x.clone().requires_grad_()
     second = (x + 0.1 * _unit(noise)).requires_grad_()
     optimizer = torch.optim.Adam([first, second], lr)

@@ -26,7 +26,7 @@ def test_a_cpu_climbs_fewer_pairs_of_the_large_net(monkeypatch):
     small = dict.fromkeys(("GloRo 2C2F", "standard 2C2F"), (50, 500))
     large = dict.fromkeys(("GloRo 6C2F", "standard 6C2F"), (10, 300))
     assert efforts("paper", "cpu") == small | large
-    assert set(efforts("paper", "cuda").values()) == {(100, 1000)}
+    assert efforts("paper", "cuda") == small | large  # it climbs there too, on the CPU
     assert set(efforts("quick", "cpu").values()) == {(20, 150)}
 
 
