@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from thesis_repro.robustness import GloroNet, boundary
+from thesis_repro.robustness import GloroNet, arithmetic, boundary, outputs
 from thesis_repro.robustness.gloro import Bound
 
 
@@ -58,3 +58,41 @@ def test_a_net_of_one_label_has_no_boundary():
     with torch.no_grad():
         body[1].bias.copy_(torch.tensor([1.0, 0.0]))
     assert search(GloroNet(body, 0.05, (1, 16, 16)).eval()).certified == 0
+
+
+class Noting(nn.Flatten):
+    """Notes in which arithmetic it is asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append((arithmetic.settings("cpu")[:5], torch.backends.cudnn.enabled))
+        return super().forward(x)
+
+
+def test_a_module_is_asked_in_the_format_of_its_weights():
+    net = nn.Sequential(Noting(), nn.Linear(4, 2)).eval()
+    x = torch.rand(3, 1, 2, 2)
+    before, expected = arithmetic.settings("cpu"), net(x)
+    assert torch.equal(outputs.ask(net, x), expected)
+    assert net[0].seen[1:] == [(("ieee",) * 5, True)]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(outputs.ask(net, x), expected)
+    assert arithmetic.settings("cpu") == before
+    seen = []
+    outputs.ask(lambda x: seen.append(arithmetic.settings("cpu")) or net(x), x)
+    assert seen == [before]  # what is no module answers as it does
+
+
+def test_labels_are_those_of_the_function_that_is_certified(monkeypatch):
+    net, seen, measure = cancelling(), [], boundary.certifying.measure
+
+    def noted(*given):
+        seen.append(len(given[1]))
+        return measure(*given)
+
+    monkeypatch.setattr(boundary.certifying, "measure", noted)
+    found = search(net)
+    assert found.tried > 0 and sum(seen) > found.tried

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from thesis_repro.data.images import fitting, images
 from thesis_repro.robustness import batches, structure
-from thesis_repro.robustness.arithmetic import evaluated
+from thesis_repro.robustness.arithmetic import evaluated, exact
 from thesis_repro.robustness.margins import REJECT
 
 Model = Callable[[Tensor], Tensor]
@@ -18,9 +18,13 @@ Model = Callable[[Tensor], Tensor]
 def ask(model: Model, x: Tensor, batch_size: int | None = None) -> Tensor:
     """The logits of x (n, ...), in eval mode and without gradients: (n, classes).
 
+    A module answers in the format of its weights, on a GPU too: without autocast or TF32.
+
     batch_size : points at a time; by default as `batches.size` says
     """
-    with fitting(x), evaluated(model), torch.no_grad():
+    module = isinstance(model, nn.Module)
+    state = exact(model, conventional=False) if module else evaluated(model)
+    with fitting(x), state, torch.no_grad():
         together = batches.size(model, x, batch_size)
         return torch.cat([model(part) for part in x.split(together)])
 
