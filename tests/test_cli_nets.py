@@ -16,7 +16,7 @@ from torch import nn
 
 from thesis_repro import cli
 from thesis_repro.cli_nets import _radius
-from thesis_repro.robustness import REJECT, GloroNet, certify, checker, interchange, load
+from thesis_repro.robustness import REJECT, GloroNet, certify, checker, interchange, load, own
 
 MINE = """
 import torch
@@ -229,6 +229,23 @@ def test_a_training_leaves_a_net_with_its_card(call, pets, tmp_path) -> None:
     tuned = "--from own.safetensors --epsilon 0.2 --epochs 1 --batch 8 --out tuned.safetensors"
     assert call(f"train folder:pets {tuned}")[0] == 0
     assert load(tmp_path / "tuned.safetensors").epsilon == 0.2
+
+
+@pytest.mark.parametrize(("device", "records"), [("cpu", False), ("cuda", True)])
+def test_on_a_gpu_each_step_of_a_training_is_recorded(
+    call, pets, monkeypatch, device, records
+) -> None:
+    seen = []
+
+    def stopped(recipe, *_, **__):
+        seen.append(recipe)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(own, "train", stopped)
+    options = f"--epsilon 0.1 --seed 7 --device {device} --out own.safetensors"
+    assert call(f"train folder:pets {options}")[0] == 1
+    (recipe,) = seen
+    assert (recipe.graph, recipe.device, recipe.seed) == (records, device, 7)
 
 
 def test_names_in_a_csv_file_are_those_that_are_known(tmp_path: Path) -> None:

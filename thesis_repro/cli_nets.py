@@ -174,8 +174,8 @@ def train(
     radius = _radius(epsilon)
     _check_apart({"the net to go on from": start}, out)
     wider = 1.1 * radius if train_epsilon is None else _radius(train_epsilon)
-    about = (net, radius, wider, epochs, epochs, batch)
-    recipe = Recipe(*about, seed=seed, objective=objective, lr=lr, device=device)
+    about = (net, radius, wider, epochs, epochs, batch, seed)
+    recipe = Recipe(*about, objective=objective, lr=lr, device=device, graph=device != "cpu")
     dataset = sets.load_any(data)
     print(f"{dataset.name}: {len(dataset.train):,} images in {len(dataset.classes)} classes")
 
