@@ -418,6 +418,36 @@ def images(n=40, seed=1):
     return torch.rand(n, 1, 3, 3, generator=torch.Generator().manual_seed(seed))
 
 
+class OnACard(torch.Tensor):
+    """As a tensor of a GPU: numpy takes it after `cpu` alone."""
+
+    def numpy(self):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+
+def test_scores_and_influence_of_a_net_on_a_card_are_arrays(monkeypatch):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2)).eval()
+    x = torch.rand(5, 1, 4, 4)
+    here = [bias.unit_influence(net, x, name) for name in ("1", "2")]
+    scores = bias.HiddenLayer(net, "1", x).scores()
+    inner = bias.deep.internal_influence
+    monkeypatch.setattr(
+        bias.deep,
+        "internal_influence",
+        lambda *a, **k: [part.as_subclass(OnACard) for part in inner(*a, **k)],
+    )
+    for name, expected in zip(("1", "2"), here, strict=True):
+        np.testing.assert_array_equal(bias.unit_influence(net, x, name), expected)
+    layer = bias.HiddenLayer(net, "1", x)
+    output = layer.cut.output
+    monkeypatch.setattr(layer.cut, "output", lambda *a: output(*a).as_subclass(OnACard))
+    np.testing.assert_array_equal(layer.scores(), scores)
+
+
 def test_influence_of_the_last_hidden_layer_is_the_difference_of_its_weights():
     net = two_layers()
     expected = (net[5].weight[1] - net[5].weight[0]).detach().double()

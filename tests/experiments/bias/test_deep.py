@@ -1,12 +1,15 @@
 """The table bias-deep: its cell, its conditions, its plans."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from thesis_repro import tables
+from thesis_repro.data import Split
 from thesis_repro.experiments.bias import deep
 from thesis_repro.lab.profiles import profile
 from thesis_repro.tables.spec import Frame
@@ -37,6 +40,19 @@ def test_the_quick_plan_needs_no_data_and_names_its_rows():
     assert all(cell is not None for _, cell in plan)
     assert all(len(row) == len(deep.TABLE.spec.keys) for row, _ in plan)
     assert len({row for row, _ in plan}) == len(plan)
+
+
+def test_a_run_on_a_gpu_trains_its_nets_there(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    plan = deep.cells(profile("paper", "cuda"))
+    assert {cell.device for _, cell in plan if cell is not None} == {"cuda"}
+    assert {cell.device for _, cell in deep.cells(profile("paper")) if cell is not None} == {"cpu"}
+    trained = []
+    monkeypatch.setattr(deep.training, "fit", lambda model, *_: trained.append(model))
+    config = dataclasses.replace(deep.digits_net(1, 1), device="meta")  # as another device
+    fit = Split(torch.rand(4, 1, 28, 28), torch.arange(4) % 2)
+    deep.train(config, fit, 0)
+    assert {value.device.type for value in trained[0].parameters()} == {"meta"}
 
 
 def test_the_claim_is_a_row_of_the_paper_plan():

@@ -120,7 +120,7 @@ def _remedy_layer(
 
 
 def train(config: DeepConfig, fit: Split, run: int) -> nn.Sequential:
-    """A ReLU net of two classes, trained by cross-entropy."""
+    """A ReLU net of two classes, trained by cross-entropy on the configuration's device."""
     seed = 1000 * config.seed + run
     channels, height, width = fit.x.shape[1:]
     model = nets.build(
@@ -129,7 +129,7 @@ def train(config: DeepConfig, fit: Split, run: int) -> nn.Sequential:
         in_shape=(channels, height, width),
         classes=2,
         generator=torch.Generator().manual_seed(seed),
-    )
+    ).to(config.device)
     schedule = training.cosine(config.lr, warmup=0.1)
     how = training.TrainConfig(config.epochs, 64, seed)
     training.fit(model, training.classification, fit, how, schedule)
@@ -175,10 +175,8 @@ def cells(profile: Profile) -> Plan:
     plan: list[tuple[Row, Cell | None]] = []
     for config in wanted:
         here = config.dataset not in PICTURES or data.available(PICTURES[config.dataset])
-        per_seed = [
-            Cell(deep, replace(config, seed=seed), fingerprints(config.dataset)) if here else None
-            for seed in profile.seeds
-        ]
+        configs = [replace(config, seed=seed, device=profile.device) for seed in profile.seeds]
+        per_seed = [Cell(deep, c, fingerprints(c.dataset)) if here else None for c in configs]
         for title, _ in config.layers:
             for remedy in REMEDIES:
                 row = (trained_net(config.dataset, config.epochs), title, remedy)

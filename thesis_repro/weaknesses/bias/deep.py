@@ -49,7 +49,8 @@ def unit_influence(
     found = internal_influence(
         model, x[:1], slice, comparative(1, 0), empirical([x]), batch_size=batch_size
     )[0]
-    return found.double().flatten(1).mean(1).numpy() if found.ndim > 1 else found.double().numpy()
+    found = found.double().cpu()
+    return found.flatten(1).mean(1).numpy() if found.ndim > 1 else found.numpy()
 
 
 def _two_classes(model: nn.Module, x: Tensor) -> Tensor:
@@ -115,7 +116,7 @@ class HiddenLayer:
         z = self.z if mask is None else masked(self.z, torch.from_numpy(mask))
         logits = self.cut.output(z, self.x, self.batch_size)
         finite("the model's logits", logits)
-        return (logits[:, 1] - logits[:, 0]).double().numpy()
+        return (logits[:, 1] - logits[:, 0]).double().cpu().numpy()
 
     def all_scores(self, masks: Mask) -> NDArray[np.float64]:
         """Scores (k, n) under each of the masks (k, units), k >= 1.
