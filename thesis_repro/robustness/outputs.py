@@ -22,8 +22,7 @@ def ask(model: Model, x: Tensor, batch_size: int | None = None) -> Tensor:
 
     batch_size : points at a time; by default as `batches.size` says
     """
-    module = isinstance(model, nn.Module)
-    state = exact(model, conventional=False) if module else evaluated(model)
+    state = exact(model, conventional=False) if isinstance(model, nn.Module) else evaluated(model)
     with fitting(x), state, torch.no_grad():
         together = batches.size(model, x, batch_size)
         return torch.cat([model(part) for part in x.split(together)])
