@@ -61,16 +61,24 @@ def files(folder: Path) -> list[str]:
 def test_a_result_comes_back_as_it_was(
     values: dict[str, Any], stored: dict[str, np.ndarray], seconds: float
 ) -> None:
-    given = Result(values, stored, seconds)
+    given = Result(values, stored, seconds, "a card")
     back = unpack(pack(given))
     assert back.values == values
     assert json.dumps(back.values) == json.dumps(given.values), "in the same order"
-    assert back.seconds == seconds
+    assert (back.seconds, back.device) == (seconds, "a card")
     assert list(back.arrays) == list(given.arrays)
     for name, array in stored.items():
         assert back.arrays[name].dtype == array.dtype
         assert back.arrays[name].shape == array.shape
         np.testing.assert_array_equal(back.arrays[name], array)
+
+
+def test_a_result_that_an_older_version_stored_names_no_device() -> None:
+    from safetensors.numpy import save
+
+    older = save({"w": np.ones(2)}, {"values": '{"a": 1}', "seconds": "2.5"})
+    back = unpack(older)
+    assert (back.values, back.seconds, back.device) == ({"a": 1}, 2.5, "")
 
 
 def test_arrays_in_another_order_of_memory_come_back_right() -> None:

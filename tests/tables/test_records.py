@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thesis_repro import cli, tables
-from thesis_repro.lab import engine, places, sealed
+from thesis_repro.lab import engine, places, provenance, sealed
 from thesis_repro.lab.profiles import Profile, profile
 from thesis_repro.lab.sealed import Altered
 from thesis_repro.lab.store import Store
@@ -61,6 +61,23 @@ def test_the_provenance_says_where_the_numbers_came_from(results: Path) -> None:
     short = {"row": ["digits", "ours"], "epochs_run": 8, "epochs_paper": 500}
     assert about["shortened"] == [short]
     assert str(Path.home()) not in (results / NAME / "paper-cpu.json").read_text()
+
+
+def test_a_record_names_the_devices_that_computed_not_the_one_that_writes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cells = [cell for _, cell in sample_table.cells(PAPER) if cell]
+    for card, some in (("card A", cells[:2]), ("card B", cells[2:])):
+        monkeypatch.setattr(provenance, "device_name", lambda _, card=card: card)
+        engine.run(some, progress=False)
+    monkeypatch.setattr(provenance, "device_name", lambda _: "the writer")
+    assert tables.record(NAME, PAPER, progress=False).provenance["device"] == "card A; card B"
+    store = Store()
+    found = store.get(cells[0].key)
+    assert found is not None and found.device == "card A"
+    store.put(cells[0].key, dataclasses.replace(found, device=""))  # as an older version did
+    about = tables.record(NAME, PAPER, progress=False).provenance
+    assert about["device"] == "card A; card B; the writer"
 
 
 def test_the_fullest_run_is_read_by_default(recorded: Path) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thesis_repro.lab import estimates, memory, threads, timebox
+from thesis_repro.lab import estimates, memory, provenance, threads, timebox
 from thesis_repro.lab.code import classes_of, code_version
 from thesis_repro.lab.store import Result, Store
 
@@ -208,4 +208,5 @@ def _call(cell: Cell, running: _Running) -> Result:
         raise CellError(f"{cell} returned {type(result).__name__}, needs a Result")
     seconds = time.perf_counter() - began + sum(running.reused)
     estimates.record(running.store, cell.work, running.key, seconds, resumed=resumed)
-    return dataclasses.replace(result, seconds=seconds)
+    device = provenance.device_name(cell.device)
+    return dataclasses.replace(result, seconds=seconds, device=device)

@@ -39,11 +39,11 @@ def collect(device: str, repository: Path | None) -> dict[str, Any]:
 
 
 def device_name(device: str) -> str:
-    """The product name of the device: a GPU's, or the processor's."""
+    """The product name of the device: a GPU's, or the processor's; empty where there is no GPU."""
     if device.startswith("cuda"):
         import torch
 
-        return str(torch.cuda.get_device_name())
+        return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else ""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -29,7 +29,8 @@ NO_LOCKS = "this file system has no locks: do not start the same work twice at a
 
 @dataclass(frozen=True)
 class Result:
-    """What a cell gives: JSON values and numpy arrays; the engine adds how long it took.
+    """What a cell gives: JSON values and numpy arrays; the engine adds how long it took, and on
+    which device, by its product name (empty in what an older version stored).
 
     Computed now or read back, it is the same: values are as JSON gives them back (a tuple is a
     list), and values and arrays are in the order of their names. A safetensors file is read in an
@@ -45,6 +46,7 @@ class Result:
     values: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     seconds: float = 0.0
+    device: str = ""
 
     def __post_init__(self) -> None:
         try:
@@ -280,7 +282,7 @@ def pack(result: Result) -> bytes:
 
     arrays = {name: np.asarray(a, order="C") for name, a in result.arrays.items()}
     about = {"values": json.dumps(result.values), "seconds": repr(float(result.seconds))}
-    return save(arrays, about)
+    return save(arrays, {**about, "device": result.device})
 
 
 def unpack(content: bytes) -> Result:
@@ -289,4 +291,5 @@ def unpack(content: bytes) -> Result:
 
     length = int.from_bytes(content[:8], "little")
     about = json.loads(content[8 : 8 + length])["__metadata__"]
-    return Result(json.loads(about["values"]), load(content), float(about["seconds"]))
+    values, seconds = json.loads(about["values"]), float(about["seconds"])
+    return Result(values, load(content), seconds, about.get("device", ""))

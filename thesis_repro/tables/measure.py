@@ -219,10 +219,12 @@ def describe(
     plan: Sequence[tuple[Row, Cell | None]],
     results: Sequence[Result],
 ) -> dict[str, Any]:
-    """The provenance of a frame, as recorded beside it."""
+    """The provenance of a frame, as recorded beside it; its device is each that computed a cell."""
     computed = [(row, cell) for row, cell in plan if cell is not None]
     # rows may share a cell: it ran once
     seconds = {cell.key: r.seconds for (_, cell), r in zip(computed, results, strict=True)}
+    about = provenance.collect(profile.device, places.checkout())
+    devices = {r.device or about["device"] for r in results} or {about["device"]}
     return {
         "table": table.spec.name,
         "run": profile.run,
@@ -241,7 +243,8 @@ def describe(
         ],
         "shortened": _shortened(computed, results),
         "wall_seconds": round(math.fsum(seconds.values()), 1),
-        **provenance.collect(profile.device, places.checkout()),
+        **about,
+        "device": "; ".join(sorted(devices)),
     }
 
 
