@@ -145,12 +145,15 @@ def test_slice_invariance() -> None:
     def doubled_and_halved(x: Tensor) -> Tensor:
         return first(2 * x / 2)
 
+    rewritten = axioms.doubled(second)
+    assert torch.equal(rewritten(first(x)), net(x))
+    assert not torch.equal(rewritten[1].weight, second[1].weight)
     for d in (point(), line(points=9), line(0.0, 9, "input")):
         named = internal_influence(net, x, "3", q, d)
         pair = internal_influence(net, x, (first, second), q, d)
-        other = internal_influence(net, x, (doubled_and_halved, second), q, d)
         assert torch.equal(named, pair)
-        assert (named - other).abs().max() < 1e-6
+        for h, g in ((doubled_and_halved, second), (first, rewritten)):
+            assert (named - internal_influence(net, x, (h, g), q, d)).abs().max() < 1e-6
 
 
 def test_consistency() -> None:
@@ -536,3 +539,55 @@ def test_what_a_sequence_does_beside_its_layers_counts(change: Callable[[nn.Modu
     added = internal_influence(net, x, "0.0", c, line(0.0, 30), multiply=True).sum(1)
     nothing = cut.output(torch.zeros(5, 4), x)
     torch.testing.assert_close(added, (net(x).detach() - nothing)[:, 1])
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+@pytest.mark.parametrize("kind", [torch.jit.script, nn.DataParallel])
+def test_parts_whose_parameters_stay_in_them(kind: Callable[[nn.Module], Any]) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).eval()
+    x, c, d = torch.rand(5, 3), influence.class_score(1), line(points=3)
+    h, g = (kind(part.eval()) for part in (net[:2], net[2:]))
+    expected = internal_influence(net, x, "1", c, d)
+    assert torch.equal(internal_influence(net, x, (h.eval(), g.eval()), c, d), expected)
+    assert all(p.grad is None and p.requires_grad for p in net.parameters())
+    if kind is nn.DataParallel:
+        assert torch.equal(internal_influence(kind(net).eval(), x, "module.1", c, d), expected)
+    else:
+        assert "compiled" in refusal(kind(net), x, "1", c, d)
+    assert "is in training mode" in refusal(net, x, (h.train(), g), c, d)
+
+
+def test_two_callables_are_named_in_one_line() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    x, c, d = torch.ones(2, 3), influence.class_score(0), line(points=3)
+    h, above = net[:2], net[2:]
+    assert "what follows the slice (h, g) overwrites it in place" in refusal(
+        net, x, (h, lambda z: above(torch.relu_(z))), c, d
+    )
+    assert "does not depend on the slice (h, g): there" in refusal(
+        net, x, (h, lambda z: above(z.detach())), c, d
+    )
+    assert "at the slice (h, g)" in refusal(net, x, (h, lambda z: (0 * above(z)).sqrt()), c, d)
+    with pytest.warns(influence.ZeroInfluence, match=r"of the slice \(h, g\) on class 0 is zero"):
+        internal_influence(net, x, (h, lambda z: 0 * above(z)), c, d)
+
+
+def test_an_empirical_distribution_takes_what_x_takes() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    x, c = torch.rand(5, 3), influence.class_score(1)
+
+    def at(batches: Any) -> Tensor:
+        return internal_influence(net, x, "1", c, influence.empirical(batches))
+
+    for same in (x.numpy(), [x.numpy()], [x[:2], x[2:].numpy()], iter([x])):
+        torch.testing.assert_close(at(same), at(x))
+    for wrong, said in (
+        ([(x, torch.zeros(5))], "the distribution's inputs need to be a torch tensor .* got tuple"),
+        (x.int(), "the distribution's inputs need to be floating-point numbers, got int32"),
+        (list(x), r"as many dimensions as x, 2, in batches \(n, ...\), got shape \(3,\)"),
+        (x[0].numpy(), r"got shape \(3,\)"),
+        (3, r"inputs \(n, ...\) are needed, or batches, got int"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            at(wrong)

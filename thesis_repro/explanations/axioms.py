@@ -3,6 +3,7 @@
 Each function takes a :class:`Case` and returns one error per trial, (trials,).
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from thesis_repro.explanations import distributions, influence
 from thesis_repro.explanations.hooks import differentiating
 from thesis_repro.explanations.influence import internal_influence, line, point
 from thesis_repro.explanations.modules import evaluating
+from thesis_repro.explanations.slicing import Part
 from thesis_repro.lab.checks import finite
 
 
@@ -110,8 +112,30 @@ def marginality(case: Case) -> Tensor:
     return difference(after, before)
 
 
+class Scale(nn.Module):
+    """Each value times a factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The values, scaled."""
+        return x * self.factor
+
+
+def doubled(net: nn.Sequential) -> nn.Sequential:
+    """The same function: the last hidden dense layer is doubled, and what it says halved."""
+    layers = [copy.deepcopy(layer) for layer in net]
+    last = max(i for i, layer in enumerate(layers[:-1]) if isinstance(layer, nn.Linear))
+    with torch.no_grad():
+        for parameter in layers[last].parameters():
+            parameter.mul_(2.0)
+    return nn.Sequential(*layers[: last + 1], Scale(0.5), *layers[last + 1 :]).eval()
+
+
 def slice_invariance(case: Case) -> Tensor:
-    """Two ways to compute the same layer: with activations doubled and halved on the way."""
+    """Two ways to write h and g: h by a detour over log and exp, and a layer of g doubled."""
     net, x, labels = case.net, case.x, case.labels
     assert isinstance(net, nn.Sequential)
     cut = int(case.slices[1]) + 1
@@ -120,11 +144,12 @@ def slice_invariance(case: Case) -> Tensor:
     def detour(z: Tensor) -> Tensor:
         return torch.exp(torch.log(below(2 * z / 2) + 1)) - 1
 
-    def run(part: Tensor, c: int, h: Callable[[Tensor], Tensor]) -> Tensor:
+    def run(part: Tensor, c: int, pair: tuple[Part, Part]) -> Tensor:
         d = line(points=case.points)
-        return internal_influence(net, part, (h, above), influence.class_score(c), d)
+        return internal_influence(net, part, pair, influence.class_score(c), d)
 
-    ways = [per_class(x, labels, partial(run, h=h)) for h in (below, detour)]
+    pairs = ((below, above), (detour, doubled(above)))
+    ways = [per_class(x, labels, partial(run, pair=pair)) for pair in pairs]
     return difference(ways[1], ways[0])
 
 

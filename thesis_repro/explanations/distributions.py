@@ -13,6 +13,8 @@ from thesis_repro.lab.checks import finite
 Space = Literal["slice", "input"]
 RULES = ("gausslegendre", "middle", "right", "trapezoid")
 
+Batch = Tensor | np.ndarray
+"""Inputs (n, ...)."""
 Weighted = Iterator[tuple[float, Tensor]]
 """Points shaped like the origin, each with its probability."""
 
@@ -72,7 +74,7 @@ class Gaussian:
 class Empirical:
     """The inputs given, each with the same weight: a class, a data set."""
 
-    batches: Iterable[Tensor]
+    batches: Iterable[Batch]
 
 
 Distribution = Point | Line | Gaussian | Empirical
@@ -156,12 +158,17 @@ def gaussian(sigma: float, samples: int, generator: torch.Generator | None = Non
     return Gaussian(sigma, samples, generator)
 
 
-def empirical(batches: Tensor | Iterable[Tensor]) -> Empirical:
+def empirical(batches: Batch | Iterable[Batch]) -> Empirical:
     """The inputs of a class or of a data set; the influence is the same for every x.
 
     Parameters
     ----------
-    batches : inputs (n, ...), or an iterable of such batches
+    batches : inputs (n, ...), tensor or array, or an iterable of such batches
+
+    Raises
+    ------
+    ValueError
+        If it is neither; batches are looked at when they are run.
 
     Examples
     --------
@@ -169,7 +176,9 @@ def empirical(batches: Tensor | Iterable[Tensor]) -> Empirical:
     >>> [batch.shape for batch in distribution.batches]
     [torch.Size([8, 3])]
     """
-    return Empirical([batches] if isinstance(batches, Tensor) else batches)
+    if not isinstance(batches, Iterable):
+        raise ValueError(f"inputs (n, ...) are needed, or batches, got {type(batches).__name__}")
+    return Empirical([batches] if isinstance(batches, Batch) else batches)
 
 
 def nodes(rule: str, points: int) -> tuple[np.ndarray, np.ndarray]:

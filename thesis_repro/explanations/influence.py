@@ -122,7 +122,7 @@ def internal_influence(
     found = _mean_gradient(cut, x, wanted, distribution, batch_size).to(x.dtype)
     if multiply:
         found = found * _moved(cut, x, distribution, batch_size)
-    finite(f"the influence of slice {slice!r} on {wanted.name}", found)
+    finite(f"the influence of {cut.said} on {wanted.name}", found)
     return found
 
 
@@ -150,16 +150,16 @@ def _mean_gradient(
     """The mean over the distribution around each x, or over one that they share."""
     if isinstance(distribution, Empirical):
         shape = cut.activations(x[:1]).shape[1:]
-        mean: Tensor = _over_batches(cut, distribution, quantity, batch_size)
+        mean: Tensor = _over_batches(cut, x, distribution, quantity, batch_size)
         if mean.shape != shape:
             raise ValueError(f"the distribution's units {mean.shape} are not those of x, {shape}")
         found = mean.expand(len(x), *shape).clone()
     else:
         found = _around(cut, x, quantity, distribution, batch_size)
-    finite(f"the gradient of {quantity.name} at slice {cut.name!r}", found)
+    finite(f"the gradient of {quantity.name} at {cut.said}", found)
     if not found.any():
         warnings.warn(
-            f"the influence of slice {cut.name!r} on {quantity.name} is zero everywhere",
+            f"the influence of {cut.said} on {quantity.name} is zero everywhere",
             ZeroInfluence,
             stacklevel=3,
         )
@@ -215,9 +215,17 @@ def _around(
     return total
 
 
-def _over_batches(cut: Cut, distribution: Empirical, quantity: Quantity, batch_size: int) -> Tensor:
+def _over_batches(
+    cut: Cut, x: Tensor, distribution: Empirical, quantity: Quantity, batch_size: int
+) -> Tensor:
     total, rows = None, 0
-    for batch in distribution.batches:
+    for given in distribution.batches:
+        batch = tensor("the distribution's inputs", given, cut.model)
+        if batch.ndim != x.ndim:
+            raise ValueError(
+                f"the distribution's inputs need as many dimensions as x, {x.ndim}, in batches "
+                f"(n, ...), got shape {tuple(batch.shape)}"
+            )
         for part in batch.split(batch_size):
             if not len(part):
                 continue

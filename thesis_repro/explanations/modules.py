@@ -57,7 +57,9 @@ def _where(name: str) -> str:
 
 
 def _sequential(module: nn.Module) -> bool:
-    return type(module).forward is nn.Sequential.forward and len(module._modules) > 0
+    return (
+        getattr(type(module), "forward", None) is nn.Sequential.forward and len(module._modules) > 0
+    )
 
 
 def untouched(module: nn.Module) -> bool:

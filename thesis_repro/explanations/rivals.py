@@ -6,7 +6,6 @@ it was not asked, layer-wise relevance depends on how a net is written, and cond
 lies below the slice. The errors are those of :mod:`thesis_repro.explanations.axioms`.
 """
 
-import copy
 import warnings
 from functools import partial
 
@@ -14,7 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from thesis_repro.explanations import distributions
-from thesis_repro.explanations.axioms import Altered, Case, difference, per_class
+from thesis_repro.explanations.axioms import (
+    Altered,
+    Case,
+    Scale,
+    difference,
+    doubled,
+    per_class,
+)
 from thesis_repro.explanations.hooks import differentiating
 from thesis_repro.explanations.modules import evaluating
 from thesis_repro.explanations.quantities import class_index, class_score
@@ -164,18 +170,9 @@ def marginality_of_occlusion(case: Case) -> Tensor:
     return difference(after, before)
 
 
-class _Scale(nn.Module):
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.factor
-
-
 HANDED_ON = (
     *(nn.ReLU, nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity),
-    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, _Scale),  # affine in eval mode
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, Scale),  # affine in eval mode
 )
 """Layers that relevance goes through."""
 
@@ -185,13 +182,7 @@ def slice_invariance_of_relevance(case: Case) -> Tensor:
     """Relevance in two nets that compute the same: one doubles a layer and halves what it says."""
     net, x, labels = case.net, case.x, case.labels
     assert isinstance(net, nn.Sequential)
-    layers = [copy.deepcopy(layer) for layer in net]
-    last = max(i for i, layer in enumerate(layers[:-1]) if isinstance(layer, nn.Linear))
-    doubled = layers[last]
-    with torch.no_grad():
-        for parameter in doubled.parameters():
-            parameter.mul_(2.0)
-    rewritten = nn.Sequential(*layers[: last + 1], _Scale(0.5), *layers[last + 1 :]).eval()
+    rewritten = doubled(net)
     assert torch.equal(net(x), rewritten(x))  # factors of two are exact
     ways = [per_class(x, labels, partial(relevance, model)) for model in (rewritten, net)]
     return difference(ways[0], ways[1])

@@ -1,7 +1,8 @@
 """Cut a net in two at a slice: f = g ∘ h. Read h(x), and differentiate g there.
 
 Hooks live for one forward pass and are removed on errors too; parameters are detached for the
-pass, so no gradient is stored in the model and nothing below the slice is differentiated.
+pass where torch can, so nothing below the slice is differentiated. No gradient is stored in the
+model.
 """
 
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from thesis_repro.explanations.modules import evaluating, find, overwriting, pla
 from thesis_repro.explanations.quantities import Quantity
 
 Part = Callable[[Tensor], Tensor]
+_AS_THEY_ARE = (torch.jit.ScriptModule, nn.DataParallel)
+"""Modules whose parameters torch does not exchange for a pass."""
 Slice = str | tuple[Part, Part]
 """A dotted module name (its output), "" for the input, or the pair of callables (h, g)."""
 
@@ -63,6 +66,11 @@ class Cut:
             # hooks cannot tell one use of a module from another; its place can
             self.slice = (prefix(model, str(slice)), self.after)
             self._module = None
+
+    @property
+    def said(self) -> str:
+        """The slice, as messages name it."""
+        return f"slice {self.name!r}" if isinstance(self.name, str) else "the slice (h, g)"
 
     def _check(self) -> None:
         for part in self._parts:
@@ -170,9 +178,9 @@ class Cut:
         return score
 
     def _run(self, root: Part, begin: Tensor) -> Tensor:
-        if not isinstance(root, nn.Module):
-            return root(begin)
         try:
+            if not isinstance(root, nn.Module) or isinstance(root, _AS_THEY_ARE):
+                return root(begin)
             frozen = {name: p.detach() for name, p in root.named_parameters()}
             out: Tensor = functional_call(root, frozen, (begin,))
         except RuntimeError as error:
@@ -183,7 +191,7 @@ class Cut:
 
     def _overwritten(self) -> ValueError:
         return ValueError(
-            f"what follows slice {self.slice!r} overwrites it in place (such as F.relu_ or "
+            f"what follows {self.said} overwrites it in place (such as F.relu_ or "
             f"inplace=True); write to a new tensor there"
         )
 
@@ -199,7 +207,7 @@ class Cut:
 
     def _unrelated(self, quantity: Quantity) -> ValueError:
         return ValueError(
-            f"{quantity.name} does not depend on slice {self.slice!r}: there is no gradient"
+            f"{quantity.name} does not depend on {self.said}: there is no gradient"
         )
 
 

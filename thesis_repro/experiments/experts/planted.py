@@ -1,8 +1,8 @@
 """A small net whose right units are known: what another quantity, or distribution, changes.
 
 Two layers of detectors, written down and not trained. For class a speak eight units of its own,
-four of them only in one of its two populations, and six that speak for class b as well. Eight
-others are loud and mean nothing.
+four of them only in one of its two populations and four only in the other, and six that speak
+for class b as well. Eight others are loud and mean nothing.
 """
 
 from dataclasses import dataclass

@@ -72,7 +72,7 @@ def chance(error: float, n: int) -> float:
 
     Examples
     --------
-    >>> round(chance(0.1, 1000), 5)  # half a percent, by chance alone
+    >>> round(chance(0.1, 1000), 5)  # 0.8 points, by chance alone
     0.00798
     """
     if not (0 <= error <= 1 and n >= 1):
