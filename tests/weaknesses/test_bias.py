@@ -7,6 +7,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -262,6 +263,23 @@ def test_prefix_sums_choose_what_masks_choose(seed, features, n):
     assert bias.search_linear_experts(influence, y, parts, 0.5) == slow
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_the_choice_is_the_least_of_all_pairs_with_no_more_errors(seed):
+    rng = np.random.default_rng(seed)
+    influence, x = rng.standard_normal(5), rng.standard_normal((14, 5)) + 0.3
+    y, offset = rng.integers(0, 2, 14), rng.normal()
+    up, down = ((influence > 0).sum(), (influence < 0).sum())
+    judged = {}
+    for pair in ((a, b) for a in range(up + 1) for b in range(down + 1)):
+        scores = x @ (influence * bias.expert_mask(influence, *pair)) + offset
+        loss = np.logaddexp(0, -(2 * y - 1) * scores).mean()
+        judged[pair] = ((scores > 0) != y).sum(), abs((scores > 0).sum() - y.sum()), loss
+    allowed = judged[up, down][0]
+    best = min(found[1:] for found in judged.values() if found[0] <= allowed)
+    errors, lean, loss = judged[bias.search_linear_experts(influence, y, x * influence, offset)]
+    assert errors <= allowed and (lean, loss) == (best[0], pytest.approx(best[1]))
+
+
 def test_contributions_of_another_shape_are_named():
     with pytest.raises(ValueError, match=r"contributions need shape \(2, 3\).*got \(3, 2\)"):
         bias.search_linear_experts([1.0, -1.0, 2.0], [0, 1], np.ones((3, 2)))
@@ -344,6 +362,24 @@ def test_a_class_absent_from_one_part_is_named():
         bias.Experts(validation_fraction=0.05, random_state=0).fit(x, rare)
 
 
+def shared(x, y, seed):
+    """The parts that a remedy fits and validates on."""
+    return train_test_split(
+        x, y, test_size=0.4, stratify=y, random_state=np.random.RandomState(seed)
+    )
+
+
+def test_both_parts_have_the_share_of_each_class(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        bias.FeatureParity, "_choose", lambda self, *parts: seen.append(parts[3].sum())
+    )
+    x, _ = drawn(100)
+    for seed in range(4):
+        bias.FeatureParity(random_state=seed).fit(x, (np.arange(100) < 20).astype(int))
+    assert seen == [8] * 4
+
+
 def test_parity_zeroes_features_and_leaves_the_rest_and_the_intercept():
     x, y = drawn(weak=80)
     model = bias.FeatureParity(random_state=0).fit(x, y)
@@ -359,6 +395,31 @@ def test_experts_keep_what_they_say():
     model = bias.Experts(random_state=0).fit(x, y)
     assert (model.coef_[0] > 0).sum() == model.alpha_
     assert (model.coef_[0] < 0).sum() == model.beta_
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_remedy_is_chosen_on_the_points_that_were_left_out(seed):
+    x, y = drawn(200, weak=20, seed=seed, prior=0.7)
+    x_fit, x_val, y_fit, y_val = shared(x, y, seed)
+    shifted = bias.ThresholdShift(LogisticRegression(C=0.01), random_state=seed).fit(x, y)
+    assert bias.measure(y_val, shifted.predict(x_val)) == 0
+    experts = bias.Experts(LogisticRegression(), random_state=seed).fit(x, y)
+    weight, offset = experts.estimator_.coef_[0], experts.estimator_.intercept_[0]
+    assert (experts.alpha_, experts.beta_) == bias.search_experts(
+        weight, y_val, lambda masks: (masks * weight) @ x_val.T + offset
+    )
+    l1, errors = bias.L1(random_state=seed).fit(x, y), {}
+    for strength in l1.Cs:
+        model = LogisticRegression(
+            l1_ratio=1.0, solver="liblinear", C=strength, max_iter=1000, random_state=0
+        ).fit(x_fit, y_fit)
+        errors[strength] = (model.predict(x_val) != y_val).sum()
+    assert l1.C_ == min(sorted(errors), key=errors.get)
+
+
+def test_of_penalties_that_do_as_well_the_stronger_is_taken():
+    x, y = drawn(200, weak=20)
+    assert bias.L1(Cs=(0.1 + 1e-9, 0.1, 0.1 + 2e-9), random_state=0).fit(x, y).C_ == 0.1
 
 
 def test_experts_and_parity_halve_the_bias_of_the_mixture():
@@ -499,6 +560,18 @@ def test_experts_of_a_layer_are_the_best_of_all_pairs_linear_or_not():
         assert layer.experts(influence, layer_y) == bias.search_experts(
             influence, layer_y, layer.all_scores
         )
+
+
+@pytest.mark.parametrize("offset", [-0.4, 0.4])
+def test_the_bias_of_the_last_layer_counts_in_the_search(offset):
+    net, x = two_layers(seed=3), images(60)
+    with torch.no_grad():
+        net[5].bias.copy_(torch.tensor([-offset, offset]))
+    layer, influence = bias.HiddenLayer(net, "4", x), bias.unit_influence(net, x, "4")
+    for seed in range(5):
+        y = np.random.default_rng(seed).integers(0, 2, 60)
+        expected = bias.search_experts(influence, y, layer.all_scores)
+        assert layer.experts(influence, y) == expected
 
 
 def test_prefix_sums_are_used_where_one_linear_layer_follows(monkeypatch):
