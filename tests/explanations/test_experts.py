@@ -262,3 +262,13 @@ def test_the_halves_share_no_image() -> None:
     first, second = sides.choosing.x[:, 0].tolist(), sides.judging.x[:, 0].tolist()
     assert sorted(first + second) == x[:, 0].tolist()
     assert not set(first) & set(second)
+
+
+def test_a_compressed_net_is_judged_on_the_images_that_chose_nothing() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    x = torch.rand(60, 5) - 0.5
+    sides = experts.halves(net, "1", x, net(x).argmax(1))
+    choice, found = sides.compressed(1, "influence", 3, torch.Generator())
+    kept = experts.keep(sides.choosing.influence(1), choice)
+    assert found == sides.judging.detect(1, kept) != sides.choosing.detect(1, kept)

@@ -63,6 +63,56 @@ def test_top_units_and_receptive_pixels(x: Tensor) -> None:
     assert torch.allclose(pixels.flatten(1).sum(1), x.flatten(1).amax(1), atol=1e-5)
 
 
+def test_several_units_count_by_their_sum(x: Tensor) -> None:
+    net = Corner().eval()
+    each = [receptive.receptive(net, x, "conv", torch.tensor([unit])) for unit in (0, 1)]
+    both = receptive.receptive(net, x, "conv", torch.tensor([0, 1]))
+    torch.testing.assert_close(both, each[0] + each[1])
+    assert both.abs().max() > 0.1
+
+
+def test_top_units_by_the_largest_place_and_multiplied_by_the_mean() -> None:
+    """Unit 0 matters much at one place and unit 1 a little everywhere."""
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 1, bias=False), nn.Flatten(), nn.Linear(32, 2, bias=False)
+    ).eval()
+    nn.init.ones_(net[0].weight)
+    nn.init.zeros_(net[2].weight)
+    with torch.no_grad():
+        net[2].weight[1, 0], net[2].weight[1, 16:] = 5.0, 1.0
+    x, c = torch.ones(2, 1, 4, 4), influence.class_score(1)
+    assert receptive.top_units(net, x, "0", c, 2).tolist() == [0, 1]
+    assert receptive.top_units(net, x, "0", c, 2, multiply=True).tolist() == [1, 0]
+
+
+def test_the_map_of_expert_units_is_the_size_of_what_the_top_units_read() -> None:
+    torch.manual_seed(5)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 3)).eval()
+    x = torch.rand(3, 3, 6, 6)
+    for k in (1, 3):
+        found = faithfulness.attribution("expert units", net, x, "1", k=k)
+        for image, label, worth in zip(x, net(x).argmax(1).tolist(), found, strict=True):
+            one, c = image[None], influence.class_score(label)
+            units = receptive.top_units(net, one, "1", c, k)
+            read = receptive.receptive(net, one, "1", units)[0]
+            torch.testing.assert_close(worth, read.abs().sum(0))
+    signed = faithfulness.attribution("saliency", net, x, "1")
+    leaf = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(net(leaf).max(1).values.sum(), leaf)
+    torch.testing.assert_close(signed, slope.abs().sum(1))
+
+
+def test_the_maps_are_those_of_their_definition() -> None:
+    attribution = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+    warm = attribution.abs().mean(1)
+    top = warm.flatten(1).quantile(0.99, dim=1)[:, None, None]
+    expected = receptive.blurred((warm / top).clamp(max=1), 2.0)
+    torch.testing.assert_close(receptive.heat(attribution, 2.0), expected)
+    limit = expected.flatten(1).quantile(0.8, dim=1)[:, None, None]
+    kept = receptive.blurred((expected >= limit).float(), 1.0)
+    torch.testing.assert_close(receptive.mask(attribution, 2.0, 0.8), kept)
+
+
 def test_mask_and_share() -> None:
     attribution = torch.zeros(1, 3, 16, 16)
     attribution[:, :, 4, 11] = -2.0

@@ -591,3 +591,35 @@ def test_an_empirical_distribution_takes_what_x_takes() -> None:
     ):
         with pytest.raises(ValueError, match=said):
             at(wrong)
+
+
+def test_noise_has_the_deviation_that_is_asked() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for sigma in (0.01, 3.0):
+        drawn = [moved for _, moved in influence.gaussian(sigma, 50, generator).around(images())]
+        assert float((torch.stack(drawn) - images()).std()) == pytest.approx(sigma, rel=0.03)
+
+
+def test_places_of_the_rules() -> None:
+    def places(rule: str) -> list[float]:
+        return [float(z) for _, z in line(0.0, 4, rule=rule).around(torch.ones(1))]
+
+    assert places("middle") == pytest.approx([0.125, 0.375, 0.625, 0.875])
+    assert places("right") == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert places("trapezoid") == pytest.approx([0, 1 / 3, 2 / 3, 1])
+
+
+@pytest.mark.parametrize(
+    ("layer", "space", "start"),
+    [("3", "slice", 0.3), ("3", "input", 0.0), ("", "slice", 0.3), ("", "input", 0.3)],
+)
+def test_a_line_multiplies_by_the_way_from_its_own_start(
+    layer: str, space: Any, start: float
+) -> None:
+    net, x, d = digit_net(), images(), line(0.3, 3, space)
+    alone, times = (
+        internal_influence(net, x, layer, influence.class_score(1), d, multiply=multiply)
+        for multiply in (False, True)
+    )
+    z = influence.Cut(net, layer).activations(x)
+    torch.testing.assert_close(times, alone * (z - start))

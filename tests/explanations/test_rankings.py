@@ -150,3 +150,14 @@ def test_nets_that_do_not_fit_are_named():
     nested = nn.Sequential(nn.Sequential(nn.Linear(6, 4), nn.ReLU()), nn.Linear(4, 3)).eval()
     with pytest.raises(ValueError, match="conductance needs a plain sequence.*'0.1'"):
         rankings.conductance(Experts(nested, "0.1", X, Y), 0)
+
+
+def test_a_map_counts_by_its_mean_over_the_images_of_the_class():
+    net = convolved()
+    layer = Experts(net, "1", PICTURES, Y)
+    z = net[:2](PICTURES[Y == 1]).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(net[2:](z)[:, 1].sum(), z)
+    for name, expected in (("influence", gradient), ("activation", z.detach())):
+        found = rankings.METHODS[name](layer, 1)
+        torch.testing.assert_close(found, expected.mean((0, 2, 3)))
+    torch.testing.assert_close(layer.activation(1), z.detach().amax((2, 3)).mean(0))

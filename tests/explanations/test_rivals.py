@@ -76,6 +76,12 @@ def test_conductance_is_complete_and_on_the_input_it_is_the_line(case: Case) -> 
     torch.testing.assert_close(rivals.conductance(net, 0, x, 1, 50), ours)
 
 
+def test_conductance_keeps_to_consistency_where_what_lies_below_is_linear(case: Case) -> None:
+    net = nn.Sequential(case.net[0], nn.Identity(), *case.net[1:]).eval()
+    straight = Case(net, case.x, case.labels, case.slices, points=50)
+    assert rivals.consistency_of_conductance(straight).max() < 1e-6
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_every_measure_works_without_gradients_around_it(case: Case, mode) -> None:
     net = case.net

@@ -414,7 +414,7 @@ def test_each_remedy_is_chosen_on_the_points_that_were_left_out(seed):
             l1_ratio=1.0, solver="liblinear", C=strength, max_iter=1000, random_state=0
         ).fit(x_fit, y_fit)
         errors[strength] = (model.predict(x_val) != y_val).sum()
-    assert l1.C_ == min(sorted(errors), key=errors.get)
+    assert min(sorted(errors), key=errors.get) == l1.C_
 
 
 def test_of_penalties_that_do_as_well_the_stronger_is_taken():

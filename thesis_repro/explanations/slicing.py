@@ -206,9 +206,7 @@ class Cut:
         return module
 
     def _unrelated(self, quantity: Quantity) -> ValueError:
-        return ValueError(
-            f"{quantity.name} does not depend on {self.said}: there is no gradient"
-        )
+        return ValueError(f"{quantity.name} does not depend on {self.said}: there is no gradient")
 
 
 def _only(seen: list[Tensor], name: Slice, asked: str = "slice") -> Tensor:

@@ -1,5 +1,7 @@
 """The table of deeper slices: its cells, its test of who wins, and conditions that can fail."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,6 +45,30 @@ def test_columns_hold_what_cells_give(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "20 classes-times-slices" in rows[where, "influence"].estimate("balanced").how
 
 
+def test_seeds_are_averaged_within_a_slice() -> None:
+    """Two slices with two seeds each: influence has 1 and 3 in the one, 10 and 20 in the other."""
+    results = [
+        Result(
+            {},
+            {
+                f"{name}.{measure}": np.full(10, value)
+                for name, value in (("influence", ours), ("activation", 5.0))
+                for measure in ("auroc", "balanced", "kept")
+            },
+        )
+        for ours in (1.0, 3.0, 10.0, 20.0)
+    ]
+    found = slices._measured("activation", results, 2)
+    assert found.values["won"] == "10 of 20"
+
+
+def test_planted_units_are_found_over_the_population_that_is_asked() -> None:
+    found = planted.asked(planted.plant(torch.Generator().manual_seed(0)))
+    for question in (planted.QUANTITY, planted.DISTRIBUTION):
+        assert found[question, "influence"] >= 0.9
+        assert found[question, "influence, asked otherwise"] < 0.8
+
+
 def test_units_are_chosen_and_judged_on_different_images(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
 
@@ -52,7 +78,7 @@ def test_units_are_chosen_and_judged_on_different_images(monkeypatch: pytest.Mon
             t.numpy().tobytes() for t in sides.judging.x
         }
         seen["n"] = len(sides.choosing.x), len(sides.judging.x)
-        return sides
+        return replace(sides, choosing=None)  # a whole net has no unit to choose
 
     real = slices.halves
     monkeypatch.setattr(slices, "halves", halves)

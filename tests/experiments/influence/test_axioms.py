@@ -1,5 +1,7 @@
 """The table of axioms: each property can hold, and can fail."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from torch import nn
 from thesis_repro.experiments.influence import axioms as tables
 from thesis_repro.explanations import axioms
 from thesis_repro.explanations.axioms import Case
+from thesis_repro.explanations.influence import internal_influence
 from thesis_repro.lab import profiles
 from thesis_repro.lab.cells import Result
 from thesis_repro.tables.estimate import Estimate
@@ -35,6 +38,25 @@ def test_each_property_holds_on_a_small_net(case: Case, name: str) -> None:
 def test_captum_agrees(case: Case, name: str) -> None:
     pytest.importorskip("captum")
     assert tables.CHECKS[name].measure(case).max() <= tables.CAPTUM
+
+
+@pytest.mark.parametrize(
+    "name", ["linear agreement", "distributional marginality", "slice invariance", "consistency"]
+)
+def test_each_axiom_sees_another_value(
+    case: Case, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every second measurement is off by a hundredth."""
+    measured: list[torch.Tensor] = []
+
+    def wrong(*arguments: Any, **options: Any) -> torch.Tensor:
+        measured.append(internal_influence(*arguments, **options))
+        return measured[-1] + 0.01 * (len(measured) % 2)
+
+    one = Case(case.net, case.x[:1], case.labels[:1], case.slices, points=5)
+    monkeypatch.setattr(axioms, "internal_influence", wrong)
+    check = tables.CHECKS[name]
+    assert check.measure(one).max() > check.bound
 
 
 def test_completeness_needs_enough_points(case: Case) -> None:
