@@ -179,7 +179,7 @@ PLANTS = {
     "two functions": (certifying, "from_logits", either),
     "eps": (rules, "batch_norm_terms", exact_eps),
     "transforms": (torch.backends.nnpack, "set_flags", lambda enabled: (True,)),
-    "training mode": (outputs, "evaluated", nullcontext),
+    "training mode": (outputs, "exact", lambda net, conventional: nullcontext()),
     "frozen layers": (certifying, "exact", as_it_is),
     "pixel scale": (smoothing, "check_images", lambda x, shape: None),
     "NaN attack": (attacks, "_scale", divided),

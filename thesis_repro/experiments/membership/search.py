@@ -193,8 +193,8 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
 def whole(attacks: Frame, over: Frame) -> pd.DataFrame:
     """The searches over attacks and over victims as one list: gap, accuracy and AUC in percent.
 
-    All of it on development targets, by the learned attack. A victim of the second search is read
-    in both layers, with all proxies; one that both have is listed once.
+    By the learned attack, on the targets that each search was run on. A victim of the second search
+    is read in both layers, with all proxies; one that both have is listed once.
 
     attacks, over : runs of `membership-search` and of `membership-victims`, of one profile
 
