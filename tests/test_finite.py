@@ -347,7 +347,6 @@ OF_A_CASE = (
     "linear_agreement_of_activations",
     "linear_agreement_of_gradient_times_input",
     "marginality_of_occlusion",
-    "slice_invariance_of_relevance",
 )
 WITHOUT_A_CALL = {
     "own.CalibratedAttack.fit": "trains shadows: tests/weaknesses/test_membership_own.py",

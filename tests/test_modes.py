@@ -137,6 +137,7 @@ WITHOUT_A_PASS = {
     "quantities.Quantity": "scores an output that it is given",
     "quantities.as_quantity": "the same",
     "axioms.linear_agreement": "on nets of its own",
+    "axioms.doubled": "a copy, in eval mode",
     **{f"axioms.{name}": "asks internal_influence first; needs Captum" for name in CAPTUM},
     "slicing.jvp": "differentiates what it is given",
 }

@@ -148,6 +148,9 @@ def test_slice_invariance() -> None:
     rewritten = axioms.doubled(second)
     assert torch.equal(rewritten(first(x)), net(x))
     assert not torch.equal(rewritten[1].weight, second[1].weight)
+    for few in (net[-1:], net[-2:-1]):  # without a hidden dense layer, or without any
+        z = torch.rand(3, net[-1].in_features)
+        assert torch.equal(axioms.doubled(few)(z), few(z))
     for d in (point(), line(points=9), line(0.0, 9, "input")):
         named = internal_influence(net, x, "3", q, d)
         pair = internal_influence(net, x, (first, second), q, d)

@@ -125,9 +125,12 @@ class Scale(nn.Module):
 
 
 def doubled(net: nn.Sequential) -> nn.Sequential:
-    """The same function: the last hidden dense layer is doubled, and what it says halved."""
+    """The same function: a dense layer, the last hidden one if there is one, doubled and halved."""
     layers = [copy.deepcopy(layer) for layer in net]
-    last = max(i for i, layer in enumerate(layers[:-1]) if isinstance(layer, nn.Linear))
+    dense = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Linear)]
+    if not dense:
+        return nn.Sequential(*layers, Scale(2.0), Scale(0.5)).eval()
+    last = ([i for i in dense if i < len(layers) - 1] or dense)[-1]
     with torch.no_grad():
         for parameter in layers[last].parameters():
             parameter.mul_(2.0)
