@@ -17,6 +17,7 @@ from thesis_repro.explanations.influence import internal_influence, line, point
 from thesis_repro.explanations.modules import evaluating
 from thesis_repro.explanations.slicing import Part
 from thesis_repro.lab.checks import finite
+from thesis_repro.nets import Scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,18 +111,6 @@ def marginality(case: Case) -> Tensor:
     moved = per_class(x + 2, labels, partial(run, altered))
     assert not torch.allclose(before, moved)  # the alteration is there
     return difference(after, before)
-
-
-class Scale(nn.Module):
-    """Each value times a factor."""
-
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The values, scaled."""
-        return x * self.factor
 
 
 def doubled(net: nn.Sequential) -> nn.Sequential:

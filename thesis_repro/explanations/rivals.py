@@ -16,7 +16,6 @@ from thesis_repro.explanations import distributions
 from thesis_repro.explanations.axioms import (
     Altered,
     Case,
-    Scale,
     difference,
     doubled,
     per_class,
@@ -24,6 +23,7 @@ from thesis_repro.explanations.axioms import (
 from thesis_repro.explanations.hooks import differentiating
 from thesis_repro.explanations.modules import evaluating
 from thesis_repro.explanations.quantities import class_index, class_score
+from thesis_repro.nets import Scale
 
 EPSILON = 0.1
 """Of layer-wise relevance: what keeps it from dividing by zero, and absorbs relevance."""

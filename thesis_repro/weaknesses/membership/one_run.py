@@ -20,7 +20,7 @@ STEPS = 60
 def right_guesses(scores: ArrayLike, included: ArrayLike, guesses: int) -> int:
     """How many guesses are right: the highest scores are called in, the lowest out, half each.
 
-    Equal scores are put in an order that depends on neither coins nor the order of the canaries.
+    Equal scores are put in a random order, drawn anew from the number of canaries alone.
 
     Parameters
     ----------
