@@ -237,9 +237,8 @@ def test_what_was_executed_at_the_papers_scale_is_checked_against_the_same_store
 ):
     seen = []
     monkeypatch.setenv("THESIS_REPRO_STORE", str(tmp_path / "mine"))
-    done = execute.subprocess.CompletedProcess([], 0)
-    run = lambda command, **options: seen.append(options["env"]) or done  # noqa: E731
-    monkeypatch.setattr(execute.subprocess, "run", run)
+    run = lambda command, **options: seen.append(options["env"]) or 0  # noqa: E731
+    monkeypatch.setattr(execute, "ended", run)
     page = tmp_path / "_build" / "source" / "book" / "one.ipynb"
     page.parent.mkdir(parents=True)
     for parameters in (Run(), Run("paper", 0, "cuda")):

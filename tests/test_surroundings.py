@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -459,3 +460,41 @@ def test_a_disk_that_is_full_while_staging_keeps_the_old_tree_and_frees_the_new(
         put_sources(tmp_path / "source", {"a": b"new", "b": b"new"})
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
     assert (tmp_path / "source" / "a").read_bytes() == b"old"
+
+
+WORKER = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+STARTS = f"""
+import subprocess, sys
+from thesis_repro.publish.surroundings import ended
+worker = [sys.executable, "-c", {WORKER!r}]
+starts = f"import subprocess; subprocess.run({{worker!r}})"
+ended([sys.executable, "-c", starts])
+"""
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and is no zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_workers_of_a_check_end_with_it_when_it_is_asked_to():
+    with subprocess.Popen([sys.executable, "-c", STARTS], stdout=subprocess.PIPE) as check:
+        worker = int(check.stdout.readline())
+        assert running(worker)
+        check.terminate()
+        assert check.wait(60) == 128 + signal.SIGTERM
+        for _ in range(600):
+            if not running(worker):
+                break
+            time.sleep(0.1)
+        assert not running(worker)
+
+
+def test_the_status_of_a_command_is_returned():
+    before = signal.getsignal(signal.SIGTERM)
+    assert surroundings.ended([sys.executable, "-c", "raise SystemExit(3)"]) == 3
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from typing import Any
 from thesis_repro.lab.store import default_root
 from thesis_repro.publish import fingerprint
 from thesis_repro.publish.sources import Run, chapters
-from thesis_repro.publish.surroundings import environment, kernels, list_fonts, pool
+from thesis_repro.publish.surroundings import ended, environment, kernels, list_fonts, pool
 
 CELL_SECONDS = 3600  # no cell of a quick chapter comes near; paper runs are made by the CLI
 START_SECONDS = 600  # of a kernel, on a machine with other work
@@ -241,7 +240,7 @@ def validate(root: Path, *, jobs: int = 2) -> int:
         run = _staged(root)
         cells = Path(empty) if run.profile == "quick" else store(root, run)
         env = environment(root, cells, jobs=jobs)
-        return subprocess.run(command, cwd=root, env=env, check=False).returncode
+        return ended(command, cwd=root, env=env)
 
 
 def _staged(root: Path) -> Run:

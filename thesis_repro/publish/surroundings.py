@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thesis_repro.lab import store, workers
 
@@ -98,6 +101,35 @@ def list_fonts(env: Mapping[str, str]) -> None:
     if not list(Path(env["MPLCONFIGDIR"]).glob("fontlist*")):
         command = [sys.executable, "-c", "import matplotlib.font_manager"]
         subprocess.run(command, env=env, stderr=subprocess.DEVNULL, check=False)
+
+
+def ended(command: Sequence[str], **how: Any) -> int:
+    """Run a command and return its exit status; what it started ends with it, or with us.
+
+    Parameters
+    ----------
+    how : as of `subprocess.Popen`
+
+    Raises
+    ------
+    SystemExit
+        Asked to end by SIGTERM; the command and its workers are ended before.
+    """
+    process = subprocess.Popen(command, start_new_session=True, **how)
+    ours = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _leave) if ours else None
+    try:
+        return process.wait()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        if ours:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _leave(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def pool(env: Mapping[str, str], size: int) -> ProcessPoolExecutor:

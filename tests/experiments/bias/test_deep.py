@@ -101,3 +101,37 @@ def test_the_nets_that_judge_the_claim_have_numbers_of_their_own():
 def test_the_paper_plan_fills_its_rows_in_order():
     planned = list(dict.fromkeys(row for row, _ in deep.cells(profile("paper"))))
     assert planned == list(deep.TABLE.spec.rows)
+
+
+def test_each_part_has_one_task(monkeypatch):
+    """Influence from training images, what is chosen from validation, what is said from test."""
+
+    def part(pixels: list[float], labels: list[int]) -> Split:
+        x = torch.zeros(len(pixels), 1, 1, 2)
+        x[:, 0, 0, 0] = torch.tensor(pixels)
+        return Split(x, torch.tensor(labels))
+
+    class Watched(deep.bias.HiddenLayer):
+        def experts(self, influence, labels):
+            asked.append((self.x, np.asarray(labels).tolist()))
+            return super().experts(influence, labels)
+
+    def influence(model, x, name):
+        asked.append(x)
+        return real(model, x, name)
+
+    real, asked = deep.bias.unit_influence, []
+    monkeypatch.setattr(deep.bias, "HiddenLayer", Watched)
+    monkeypatch.setattr(deep.bias, "unit_influence", influence)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2, bias=False)).eval()
+    with torch.no_grad():  # logit 1 less logit 0 is the first pixel, and half the second
+        net[1].weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.5]]))
+    fit, val = part([0.5, 1.5], [0, 1]), part([1, 2, 3, 4], [0, 0, 0, 1])
+    test = part([1, 2, 3, 5], [0, 0, 1, 1])
+    found: dict[str, list[float]] = {}
+    deep._remedy_layer(found, net, ("dense layer", "0"), fit, val, test)
+    assert asked[0] is fit.x and asked[1] == (val.x, [0, 0, 0, 1]) and len(asked) == 2
+    # the shift of validation, -3.5, leaves one test image above zero; that of test, -2.5, two
+    assert found[f"dense layer.{deep.SHIFT}.bias"] == [-0.25]
+    assert found[f"dense layer.{deep.SHIFT}.accuracy"] == [0.75]
+    assert found[f"dense layer.{deep.FULL}.bias"] == [0.5]

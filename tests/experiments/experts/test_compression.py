@@ -10,6 +10,7 @@ import pytest
 from thesis_repro import data
 from thesis_repro.experiments.experts import compression as experts
 from thesis_repro.experiments.experts.compression import TABLE, WHOLE
+from thesis_repro.explanations.experts import Choice
 from thesis_repro.lab import profiles
 from thesis_repro.lab.cells import Result
 from thesis_repro.tables.measure import tabulate
@@ -135,3 +136,28 @@ def test_the_cifar_rows_run_on_made_up_pictures(made_up_cifar: None) -> None:
         assert cell is not None
         values = cell.function(cell.config).values
         assert {"epochs_run", "epochs_paper"} <= set(values)
+
+
+def test_near_is_at_most_so_many_points_below_the_whole_net(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ten classes; 90 of 100 found by the whole net, and 85 + c by the units that are kept."""
+
+    class Judging:
+        units = 20
+
+        def detect(self, c: int) -> experts.Detector:
+            return experts.Detector(90, 100, 5, 900)
+
+    class Sides:
+        judging = Judging()
+
+        def compressed(self, c: int, *_: object) -> tuple[Choice, experts.Detector]:
+            return Choice(1, 0), experts.Detector(85 + c, 100, 5, 900)
+
+    limit = round(100 * experts.NEAR)
+    monkeypatch.setattr(experts, "halves", lambda *_: Sides())
+    monkeypatch.setattr(experts.named, "trained", lambda config: config.build().eval())
+    values = experts.compress(experts.CompressionConfig(experts.DIGITS, "influence")).values
+    assert values["near"] == sum(85 + c >= 90 - limit for c in range(10)) == 10 - (5 - limit)
+    assert values["recall"] == {"k": sum(85 + c for c in range(10)), "n": 1000}

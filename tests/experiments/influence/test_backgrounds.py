@@ -155,3 +155,33 @@ def test_the_plan_has_ten_nets_of_a_kind_and_twins_start_alike() -> None:
     paper = [cell.config for _, cell in backgrounds.cells(profile("paper")) if cell]
     assert {config.trained for config in paper} == set(ROWS) and len(set(paper)) == 120
     assert PINK_CLASS == 3  # the title of a column names it
+
+
+def test_what_pink_paper_adds_is_the_change_of_three_less_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Exact for a linear net: the paper is changed and nothing else, on digits that are no 3."""
+
+    class Linear(nn.Sequential):
+        def __init__(self, weight: Tensor) -> None:
+            super().__init__(nn.Flatten(), nn.Linear(weight.shape[1], 5))
+            with torch.no_grad():
+                self[1].weight.copy_(weight), self[1].bias.zero_()
+
+    split = Split(torch.rand(6, 1, 2, 2), torch.tensor([0, 3, 1, 2, 4, 7]))
+    nets = {pink: Linear(torch.randn(5, 12)).eval() for pink in (True, False)}
+    monkeypatch.setattr(backgrounds, "held_out", lambda: split)
+    monkeypatch.setattr(backgrounds.named, "trained", lambda config: nets[config.pink])
+    found, gains, called, accuracy = backgrounds.on_pink(0)
+    pink = backgrounds.subjects.on_paper(split, backgrounds.subjects.PINK).x
+    grey = backgrounds.subjects.on_paper(split, backgrounds.GREY)
+    kept = grey.y != PINK_CLASS
+    for name, net in found.items():
+        assert net is nets[name == "with pink"]
+        change = (net(pink) - net(grey.x))[kept].detach()
+        expected = change[:, 3] - change[:, [0, 1, 2, 4]].mean(1)
+        torch.testing.assert_close(gains[name], expected, rtol=1e-4, atol=1e-5)
+        threes = net(pink)[kept].argmax(1) == PINK_CLASS
+        assert called[name] == pytest.approx(float(threes.double().mean()))
+        right = net(grey.x).argmax(1) == grey.y
+        assert accuracy[name] == pytest.approx(float(right.double().mean()))
