@@ -210,10 +210,18 @@ def where(
     name: Annotated[str, typer.Argument(help="A name as `thesis-repro tables` lists it.")],
     row: Annotated[str | None, typer.Argument(help='Its keys: "key / key". Default: all.')] = None,
 ) -> None:
-    """Print where a table is specified, what makes its rows, and the formulas that this calls."""
+    """Print where a table is specified, what makes its rows, and the formulas that this calls.
+
+    The lines are those of the code as it stands; runs are named with the commits that made them.
+    The name of a recorded figure gives the function that draws it.
+    """
+    from thesis_repro.figures import recorded
     from thesis_repro.tables import where as lines
 
-    print("\n".join(map(str, lines.places(name, row))))
+    if name in recorded.FIGURES and row is None:
+        print(lines.figure(recorded.script(name)))
+        return
+    print("\n".join([*map(str, lines.places(name, row)), *lines.made_by(name)]))
 
 
 @book_app.command("build")

@@ -8,11 +8,12 @@ import pytest
 
 from thesis_repro import tables
 from thesis_repro.experiments.gloro import vra
+from thesis_repro.figures import recorded
 from thesis_repro.lab.code import MACHINERY
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.reach import Package
 from thesis_repro.robustness import certifying
-from thesis_repro.tables import find, where
+from thesis_repro.tables import find, records, where
 
 
 @pytest.mark.parametrize("name", find.names())
@@ -106,3 +107,23 @@ def test_unknown_tables_and_rows_name_the_nearest() -> None:
         tables.get("nets")
     with pytest.raises(ValueError, match="no table is called 'membership-arena'"):
         tables.get("membership-arena")
+
+
+def test_a_recorded_run_names_the_commits_that_made_it() -> None:
+    spec = find.get("membership-dp").spec
+    about = records.read(spec, "paper-cpu").provenance
+    said = where.commits(records.read(spec, "paper-cpu"))
+    assert said.startswith(f"`{about['commit'][:7]}`")
+    assert all(kept["commit"][:7] in said for kept in about["kept"])
+    lines = where.made_by("membership-dp")
+    assert [line.split()[0] for line in lines] == records.runs(spec)
+    assert about["commit"][:7] in lines[records.runs(spec).index("paper-cpu")]
+
+
+def test_a_recorded_figure_leads_to_what_draws_it() -> None:
+    for name in recorded.FIGURES:
+        place = where.figure(recorded.script(name))
+        source = (
+            (Path(where.__file__).parents[2] / place.file).read_text().splitlines()[place.line - 1]
+        )
+        assert place.what == "figure" and source.startswith(f"def {name.partition('-')[2]}(")

@@ -123,6 +123,7 @@ def committed() -> str:
                 f"{gate['steps']} × {gate['restarts']}",
                 f"{near['broken']:,} of {near['tried']:,}",
                 f"`{about['sha256'][:12]}`",
+                f"{about['date']}, {str(about['commit'] or statement.UNKNOWN)[:7]}",
             ]
         )
     headings = [
@@ -135,11 +136,14 @@ def committed() -> str:
         "PGD steps × restarts",
     ]
     headings += ["moves inside a radius near a boundary that changed the label", "SHA-256"]
+    headings += ["recorded, commit"]
     caption = (
         "The committed models. Before a model is committed every certified test point is attacked "
         "by PGD with restarts, aimed also at the nearest classes, and rounding is searched for "
         "counter-examples. Scores and attacks are of the net in its own format, float32; evaluated "
-        "in float64 the same weights are another function, whose VRA newer cards state."
+        "in float64 the same weights are another function, whose VRA newer cards state. They are "
+        "of the day and commit named: where `gloro-vra` certifies more points of the same weights, "
+        "the certificate has become tighter since, and those points were not attacked here."
     )
     return _table("tab-committed-models", caption, headings, rows) if rows else ""
 

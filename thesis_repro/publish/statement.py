@@ -12,7 +12,7 @@ UNKNOWN = "unknown"
 
 
 def reproducibility() -> str:
-    """Return two tables: what was computed for each table, and how it was arrived at."""
+    """Return tables: what each table and figure took and rests on, and how tables came about."""
     from thesis_repro import tables
     from thesis_repro.tables import records
     from thesis_repro.tables.escape import markdown
@@ -52,6 +52,13 @@ def reproducibility() -> str:
                 ["table", "tuned on", "tried and dropped", "departs from the paper", "written at"],
                 about,
             ),
+            _table(
+                "tab-reproducibility-figures",
+                "The recorded figures: what drew them, on what, and under which terms. "
+                "`python -m thesis_repro.figures.recorded NAME` draws one again.",
+                ["figure", "drawn by", "data and their terms", "recorded", "commit"],
+                _drawn(),
+            ),
         ]
     )
 
@@ -75,6 +82,32 @@ def _computed(frame: Frame | None) -> list[str]:
         f"{frame.run}, {run['date']}",
         ", ".join(commits),
     ]
+
+
+def _drawn() -> list[list[str]]:
+    """A row for each recorded figure, from its card."""
+    from thesis_repro.figures.recorded import FIGURES
+    from thesis_repro.lab import places, sealed
+    from thesis_repro.tables.escape import markdown
+
+    rows = []
+    for name in FIGURES:
+        path = places.results_root() / "figures" / f"{name}.json"
+        if not path.is_file():
+            continue
+        card = sealed.read(path)
+        module, _, function = str(card["script"]).partition(":")
+        data = "; ".join(f"{one}: {terms}" for one, terms in card["terms"].items())
+        rows.append(
+            [
+                f"`{name}`",
+                f"{{source}}`{function} <{module}:{function}>`",
+                markdown(data),
+                str(card["date"]),
+                str(card["commit"] or UNKNOWN)[:7],
+            ]
+        )
+    return rows
 
 
 def _table(name: str, caption: str, headings: list[str], rows: list[list[str]]) -> str:

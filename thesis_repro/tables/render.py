@@ -213,9 +213,14 @@ def myst(
 
 def cite_block(frame: Frame, recorded: bool) -> str:
     """Below a table: the code that made it; key, BibTeX and files of a recorded run."""
-    lines = [f"Code: {where.links(frame)}", ""]
+    links_to = where.links(frame)
     if not recorded:
-        return "\n".join([*lines, "To cite, take a recorded run: this one is of this build.", ""])
+        cite = "To cite, take a recorded run: this one is of this build."
+        return "\n".join([f"Code: {links_to}", "", cite, ""])
+    lines = [
+        f"Code as it stands now: {links_to}. The run's own: commit {where.commits(frame)}.",
+        "",
+    ]
     base = f"/book/_tables/{frame.spec.name}-{frame.run}"
     links = [f"{{download}}`{kind.upper()} <{base}.{kind}>`" for kind in ("csv", "json", "tex")]
     lines += [f"Cite this table: `{records.key(frame)}`. Download: {', '.join(links)}.", ""]

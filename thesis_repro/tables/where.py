@@ -14,6 +14,7 @@ True
 """
 
 import ast
+import importlib
 import inspect
 import sys
 import textwrap
@@ -25,7 +26,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from thesis_repro.lab.profiles import Profile, profile
-from thesis_repro.tables import find
+from thesis_repro.tables import find, records
 from thesis_repro.tables.spec import Frame, Row, Table
 
 PACKAGE = "thesis_repro"
@@ -39,8 +40,8 @@ STATISTICS = f"{PACKAGE}.tables.statistics"
 class Place:
     """A line of code: what stands there, its name, module and line.
 
-    what : spec, cell, assembly, shared (of another file under `experiments`), science, or
-        statistics
+    what : spec, cell, assembly, shared (of another file under `experiments`), science,
+        statistics, or figure
     """
 
     what: str
@@ -140,6 +141,32 @@ def links(frame: Frame) -> str:
         for module, functions in by_module.items()
     ]
     return "; ".join(files) or f"`{find.module_of(frame.spec.name)}`"
+
+
+def commits(frame: Frame) -> str:
+    """The commits whose code made a recorded frame: its own, then those of rows that it kept."""
+    origins = (frame.provenance, *frame.provenance.get("kept", ()))
+    found = dict.fromkeys(str(origin.get("commit") or "unknown")[:7] for origin in origins)
+    own, *kept = (f"`{commit}`" for commit in found)
+    return own + (f", and {', '.join(kept)} for rows that it kept" if kept else "")
+
+
+def made_by(name: str) -> list[str]:
+    """A line for each recorded run of a table: by the code of which commits it was made."""
+    spec = find.get(name).spec
+    return [
+        f"{run:10} recorded by the code of {commits(records.read(spec, run))}".replace("`", "")
+        for run in records.runs(spec)
+    ]
+
+
+def figure(script: str) -> Place:
+    """Where a recorded figure is drawn.
+
+    script : "module:function"
+    """
+    module, _, function = script.partition(":")
+    return _place("figure", getattr(importlib.import_module(module), function))
 
 
 def _full(function: Callable[..., Any]) -> str:

@@ -80,13 +80,16 @@ BETTER = {
     soundness.ERROR: (-1, "calibration error"),
     soundness.OBJECT: (1, "influence on the digit"),
     soundness.UNITS: (-1, "units that keep a class"),
-    soundness.BIAS: (-1, "signed bias"),
+    soundness.BIAS: (0, "signed bias"),
     soundness.AUC: (-1, "membership AUC"),
     soundness.TPR: (-1, "members found at 1%"),
     soundness.MARK: (-1, "watermark"),
     soundness.INSTANCE: (-1, "nearest to a member"),
 }
-"""Whether more (1) or less (-1) of a sign is sounder, and how its column is headed."""
+"""Whether more (1) or less (-1) of a sign is sounder, 0 for neither; how its column is headed."""
+ARROWS = {1: "\n↑", -1: "\n↓", 0: "\n "}
+DARK = 2.5
+"""Effects on whose blue white letters are easier to read."""
 
 
 def signs(frame: Frame) -> Figure:
@@ -98,7 +101,8 @@ def signs(frame: Frame) -> Figure:
 
     The colour is the paired difference from standard training over the half width of its
     interval, so it is pale where the interval is near zero or holds it; the text is the
-    difference and this half width. Blue: sounder. Orange: less sound.
+    difference and this half width. Blue: sounder. Orange: less sound. Beside the head of a column
+    an arrow says which way is sounder; a signed bias has none, since it is best at zero.
     """
     ran = frame.data[frame.data["status"] == "run"].set_index(["training", "measure"])
     names = [name for name in TRAININGS[1:] if (name, MEASURES[0]) in ran.index]
@@ -116,9 +120,13 @@ def signs(frame: Frame) -> Figure:
             told = row["sign"] != SAME
             text = f"{gap:+.1f}\n±{half:.1f}".replace("-", "−")
             axis.text(j, i, text, ha="center", va="center", fontsize=8,
+                      color="white" if effects[i, j] > DARK else BLACK,
                       fontweight="bold" if told else "normal")  # fmt: skip
     axis.imshow(effects, cmap=colours, vmin=-4, vmax=4, aspect="auto")
-    heads = ["\n".join(textwrap.wrap(BETTER[measure][1], 11)) for measure in MEASURES]
+    heads = [
+        "\n".join(textwrap.wrap(head, 11)) + ARROWS[way]
+        for way, head in map(BETTER.__getitem__, MEASURES)
+    ]
     axis.set_xticks(range(len(MEASURES)), heads, fontsize=8)
     axis.set_yticks(range(len(names)), names)
     axis.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)

@@ -164,28 +164,35 @@ def beyond(frame: Frame) -> Figure:
     panels = list(rows.groupby(["dataset", "radius"], sort=False))
     figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.4), squeeze=False)
     for axis, ((dataset, radius), part) in zip(axes[0], panels, strict=True):
-        for way, label, colour, shift in (
-            ("", "steps of the recipe", BLUE, -0.015),
-            (STEPS, STEPS, ORANGE, 0.015),
+        for way, label, colour, line_style, shift in (
+            ("", "steps of the recipe", BLUE, "o-", -0.015),
+            (STEPS, STEPS, ORANGE, "s--", 0.015),
         ):
             line = part[part["way"] == way].sort_values("times")
             place = line["times"] + shift
             axis.vlines(place, line["vra_low"], line["vra_high"], color=colour, lw=2, alpha=0.6)
-            axis.plot(place, line["vra"], "o-", color=colour, label=label)
+            axis.plot(place, line["vra"], line_style, color=colour, label=label)
         axis.set(title=f"{dataset}, certified at {radius}", xlabel="radius of the loss, times that")
     axes[0, 0].set_ylabel("VRA (% of held-out images)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
-COLOURS = dict(zip((NORMS, LAYERS, LOCAL, NOISE), (ORANGE, BLUE, GREEN, PINK), strict=True))
+STYLES = dict(
+    zip(
+        (NORMS, LAYERS, LOCAL, NOISE),
+        ((ORANGE, "o"), (BLUE, "D"), (GREEN, "v"), (PINK, "P")),
+        strict=True,
+    )
+)
+"""Colour and marker of each family."""
 
 
 def frontier(frame: Frame) -> Figure:
-    """VRA of published nets over the year, coloured by what they certify by; ours as squares.
+    """VRA of published nets over the year, marked by what they certify by; ours as squares.
 
-    Named are the best of each family with and without generated data, the net of the thesis, and
-    those of this book; the table lists all.
+    Filled: trained on generated data, too. Named are the best of each family with and
+    without generated data, the net of the thesis, and those of this book; the table lists all.
 
     frame : of the table gloro-frontier; rows that were not run are left out
     """
@@ -197,8 +204,9 @@ def frontier(frame: Frame) -> Figure:
             continue
         name, value = quoted.row[0], quoted.values["vra36"]
         kind, generated = family(name), quoted.row[1].startswith("generated")
-        shape = "^" if generated else "o"
-        axis.plot(year(quoted), value, shape, mfc="none", mec=COLOURS[kind], ms=8)
+        colour, shape = STYLES[kind]
+        inside = colour if generated else "none"
+        axis.plot(year(quoted), value, shape, mfc=inside, mec=colour, ms=8)
         found = (float(year(quoted)), value, name.partition(" (")[0].partition(",")[0])
         if name == THESIS_ROW:
             told.append((found[0], value, "GloRo 6C2F (the thesis)"))
@@ -207,7 +215,7 @@ def frontier(frame: Frame) -> Figure:
     recorded = int(str(frame.provenance.get("date", max(f[0] for f in told)))[:4])
     for _, line in frame.data[frame.data["status"] == "run"].iterrows():
         value = float(line["vra36"])
-        axis.plot(recorded, value, "s", color=COLOURS[family(str(line["method"]))], ms=8)
+        axis.plot(recorded, value, "s", color=STYLES[family(str(line["method"]))][0], ms=8)
         told.append(
             (float(recorded), value, f"{line['method']} (this book)".replace(", TRADES", ""))
         )
@@ -216,10 +224,13 @@ def frontier(frame: Frame) -> Figure:
             name, (at, value), (-7, -3), textcoords="offset points", fontsize=9, ha="right"
         )
     handles = [
-        *(Line2D([], [], color=c, marker="o", ls="", mfc="none", ms=8) for c in COLOURS.values()),
-        Line2D([], [], color=BLACK, marker="^", ls="", mfc="none", ms=8),
+        *(Line2D([], [], color=c, marker=m, ls="", mfc="none", ms=8) for c, m in STYLES.values()),
+        Line2D([], [], color=BLACK, marker="o", ls="", ms=8),
+        Line2D([], [], color=BLACK, marker="s", ls="", ms=8),
     ]
-    figure.legend(handles, [*COLOURS, "with generated data"], loc="outside upper center", ncols=3)
+    figure.legend(
+        handles, [*STYLES, "with generated data", "ours"], loc="outside upper center", ncols=3
+    )
     axis.set(xlabel="year of publication", ylabel="VRA at 36/255 (% of images)")
     years = [f[0] for f in told]
     axis.set(xlim=(min(years) - 1.2, max(years) + 0.3))

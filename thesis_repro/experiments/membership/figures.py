@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 
 STYLES = {
     NAIVE: (BLACK, "o", "-"),
-    LOSS: (SKY, "v", ":"),
+    LOSS: (SKY, "v", (0, (6, 1, 1, 1, 1, 1))),
     SHADOW: (PINK, "s", "--"),
     OFFLINE: (ORANGE, "^", "--"),
     ONLINE: (RED, "<", "-."),
