@@ -215,13 +215,15 @@ def where(
     The lines are those of the code as it stands; runs are named with the commits that made them.
     The name of a recorded figure gives the function that draws it.
     """
+    from thesis_repro import tables
     from thesis_repro.figures import recorded
     from thesis_repro.tables import where as lines
 
-    if name in recorded.FIGURES and row is None:
+    drawn = name in recorded.FIGURES and row is None
+    if drawn:
         print(lines.figure(recorded.script(name)))
-        return
-    print("\n".join([*map(str, lines.places(name, row)), *lines.made_by(name)]))
+    if not drawn or name in tables.names():
+        print("\n".join([*map(str, lines.places(name, row)), *lines.made_by(name)]))
 
 
 @book_app.command("build")

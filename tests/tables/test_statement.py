@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from thesis_repro import tables
+from thesis_repro.figures import recorded
+from thesis_repro.lab import places, sealed
 from thesis_repro.publish.statement import _computed, reproducibility
 from thesis_repro.tables import published, records, statement
 from thesis_repro.tables.statement import WHEN
@@ -72,7 +74,13 @@ def test_a_claim_that_says_it_came_before_the_run_has_a_table_that_says_at_which
 def test_the_page_has_a_line_for_each_table_in_both_tables() -> None:
     page = reproducibility()
     for name in tables.names():
-        assert page.count(f"| `{name}` |") == 2, name
+        assert page.count(f"| `{name}` |") == 2 + (name in recorded.FIGURES), name
+    for name in recorded.FIGURES:
+        (line,) = [
+            line for line in page.splitlines() if line.startswith(f"| `{name}` | {{source}}")
+        ]
+        card = sealed.read(places.results_root() / "figures" / f"{name}.json")
+        assert card["commit"][:7] in line and all(source in line for source in card["data"])
     assert "150 of 800 epochs" in page and "AMD EPYC" in page
 
 

@@ -140,5 +140,9 @@ def test_the_picture_has_a_row_for_each_training_and_blue_means_sounder():
     effects = axis.images[0].get_array()
     assert effects.shape == (1, len(MEASURES))
     sounder = {m: effects[0, j] > 4 for j, m in enumerate(MEASURES)}
-    assert sounder[VRA] and sounder[ERROR] and effects[0, MEASURES.index(BIAS)] < -4
+    assert sounder[VRA] and sounder[ERROR]
+    assert effects[0, MEASURES.index(BIAS)] == 0  # of either sign, it is sound at zero
+    heads = {m: label.get_text() for m, label in zip(MEASURES, axis.get_xticklabels(), strict=True)}
+    assert heads[VRA].endswith("↑") and heads[ERROR].endswith("↓")
+    assert not set("↑↓") & set(heads[BIAS])
     assert universe.TRAININGS[0] not in [label.get_text() for label in axis.get_yticklabels()]
