@@ -150,7 +150,8 @@ def card(chapter: str) -> Shown:
         f"::::{{div}} claim-card\n**{safe['says']}**\n\n"
         f"{found.asked}\n: {safe['published']}\n\nOurs, at full scale\n: {safe['ours']}\n\n"
         f"Verdict\n: **{found.verdict}**\n\n"
-        f"{safe['note'][:1].upper()}{safe['note'][1:]}. {total} ({{doc}}`how we judge </book/reference/judging>`).\n"
+        f"{safe['note'][:1].upper()}{safe['note'][1:]}. {total} "
+        "({doc}`how we judge </book/reference/judging>`).\n"
         "::::\n"
     )
     pairs = (
