@@ -30,6 +30,7 @@ def test_a_headline_is_one_claim_of_its_chapter_as_the_evidence_has_it(chapter: 
         bare = shown.replace(claim["unit"] or "\0", "", 1).replace("  ", " ").strip()
         assert bare == text.removesuffix(" needed")
     assert found.asked == ("Needed" if claim["published"].endswith(" needed") else "Published")
+    assert claim["note"] in found.note and claim["run"] in found.note
     assert sum(found.verdicts.values()) == len(evidence)
     assert found.own == (evidence["how_read"] == "this book").sum()
     page = (ROOT / "book" / f"{chapter}.md").read_text("utf-8")
@@ -38,6 +39,12 @@ def test_a_headline_is_one_claim_of_its_chapter_as_the_evidence_has_it(chapter: 
     shown = tables.card(chapter)
     for words in (found.verdict, found.ours.replace("<", "&#60;")):
         assert words in shown.data
+
+
+def test_a_card_says_what_in_the_claim_is_ours_and_keeps_its_capitals() -> None:
+    says = tables.card("robustness/relaxed").data
+    assert "the number of points is ours; the abstract names no data set and no K" in says
+    assert "\nClaimed: abstract; " in says
 
 
 def test_a_card_of_the_front_page_says_what_is_judged_and_by_what() -> None:

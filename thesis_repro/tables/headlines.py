@@ -41,7 +41,8 @@ class Headline:
     says : the claim as it is judged
     asked : what `published` is: "Published", or "Needed" of a theorem or a claim in words
     published, ours : as text; for a claim in words what is needed, and what was measured
-    note : how the published value was read, which run is ours, how much of the training it had
+    note : how the published value was read, the claim's own note, which run is ours, how much of
+        the training it had
     verdicts : how many claims of the chapter came to each verdict
     own : how many of these claims this book makes itself
     """
@@ -102,6 +103,7 @@ def headline(chapter: str) -> Headline:
     needed = claim["kind"] == IN_WORDS
     stands = "claimed" if needed else "published"
     read = f"{stands}: {claim['how_read']}" if claim["published"] != NOT_PUBLISHED else ""
+    run = f"ours: run {claim['run']}" if claim["run"] else ""
     short = f"{100 * claim['share']:.2g}% of the published training" if claim["share"] < 1 else ""
     return Headline(
         chapter,
@@ -111,7 +113,7 @@ def headline(chapter: str) -> Headline:
         "Needed" if needed else "Published",
         _with_unit(claim["published"].removesuffix(" needed"), claim),
         _with_unit(claim["ours"], claim),
-        "; ".join(filter(None, [read, f"ours: run {claim['run']}" if claim["run"] else "", short])),
+        "; ".join(filter(None, [read, claim["note"], run, short])),
         claim["verdict"],
         overview.by_verdict(every),
         int(overview.ours(every).sum()),
@@ -148,7 +150,8 @@ def card(chapter: str) -> Shown:
         f"::::{{div}} claim-card\n**{safe['says']}**\n\n"
         f"{found.asked}\n: {safe['published']}\n\nOurs, at full scale\n: {safe['ours']}\n\n"
         f"Verdict\n: **{found.verdict}**\n\n"
-        f"{safe['note'].capitalize()}. {total} ({{doc}}`how we judge </book/reference/judging>`).\n"
+        f"{safe['note'][:1].upper()}{safe['note'][1:]}. {total} "
+        "({doc}`how we judge </book/reference/judging>`).\n"
         "::::\n"
     )
     pairs = (

@@ -39,7 +39,7 @@ def test_ratios_are_over_plain_and_over_gloro_with_an_interval():
 
 
 def timed(**changes):
-    """Rows of ratios over GloRo, each with an interval of a tenth to both sides."""
+    """Rows of ratios over GloRo, a tenth each way as interval; over plain training 1.1 times."""
     over = {"GloRo, RT3": 1.1, "GloRo, affinity": 1.1, "noise (RS)": 0.8}
     over |= {"BCP, margins alone": 2.0, "KW, margins alone": 900.0, "GloRo": 1.0}
     rows = pd.DataFrame({"method": over.keys(), "over": over.values()})
@@ -47,18 +47,28 @@ def timed(**changes):
     rows["over_low"], rows["over_high"] = 0.9 * rows["over"], 1.1 * rows["over"]
     for name, ends in changes.items():
         rows.loc[rows["method"].str.startswith(name), ["over", "over_low", "over_high"]] = ends
+    for end, value in {"": 1.1, "_low": 1.0, "_high": 1.2}.items():
+        rows[f"ratio{end}"] = value
     return rows
 
 
 def test_a_ratio_is_judged_by_its_whole_interval():
-    assert [c.holds for c in gloro_training.conditions(timed())] == [True, True, False]
-    relaxed = [gloro_training.conditions(timed(GloRo=ends))[0] for ends in RELAXED_ENDS]
+    assert [c.holds for c in gloro_training.conditions(timed())] == [True, True, True, False]
+    relaxed = [gloro_training.conditions(timed(GloRo=ends))[1] for ends in RELAXED_ENDS]
     assert [c.holds for c in relaxed] == [True, None, False]
-    noise = [gloro_training.conditions(timed(noise=ends))[2] for ends in NOISE_ENDS]
+    noise = [gloro_training.conditions(timed(noise=ends))[3] for ends in NOISE_ENDS]
     assert [c.holds for c in noise] == [True, None, False]
     assert noise[1].measured == "noise (RS) 1.10 [0.70, 1.60]"
     held = timed().assign(memory=100.0)  # no more than a step of GloRo
-    assert [c.holds for c in gloro_training.conditions(held)] == [True, False, False]
+    assert [c.holds for c in gloro_training.conditions(held)] == [True, True, False, False]
+
+
+def test_the_overhead_of_relaxed_training_is_judged_against_plain_training_as_the_paper_says():
+    for high, holds in ((1.25, True), (1.4, None)):
+        rows = timed(GloRo=(1.4, 1.3, 1.6)).assign(ratio_high=high)
+        plain, over, *_ = gloro_training.conditions(rows)
+        assert plain.holds is holds and over.holds is False
+        assert plain.measured.startswith("GloRo, RT3 1.10 [1.00,")
 
 
 RELAXED_ENDS = (1.2, 1.1, 1.25), (1.0, 0.6, 1.6), (1.4, 1.26, 1.6)
@@ -67,7 +77,7 @@ NOISE_ENDS = (1.2, 1.1, 1.3), (1.1, 0.7, 1.6), (0.8, 0.7, 1.0)
 
 def test_what_no_run_has_timed_is_not_judged():
     before = timed().drop(columns=["over", "over_low", "over_high"])
-    assert [c.verdict for c in gloro_training.conditions(before)] == ["not judged"] * 3
-    assert {c.measured for c in gloro_training.conditions(before)} == {"not in this run"}
-    bare = timed().drop(columns=["over_low", "over_high"])
-    assert [c.verdict for c in gloro_training.conditions(bare)] == ["not judged"] * 3
+    assert [c.verdict for c in gloro_training.conditions(before)] == ["holds", *["not judged"] * 3]
+    assert {c.measured for c in gloro_training.conditions(before)[1:]} == {"not in this run"}
+    bare = timed().drop(columns=["over_low", "over_high", "ratio_low", "ratio_high"])
+    assert [c.verdict for c in gloro_training.conditions(bare)] == ["not judged"] * 4

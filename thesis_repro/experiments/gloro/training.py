@@ -192,27 +192,37 @@ def assemble(_: Profile, gathered: Gathered) -> Mapping[Row, Measurement]:
 
 
 LITTLE = 1.25
-"""Times a GloRo step that count as little more."""
+"""Times a step of plain training, or of GloRo, that count as little more."""
 MORE = 1 + 1e-9
 """What is more than one time."""
 
 
 def conditions(rows: pd.DataFrame) -> list[Condition]:
-    """That relaxed steps cost little more than GloRo's, and those of other certifiers more.
+    """That relaxed steps cost little more than plain and GloRo's, those of other certifiers more.
 
     The whole interval of a ratio has to be on one side, else it is not judged.
     """
     by = rows.set_index("method")
-    sides: list[tuple[str, str, Sequence[str], Callable[[pd.Series], bool | None]]] = [
+    little = f"at most {LITTLE:g} times, with the interval"
+    sides: list[tuple[str, str, str, Sequence[str], Callable[[pd.Series], bool | None]]] = [
+        (
+            "steps of relaxed training cost little more than plain ones",
+            little,
+            "ratio",
+            tuple(RELAXED),
+            lambda row: reaches(of(row, "ratio"), LITTLE, at_most=True),
+        ),
         (
             "steps of relaxed training cost little more than those of GloRo",
-            f"at most {LITTLE:g} times, with the interval",
+            little,
+            "over",
             tuple(RELAXED),
             lambda row: reaches(of(row, "over"), LITTLE, at_most=True),
         ),
         (
             "the margins of BCP and KW alone take longer and more memory than a whole GloRo step",
             "more than 1 time, with the interval, and more bytes",
+            "over",
             tuple(MARGINS),
             lambda row: every(
                 (reaches(of(row, "over"), MORE), bool(row["memory"] > by.loc[GLORO, "memory"]))
@@ -221,18 +231,20 @@ def conditions(rows: pd.DataFrame) -> list[Condition]:
         (
             "a training step of RS takes longer than one of GloRo",
             "more than 1 time, with the interval",
+            "over",
             (NOISE,),
             lambda row: reaches(of(row, "over"), MORE),
         ),
     ]
     found = []
-    for says, needed, names, enough in sides:
-        mine = [by.loc[name] for name in names if name in by.index and "over_low" in by]
-        if len(mine) < len(names) or any(pd.isna(row["over_low"]) for row in mine):
+    for says, needed, times, names, enough in sides:
+        low = f"{times}_low"
+        mine = [by.loc[name] for name in names if name in by.index and low in by]
+        if len(mine) < len(names) or any(pd.isna(row[low]) for row in mine):
             found.append(Condition(says, needed, "not in this run", None))
             continue
-        times = ", ".join(f"{row.name} {said(of(row, 'over'), 2)}" for row in mine)
-        found.append(Condition(says, needed, times, every(map(enough, mine))))
+        measured = ", ".join(f"{row.name} {said(of(row, times), 2)}" for row in mine)
+        found.append(Condition(says, needed, measured, every(map(enough, mine))))
     return found
 
 

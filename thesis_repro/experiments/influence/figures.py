@@ -170,7 +170,7 @@ def cars(layer: str = "features.9", count: int = 3, k: int = 3) -> Figure:
 def pair(k: int = 3) -> Figure:
     """Sports cars and convertibles: why this class, and why it and not the other.
 
-    The first photograph of each class in two groups, whatever a net says of it.
+    The first photograph of each class in two groups; a net got those of the second one right.
     """
     found = imagenet.efficientnet_lite0()
     kinds = (("sports_car", SPORTS_CAR, CONVERTIBLE), ("convertible", CONVERTIBLE, SPORTS_CAR))
