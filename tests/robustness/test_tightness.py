@@ -64,3 +64,18 @@ def test_slopes_are_compared_with_the_constants_that_are_given():
     assert tightness.steepest(net, x, steps=20, k_ij=k_ij) == own
     twice = tightness.steepest(net, x, steps=20, k_ij=2 * k_ij)
     assert (twice.steepest, twice.share) == pytest.approx((own.steepest, own.share / 2))
+
+
+def test_no_pair_outside_the_radius_counts():
+    """Two logits that part from one another only where the pixel is 0.05 away from a half."""
+    body = nn.Sequential(nn.Flatten(), nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2))
+    with torch.no_grad():
+        for layer, weight, bias in (
+            (body[1], [[1.0], [-1.0]], [-0.55, 0.45]),
+            (body[3], [[1.0, 1.0], [0.0, 0.0]], [1.0, 0.0]),
+        ):
+            layer.weight.copy_(torch.tensor(weight))
+            layer.bias.copy_(torch.tensor(bias))
+    net, x = GloroNet(body, 0.1, (1, 1, 1)).eval(), torch.full((1, 1, 1, 1), 0.5)
+    assert tightness.steepest(net, x, steps=0).steepest > 0
+    assert tightness.steepest(net, x, steps=0, radius=0.01).steepest == 0

@@ -72,6 +72,8 @@ def steepest(
     optimizer = torch.optim.Adam([first, second], lr)
     best, share = 0.0, 0.0
     for step in range(steps + 1):
+        if radius is not None:
+            _project((first, second), x, radius)
         slopes = _slopes(body, first, second, top)
         with torch.no_grad():
             if not slopes.isfinite().all():
@@ -83,8 +85,6 @@ def steepest(
         optimizer.zero_grad()
         (-(slopes / allowed).amax(1).log().sum()).backward()
         optimizer.step()
-        if radius is not None:
-            _project((first, second), x, radius)
     return SteepestSlope(best, share)
 
 

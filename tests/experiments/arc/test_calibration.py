@@ -90,5 +90,7 @@ def test_the_directions_can_fail():
     assert found() == [True, True, True]
     assert found(temperature=1.0) == [False, True, True]
     assert found(nll=0.1) == [True, False, True]
+    nll = frame()["nll"]
+    assert found(nll_low=nll - 0.1, nll_high=nll + 0.1) == [True, None, True]
     assert found(error_low=-2.0) == [True, True, None]  # the interval of the difference meets 0
     assert found(error=frame()["error"].max() - frame()["error"]) == [True, True, False]

@@ -41,6 +41,9 @@ def test_the_conditions_can_fail():
         found = [c.holds for c in capacity.conditions(good.assign(**{column: values}))]
         assert found[fails] is False, column
     assert len(capacity.conditions(good[good["varied"] == "classes"])) == 1
+    # so few points that the interval of what depth takes lies across what is allowed
+    few = good.assign(gloro_low=good["gloro"] - 6, gloro_high=good["gloro"] + 6)
+    assert capacity.conditions(few)[1].verdict == "not judged"
 
 
 def test_a_cell_counts_what_each_method_proves_on_the_same_points():

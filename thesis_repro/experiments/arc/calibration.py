@@ -59,7 +59,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
     trained = frame[frame["softmax"] == TRAINED].set_index(["net", "images"])
     names = frame["net"].unique()
     t = scaled["temperature"].groupby("net").first()
-    nll = [(trained["nll"][net, TEST], scaled["nll"][net, TEST]) for net in names]
+    fell = [between(trained.loc[(n, TEST)], scaled.loc[(n, TEST)], "nll") for n in names]
     worse = [between(scaled.loc[(n, ROTATED)], scaled.loc[(n, TEST)], "error") for n in names]
     return [
         Condition(
@@ -70,9 +70,9 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
         ),
         Condition(
             "temperature lowers the loss on test images",
-            "on every net",
-            ", ".join(f"{before:.4f} to {after:.4f}" for before, after in nll),
-            all(after < before for before, after in nll),
+            "interval of the fall above 0, on every net",
+            ", ".join(said(less, 4) for less in fell),
+            every(reaches(less, ABOVE) for less in fell),
         ),
         Condition(
             "after temperature, turned images are worse calibrated than test images",

@@ -171,7 +171,8 @@ TABLE = Table(
         name="arc-trainings",
         caption=(
             "One net (2C2F, digits), trained in six ways on half of a universe; nets of one number "
-            f"share members, first weights and order of batches. At full scale {_sized(PAPER)}, "
+            "share members, first weights and order of batches (DP-SGD draws batches of its own). "
+            f"At full scale {_sized(PAPER)}, "
             f"{2 * len(SEEDS['paper'])} nets of each training and as many twins "
             "with a watermark: a small table of this book's own. Each sign of soundness: its mean "
             "over nets, the paired difference from standard training, and what can be said of it "

@@ -17,7 +17,7 @@ from thesis_repro.robustness import GloroNet, certify, recipes
 from thesis_repro.robustness.certifiers import bcp, dual
 from thesis_repro.robustness.recipes import Recipe
 from thesis_repro.tables import published
-from thesis_repro.tables.conditions import Condition
+from thesis_repro.tables.conditions import Condition, between, reaches, said
 from thesis_repro.tables.spec import Column, Plan, Table, TableSpec
 
 SIZES: dict[str, dict[str, tuple[int, ...]]] = {
@@ -147,13 +147,13 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
     ]
     deep = frame[frame["varied"] == VARIED["depth"]]
     if len(deep) > 1:
-        lost = {name: float(deep[name].iloc[0] - deep[name].iloc[-1]) for name in ("gloro", "kw")}
+        lost = {name: between(deep.iloc[0], deep.iloc[-1], name) for name in ("gloro", "kw")}
         found.append(
             Condition(
                 "GloRo keeps its VRA with depth",
                 f"loses at most {LOST:g} points from the shallowest to the deepest net",
-                f"loses {lost['gloro']:.1f}, KW {lost['kw']:.1f}".replace("-", "−"),
-                lost["gloro"] <= LOST,
+                f"loses {said(lost['gloro'])}, KW {said(lost['kw'])}",
+                reaches(lost["gloro"], LOST, at_most=True),
             )
         )
     return found

@@ -138,7 +138,9 @@ TABLE = Table(
             "The largest margin constant that is proven, the steepest slope between two points "
             "that an optimiser found (pairs and steps are in the notes), and the share of K_ij "
             "that it reached; then by how much two proven bounds of K exceed the product of the "
-            "layers' norms by Lanczos iteration, and the processor time of each on one core."
+            "layers' norms by Lanczos iteration, and the processor time of each on one core. "
+            "Auto: with up to 60 reckoned seconds a layer (a quick run: half a second); by default "
+            "`certify` takes half a second, and has more slack."
         ),
         chapter="robustness/lipschitz",
         keys=(Column("dataset", "data set", kind="key"), Column("net", "net", kind="key")),
