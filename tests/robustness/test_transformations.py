@@ -94,6 +94,16 @@ def test_no_two_images_are_further_apart_than_the_speed_allows(name, width):
             assert speed < 2.5 * found + 1e-9
 
 
+def test_edges_that_are_met_at_the_end_of_an_interval_alone_count():
+    """As its white last column is shifted in from outside, a picture has two edges that move."""
+    x = torch.zeros(1, 1, 3, 6).double()
+    x[..., -1] = 1
+    path, step = transformations.translation(-2, 2), 0.1
+    found = steepest(path, x, -step, 0.0, 2)
+    assert found == pytest.approx((2 * 3) ** 0.5)  # edges of three pixels each
+    assert found <= path.speed(x, numbers(-step), numbers(0.9)) * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("name", ["rotation", "translation"])
 def test_a_wider_interval_is_no_slower_and_a_black_image_does_not_move(name):
     path, x = PATHS[name](*RANGES[name]), pictures(1)

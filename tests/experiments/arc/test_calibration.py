@@ -1,9 +1,12 @@
 """The table arc-calibration: its plan, what is judged, and directions that can fail."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import ndimage, stats
 from torch import nn
 
 from thesis_repro import data, tables
@@ -67,6 +70,44 @@ def test_each_kind_of_images_is_another_one_inside_the_unit_interval():
         assert one.shape == x.shape and one.min() >= 0 and one.max() <= 1
         assert (one - x).abs().max() > 0.1
     assert torch.equal(judged.shown(x, judged.NOISY), judged.shown(x, judged.NOISY))
+
+
+def test_images_are_changed_by_as_much_as_their_titles_say():
+    x = torch.rand(1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    degrees = float(judged.ROTATED.removeprefix("rotated by ").removesuffix("°"))
+    turned = ndimage.rotate(x[0, 0].numpy(), degrees, reshape=False, order=1)
+    found = judged.shown(x, judged.ROTATED)[0, 0].numpy()
+    assert np.abs(found - turned)[8:20, 8:20].max() < 1e-4  # the corners are black in both
+    noise = judged.shown(torch.full((1, 1, 100, 100), 0.5), judged.NOISY).std()
+    assert float(noise) == pytest.approx(float(judged.NOISY.removeprefix("noise ")), rel=0.03)
+
+
+def test_losses_risks_and_scores_stand_under_their_own_names(small, monkeypatch):
+    """Of a net that is twice too sure, which a temperature of 2 mends."""
+    body, (_, test) = models.trained(small.training).body, judged.split(small.training)
+    with torch.no_grad():
+        for parameter in body.parameters():
+            parameter.mul_(2)
+    net = GloroNet(body, 0.1, (1, 2, 2)).eval()
+    monkeypatch.setattr(models, "trained", lambda _: net)
+    found = judged.judged(replace(small, resamples=2)).values
+    assert found["temperature"] == pytest.approx(2, abs=0.3)
+
+    logits = body(test.x).detach().double()
+    for name, t in (("as trained", 1.0), ("temperature fitted", found["temperature"])):
+        nll = nn.functional.cross_entropy(logits / t, test.y)
+        apart = (logits / t).softmax(1) - nn.functional.one_hot(test.y)
+        assert found[name]["nll"][0] == pytest.approx(float(nll))
+        assert found[name]["brier"][0] == pytest.approx(float(apart.square().sum(1).mean()))
+    certified = net.predict(test.x) >= 0
+    wrong = logits.argmax(1) != test.y
+    for name, where in (("risk_kept", certified), ("risk_rejected", ~certified)):
+        assert found[name] == {"k": int((wrong & where).sum()), "n": int(where.sum())}
+
+    scores = judged.scores(net, test.x, found["temperature"])
+    margin = logits.diff(dim=1).abs()[:, 0].numpy()
+    for name in judged.SCORES:  # of two classes, each ranks points by their margin
+        assert stats.spearmanr(scores[name], margin).statistic > 0.99, name
 
 
 def frame() -> pd.DataFrame:

@@ -15,6 +15,7 @@ from thesis_repro.experiments.arc.trainings import QUICK
 from thesis_repro.explanations.experts import halves
 from thesis_repro.lab.cells import Result
 from thesis_repro.robustness import GloroNet
+from thesis_repro.weaknesses import reliability
 
 
 def test_the_signed_bias_of_a_net_that_says_the_frequent_digit_is_a_quarter():
@@ -104,15 +105,41 @@ def test_members_have_as_many_references_as_others(monkeypatch, number):
     assert (lacking == 2).all() and len(contains) == 4 and len(member) == len(inside)
 
 
-def test_the_cell_gives_every_sign_of_a_net(monkeypatch):
-    """On an untrained net: values in their ranges, the net's number beside them."""
+@pytest.fixture
+def untrained(monkeypatch) -> GloroNet:
+    """A net as it is before training, under every name, whose slow signs are made up."""
     monkeypatch.setattr(soundness, "membership", lambda config: (np.arange(4.0), np.arange(4) > 1))
     monkeypatch.setattr(soundness, "identified", lambda *_: 0.5)
     monkeypatch.setattr(soundness, "units_needed", lambda *_: 7)
     net = GloroNet(QUICK.build().body, universe.EPSILON, universe.SHAPE).eval()
     monkeypatch.setattr(universe, "trained", lambda config: net)
+    return net
+
+
+@pytest.mark.usefixtures("untrained")
+def test_the_cell_gives_every_sign_of_a_net():
+    """Values in their ranges, the net's number beside them."""
     found = soundness.measured(SoundConfig(QUICK, (0, 1)))
     assert isinstance(found, Result)
     assert set(found.values) == {*soundness.MEASURES, "number"}
     assert found.values[soundness.MARK] == 0  # the marked net is the same one here
     assert found.values[soundness.AUC] == 100 and found.values[soundness.INSTANCE] == 50
+
+
+def test_a_watermark_counts_beyond_an_unmarked_twin_and_the_error_is_debiased(
+    untrained, monkeypatch
+):
+    marked = GloroNet(QUICK.build().body, universe.EPSILON, universe.SHAPE).eval()
+    monkeypatch.setattr(universe, "trained", lambda net: marked if net.marked else untrained)
+    deviations = {untrained.body: 1.0, marked.body: 5.0}
+    monkeypatch.setattr(soundness, "reconstructed", deviations.get)
+    monkeypatch.setattr(soundness.leakage, "trace", lambda z, _: SimpleNamespace(z=z))
+    found = soundness.measured(SoundConfig(QUICK, (0, 1))).values
+    assert found[soundness.MARK] == deviations[marked.body] - deviations[untrained.body]
+
+    _, test = universe.parts(QUICK.dataset, QUICK.n)
+    logits = soundness.ask(untrained.body, test.x).double()
+    confidence, right = logits.softmax(1).amax(1), (logits.argmax(1) == test.y).double()
+    plain, debiased = reliability.squared_errors(confidence.numpy(), right.numpy())
+    assert found[soundness.ERROR] == pytest.approx(100 * debiased**0.5)
+    assert plain > debiased + 1e-6 > 1e-6

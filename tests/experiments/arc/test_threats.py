@@ -1,6 +1,7 @@
 """The table arc-threats: odds ratios against statsmodels' own model, a cell, directions."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -79,6 +80,40 @@ def test_the_cell_counts_right_points_by_certificate(name):
     if name == threats.LINF:  # all within 0.1 of the boundary fall, and no other
         assert found["certified"]["k"] + found["uncertified"]["k"] == 30
         assert found["uncertified"]["k"] == 0
+
+
+@pytest.mark.parametrize("dataset", ["mnist-5k", "mnist", "cifar10"])
+def test_each_threat_is_as_large_as_its_title_and_the_caption_say(dataset, monkeypatch):
+    made = []
+
+    def stub(module, name: str, at: int) -> None:
+        """An attack that notes its size, which is its argument of this number."""
+        monkeypatch.setattr(module, name, lambda *given, **_: made.append((name, given[at])))
+
+    attacks = ("linf", "l1", "patch", "turned")
+    for name in attacks:
+        stub(threats.threats, name, 3)
+    for name in ("_noisy", "_blurred"):
+        stub(threats, name, 1)
+    training = replace(judged.subjects(profile("quick"))[0][1], dataset=dataset)
+    for name in THREATS:
+        threats.attacked(None, None, None, ThreatsConfig(training, name, 2, 1))
+    names, (linf, l1, patch, turned, noise, blur) = zip(*made, strict=True)
+    assert names == (*attacks, "_noisy", "_blurred")
+    assert f"patch of {patch} × {patch}" == threats.PATCH
+    assert f"turned by up to {turned:g}°" == threats.TURNED
+    digits = (
+        f"L∞ {linf:g} and L1 {l1:g} on digits",
+        f"noise {noise:g} and ",
+        f"blur of {blur:g} and ",
+    )
+    colours = (
+        f"{255 * linf:g}/255 and {l1:g} on CIFAR-10",
+        f" and {noise:g}, blur",
+        f" and {blur:g} pixels",
+    )
+    for size in colours if dataset == "cifar10" else digits:
+        assert size in threats.TABLE.spec.caption
 
 
 def frame() -> pd.DataFrame:

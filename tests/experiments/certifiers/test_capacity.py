@@ -1,6 +1,7 @@
 """The table certifiers-capacity: its nets, its conditions, its plan, and what a cell counts."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from thesis_repro import data, tables
+from thesis_repro.data import Split
 from thesis_repro.experiments.certifiers import capacity
 from thesis_repro.experiments.certifiers.methods import BCP, GLORO, KW
 from thesis_repro.lab.profiles import profile
@@ -58,6 +60,33 @@ def test_a_cell_counts_what_each_method_proves_on_the_same_points():
     assert (right["bcp"] >= right["gloro"]).all()
     assert all(hits.sum() <= found.values["clean"]["k"] for hits in right.values())
     assert found.values["kw_cost"] > found.values["bcp_cost"] > 2
+
+
+def test_every_method_certifies_and_is_counted_at_the_radius_of_the_row(monkeypatch):
+    part = Split(torch.rand(10, 1, 28, 28), torch.arange(10) % 2)
+    none, reached = torch.zeros(10, dtype=torch.bool), {}
+
+    def gloro(net, x):
+        reached["gloro"] = net.epsilon
+        return SimpleNamespace(certified=none)
+
+    def rival(name):
+        return lambda net, x, epsilon: reached.update({name: epsilon}) or none
+
+    def operations(name, body, epsilon, x):
+        reached[f"{name}, counted"] = epsilon
+        return 1.0
+
+    monkeypatch.setattr(data, "load", lambda _: SimpleNamespace(train=part, test=part))
+    monkeypatch.setattr(capacity.recipes, "fit", lambda *_: [])
+    monkeypatch.setattr(capacity, "operations", operations)
+    monkeypatch.setattr(capacity, "certify", gloro)
+    monkeypatch.setattr(capacity.bcp, "certify", rival("bcp"))
+    monkeypatch.setattr(capacity.dual, "certify", rival("kw"))
+    config = replace(capacity.config_at("classes", 2, profile("quick"), 0), points=10)
+    assert config.recipe.train_epsilon != config.recipe.epsilon
+    capacity.capacity(config)
+    assert len(reached) == 6 and set(reached.values()) == {config.recipe.epsilon}
 
 
 def test_operations_of_the_dual_bound_are_counted_to_the_letter():

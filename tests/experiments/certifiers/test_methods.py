@@ -104,3 +104,14 @@ def test_memory_of_smoothing_grows_with_the_batch_and_not_with_the_copies(body, 
 
     assert mb(400, 50) == pytest.approx(mb(2000, 50), rel=0.01)
     assert mb(400, 100) == pytest.approx(2 * mb(400, 50), rel=0.1)
+
+
+@pytest.mark.parametrize(("name", "batch"), [(GLORO, 100), (BCP, 100), (KW, 5)])
+def test_memory_of_a_point_does_not_grow_with_the_batch(name, batch, body):
+    x = torch.rand(2 * batch, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+
+    def mb(size):
+        method = Method(name, len(x), 2, size, split=False)
+        return methods.measure(method, body, 0.05, x).mb
+
+    assert mb(2 * batch) == pytest.approx(mb(batch), rel=0.2)

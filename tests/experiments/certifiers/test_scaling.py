@@ -51,6 +51,14 @@ def test_the_untrained_nets_have_the_sizes_they_are_asked_for():
     assert (config.classes, config.depth, config.pixels) == (10, 4, 8)
 
 
+def test_operations_are_those_of_one_point_however_many_are_run():
+    def operations(points):
+        method = Method(RS, points, 2, 100, samples=50, sigma=0.25)
+        return scaling.scaling(scaling.config_at("classes", 10, method)).values["operations"]
+
+    assert operations(8) == pytest.approx(operations(2))
+
+
 def test_the_quick_plan_needs_no_data_and_names_its_rows():
     assert tables.get("certifiers-scaling") is scaling.TABLE
     plan = scaling.cells(profile("quick"))

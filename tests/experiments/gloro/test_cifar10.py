@@ -1,4 +1,6 @@
 import dataclasses
+import math
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -34,6 +36,21 @@ def test_cifar_rows_share_their_cells_with_the_other_tables(cifar):
     twice = by_row[("GloRo, TRADES", cifar10.TWICE)].config.training.recipe
     assert twice.train_epsilon == pytest.approx(2 * twice.epsilon)
     assert cifar10.cells(profile("quick")) == frontier.cells(profile("quick")) == []
+
+
+def test_columns_and_rows_are_about_the_radii_in_their_titles():
+    def radius(title):  # of a product, such as "2 × 36/255"
+        return math.prod(float(Fraction(factor)) for factor in title.split(" × "))
+
+    titles = {column.name: column.title for column in cifar10.VRA_COLUMNS}
+    for name, epsilon in cifar10.RADII.items():
+        assert epsilon == pytest.approx(radius(titles[name].rpartition("at ")[2])), name
+        assert 255 * epsilon == pytest.approx(int(name.removeprefix("vra")))
+    for (method, trained), recipe in cifar10.WAYS.items():
+        if method == "standard":
+            assert (recipe.method, trained) == ("standard", "none")
+        else:
+            assert recipe.train_epsilon == pytest.approx(radius(trained)), method
 
 
 def test_vra_at_each_radius_is_a_count_over_the_stored_points(cifar, monkeypatch):

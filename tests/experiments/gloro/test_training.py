@@ -25,6 +25,15 @@ def test_an_epoch_is_timed_by_steps_and_memory_by_what_is_held(monkeypatch):
     assert gloro_training.most_held(hold, "cpu") == pytest.approx(8e6, rel=0.01)
 
 
+@pytest.mark.parametrize("name", gloro_training.MARGINS)
+def test_the_margins_of_a_rival_are_those_of_a_whole_batch(name, monkeypatch):
+    _, points = gloro_training.MARGINS[name]
+    monkeypatch.setitem(gloro_training.MARGINS, name, (lambda net, x: len(x), points))
+    config = gloro_training.StepsConfig("2c2f", 8, "cpu")
+    call, times = gloro_training._margins(config, name, torch.rand(8, 1, 28, 28))
+    assert call() * times == config.batch
+
+
 def test_ratios_are_over_plain_and_over_gloro_with_an_interval():
     steps = {"plain": [1.0, 1.1, 0.9], "GloRo": [2.0, 2.2, 1.8], "GloRo, RT3": [2.2, 2.3, 2.1]}
     gathered = {

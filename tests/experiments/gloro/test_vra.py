@@ -3,14 +3,17 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 from thesis_repro import data, tables
+from thesis_repro.data import Split
 from thesis_repro.experiments import nets as gloro_recipes
 from thesis_repro.experiments.gloro import vra as gloro
 from thesis_repro.lab.cells import Result, compute
 from thesis_repro.lab.profiles import profile
 from thesis_repro.lab.store import Store
-from thesis_repro.robustness import certify, models
+from thesis_repro.robustness import GloroNet, certify, models
 from thesis_repro.tables.measure import measure
 
 
@@ -57,6 +60,26 @@ def test_a_cell_scores_as_a_plain_count_does(short):
     assert result.values["vra"] == {"k": right, "n": 1000}
     assert result.values["rejected"]["k"] == (predicted == -1).sum().item()
     assert gloro.vra(result, np.array([0.3]))[0] == pytest.approx(right / 10)
+
+
+def test_the_attack_reaches_as_far_as_the_certificate(monkeypatch):
+    config = dataclasses.replace(gloro.cells(profile("quick"))[0][1].config, pgd_points=3)
+    epsilon, reached = config.training.recipe.epsilon, []
+    net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), epsilon, (1, 2, 2)).eval()
+    test = Split(torch.rand(8, 1, 2, 2), torch.zeros(8, dtype=torch.long))
+
+    def attack(model, x, y, radius, *how):
+        reached.append((radius, len(x)))
+        return x
+
+    monkeypatch.setattr(models, "trained", lambda _: net)
+    monkeypatch.setattr(data, "held_out", lambda _: test)
+    monkeypatch.setattr(gloro.attacks, "pgd_l2", attack)
+    none = {"broken": 0, "attacked": 0}
+    monkeypatch.setattr(gloro.attacks, "break_certificates", lambda *_, **__: none)
+    values = gloro.evaluate(config).values
+    assert reached == [(epsilon, 3)]
+    assert (values["pgd"]["n"], values["clean"]["n"]) == (3, 8)
 
 
 def test_vra_curve_falls_and_starts_at_the_clean_accuracy():

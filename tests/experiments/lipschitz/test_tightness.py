@@ -1,10 +1,16 @@
 """The table lipschitz-tightness: how far each profile climbs, and the trend."""
 
 import pandas as pd
+import pytest
+import torch
+from torch import nn
 
 from thesis_repro import data, tables
+from thesis_repro.data import Split
 from thesis_repro.experiments.lipschitz import tightness
 from thesis_repro.lab.profiles import Profile, profile
+from thesis_repro.robustness import GloroNet, certifying, models
+from thesis_repro.robustness.margins import Bound
 
 
 def test_the_quick_plan_needs_no_data_and_names_its_rows():
@@ -47,3 +53,24 @@ def test_the_conditions_can_fail():
     assert [c.holds for c in tightness.conditions(both)] == [True, True, True, False, True]
     claimed = {c.column for c in tightness.TABLE.spec.claims}
     assert claimed == {c.says for c in tightness.conditions(both)}
+
+
+def test_a_cell_says_of_each_method_its_own_slack(monkeypatch):
+    net = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), 0.1, (1, 2, 2)).eval()
+    x = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    below, k = 2.0, {"fast": 3.0, "auto": 2.5}
+
+    def bound(body, shape, how, *_):
+        return Bound(k[how], 96 * k[how] * (1 - torch.eye(2)), ())
+
+    monkeypatch.setattr(models, "trained", lambda _: net)
+    monkeypatch.setattr(data, "held_out", lambda _: Split(x, torch.zeros(3)))
+    monkeypatch.setattr(certifying, "bound", bound)
+    monkeypatch.setattr(tightness, "converged", lambda _: below)
+    training = tightness.cells(profile("quick"))[0][1].config.net
+    values = tightness.tightness(tightness.TightnessConfig(training, 3, 2, 0.5)).values
+    for name, how in (("slack", "auto"), ("fast_slack", "fast")):
+        assert values[name] == pytest.approx(100 * (k[how] - below) / below)
+    assert values["bound"] == pytest.approx(96 * k["auto"])
+    assert values["share"] == pytest.approx(100 * values["found"] / values["bound"])
+    assert values["note"] == "3 pairs, 2 steps"

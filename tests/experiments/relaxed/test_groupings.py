@@ -6,7 +6,9 @@ import pytest
 
 from thesis_repro import tables
 from thesis_repro.experiments.relaxed import groupings
+from thesis_repro.experiments.relaxed.settings import SETTINGS
 from thesis_repro.lab.cells import Result
+from thesis_repro.lab.profiles import profile
 
 
 def test_the_quick_table_has_the_most_frequent_sets_of_each_objective(short):
@@ -50,6 +52,32 @@ def test_chance_is_the_mean_over_all_permutations():
     assert mean == pytest.approx(np.mean(every), abs=0.02)
     assert p == pytest.approx(np.mean(np.array(every) >= 0.8 - 1e-9), abs=0.02)
     assert groupings.inside(sets, groups).mean() == 0.8
+
+
+def test_the_shares_of_a_row_are_of_its_own_sets_and_in_percent():
+    setting = SETTINGS["mnist-5k"]
+    pairs, labels = [(4, 9)] * 3 + [(3, 5), (0, 1)], [4, 4, 3, 3, 5]
+    row = (setting.title, "RT3", "relaxed")
+    result = cell([[*pair, 7] for pair in pairs], [2] * len(pairs), labels)
+    found = groupings.assemble(profile("quick"), {row: [result]})
+    most, whole = found[*row, "1"], found[*row, "all"]
+    assert most.values["set"] == "4, 9"
+
+    def percent(hits):
+        return pytest.approx(100 * np.mean(list(hits)))
+
+    holds = [label in pair for pair, label in zip(pairs, labels, strict=True)]
+    assert most.estimate("label").value == percent(holds[:3])
+    assert whole.estimate("label").value == percent(holds)
+
+    def together(pair):
+        return any(set(pair) <= set(group) for group in setting.sets)
+
+    assert whole.estimate("inside").value == percent(map(together, pairs))
+    # under a permutation each of the pairs is any pair of labels, as often as another
+    exact = np.mean([together(pair) for pair in itertools.combinations(range(10), 2)])
+    assert whole.estimate("chance").value == pytest.approx(100 * exact, abs=3)
+    assert 0 < whole.estimate("p").value < 1 and exact > 0.05
 
 
 def test_sets_without_any_relation_have_no_small_p():

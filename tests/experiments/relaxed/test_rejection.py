@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from thesis_repro import data, tables
 from thesis_repro.experiments import nets as gloro_recipes
@@ -13,7 +14,7 @@ from thesis_repro.experiments.relaxed.conditions import conditions
 from thesis_repro.experiments.relaxed.settings import SETTINGS, contenders
 from thesis_repro.lab.cells import Cell, compute
 from thesis_repro.lab.profiles import profile
-from thesis_repro.robustness import models
+from thesis_repro.robustness import GloroNet, models
 from thesis_repro.robustness import relaxed as robust
 from thesis_repro.tables import statistics
 from thesis_repro.tables.measure import measure
@@ -167,6 +168,22 @@ def test_a_row_says_which_part_of_the_set_it_has_seen():
     assert SETTINGS["cifar100"].note(45_000, 10_000) == "45,000 of 50,000 training images"
     assert SETTINGS["cifar100"].note(50_000, 10_000) == ""
     assert SETTINGS["eurosat"].note(21_600, 5_400) == SETTINGS["cifar10"].note(50_000, 9) == ""
+
+
+@pytest.mark.parametrize("label", range(4))
+def test_a_label_in_the_largest_set_alone_counts_for_vra_and_not_for_strict_vra(label):
+    body = nn.Sequential(nn.Flatten(), nn.Linear(4, 4, bias=False))
+    body[1].weight.data.copy_(torch.eye(4))
+    net = GloroNet(body, 0.1, (1, 2, 2)).eval()
+    logits = torch.tensor([0.9, 0.6, 0.3, 0.25])  # of labels in their order
+    y, x = torch.tensor([label]), logits.view(1, 1, 2, 2)
+    counts = relaxed._score(net, x, y, robust.up_to(3), (1, 1, 1)).values
+    # a lead of two logits that are pixels is lost sqrt(2) times as near
+    held = [k for k in (1, 2, 3) if logits[k - 1] - logits[k] > 2**0.5 * net.epsilon]
+    assert held == [1, 2]
+    largest = {"clean": 1, "strict": min(held), "vra": max(held), "topk": 3}
+    for name, k in largest.items():
+        assert counts[name] == {"k": int(label < k), "n": 1}, name
 
 
 def test_the_plane_is_scored_by_the_nearest_center():
