@@ -488,6 +488,8 @@ def test_the_table_of_models_says_what_their_cards_say(monkeypatch: pytest.Monke
         "gate": {"broken": 3, "attacked": 9_000, "steps": 100, "restarts": 10},
         "boundary": {"broken": 0, "tried": 7_000},
         "sha256": "0123456789abcdef",
+        "date": "2026-11-25",
+        "commit": "fedcba9876543210",
     }
     monkeypatch.setattr(models, "names", lambda: ("small-net",))
     monkeypatch.setattr(models, "card", lambda name: card)
@@ -499,6 +501,7 @@ def test_the_table_of_models_says_what_their_cards_say(monkeypatch: pytest.Monke
         "3 of 9,000",
         "0 of 7,000",
         "`0123456789ab`",
+        "2026-11-25, fedcba9",
     ):
         assert piece in text
     assert "| — |" in text  # a card from before scores in float64 were taken

@@ -8,9 +8,15 @@ cell       thesis_repro/tables/where.py:1  evaluate
 ['spec', 'cell']
 >>> [function.__name__ for function in cells(find.get("gloro-vra"))]
 ['evaluate']
->>> from thesis_repro.tables import records
->>> "evaluate" in links(records.read(find.get("gloro-vra").spec, "quick"))
+>>> frame = records.read(find.get("gloro-vra").spec, "quick")
+>>> "evaluate" in links(frame)
 True
+>>> commits(frame).startswith(f"`{frame.provenance['commit'][:7]}`")
+True
+>>> any(line.startswith("quick ") for line in made_by("gloro-vra"))
+True
+>>> figure("thesis_repro.experiments.influence.figures:cars").name
+'cars'
 """
 
 import ast

@@ -178,13 +178,7 @@ def beyond(frame: Frame) -> Figure:
     return figure
 
 
-STYLES = dict(
-    zip(
-        (NORMS, LAYERS, LOCAL, NOISE),
-        ((ORANGE, "o"), (BLUE, "D"), (GREEN, "v"), (PINK, "P")),
-        strict=True,
-    )
-)
+STYLES = {NORMS: (ORANGE, "o"), LAYERS: (BLUE, "D"), LOCAL: (GREEN, "v"), NOISE: (PINK, "P")}
 """Colour and marker of each family."""
 
 
@@ -205,8 +199,7 @@ def frontier(frame: Frame) -> Figure:
         name, value = quoted.row[0], quoted.values["vra36"]
         kind, generated = family(name), quoted.row[1].startswith("generated")
         colour, shape = STYLES[kind]
-        inside = colour if generated else "none"
-        axis.plot(year(quoted), value, shape, mfc=inside, mec=colour, ms=8)
+        axis.plot(year(quoted), value, shape, mfc=colour if generated else "none", mec=colour, ms=8)
         found = (float(year(quoted)), value, name.partition(" (")[0].partition(",")[0])
         if name == THESIS_ROW:
             told.append((found[0], value, "GloRo 6C2F (the thesis)"))
@@ -216,21 +209,18 @@ def frontier(frame: Frame) -> Figure:
     for _, line in frame.data[frame.data["status"] == "run"].iterrows():
         value = float(line["vra36"])
         axis.plot(recorded, value, "s", color=STYLES[family(str(line["method"]))][0], ms=8)
-        told.append(
-            (float(recorded), value, f"{line['method']} (this book)".replace(", TRADES", ""))
-        )
+        name = f"{line['method']} (this book)".replace(", TRADES", "")
+        told.append((float(recorded), value, name))
     for at, value, name in told:
         axis.annotate(
             name, (at, value), (-7, -3), textcoords="offset points", fontsize=9, ha="right"
         )
     handles = [
         *(Line2D([], [], color=c, marker=m, ls="", mfc="none", ms=8) for c, m in STYLES.values()),
-        Line2D([], [], color=BLACK, marker="o", ls="", ms=8),
-        Line2D([], [], color=BLACK, marker="s", ls="", ms=8),
+        *(Line2D([], [], color=BLACK, marker=m, ls="", ms=8) for m in "os"),
     ]
-    figure.legend(
-        handles, [*STYLES, "with generated data", "ours"], loc="outside upper center", ncols=3
-    )
+    names = [*STYLES, "with generated data", "ours"]
+    figure.legend(handles, names, loc="outside upper center", ncols=3)
     axis.set(xlabel="year of publication", ylabel="VRA at 36/255 (% of images)")
     years = [f[0] for f in told]
     axis.set(xlim=(min(years) - 1.2, max(years) + 0.3))
