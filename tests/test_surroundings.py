@@ -22,7 +22,7 @@ from jupyter_client.manager import AsyncKernelManager
 
 from thesis_repro import publish
 from thesis_repro.lab import store, workers
-from thesis_repro.publish import execute, surroundings
+from thesis_repro.publish import surroundings
 from thesis_repro.publish.execute import ChapterFailed, _check_figures, validate
 from thesis_repro.publish.execute import store as store_of
 from thesis_repro.publish.render import RenderFailed, render
@@ -236,7 +236,8 @@ def test_pages_and_checks_run_there_too(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setenv("PYTHONSTARTUP", "x.py")
     monkeypatch.setattr(subprocess, "run", note)
-    monkeypatch.setattr(execute, "ended", lambda *words, **how: note(*words, **how).returncode)
+    ended = lambda *words, **how: note(*words, **how).returncode  # noqa: E731
+    monkeypatch.setitem(validate.__globals__, "ended", ended)
     assert validate(tmp_path, jobs=1) == 1
     with pytest.raises(RenderFailed):
         render(tmp_path, "key", say=lambda line: None)
