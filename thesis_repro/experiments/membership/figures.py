@@ -136,7 +136,7 @@ def roc(
             scores = np.concatenate([result.arrays[f"{attack}.{i}"] for i in indices])
             fpr, tpr, _ = roc_curve(member, scores, drop_intermediate=False)
             colour, _, style = STYLES[attack]
-            axis.plot(fpr, tpr, style, color=colour, label=attack)
+            axis.plot(fpr, tpr, ls=style, color=colour, label=attack)
         line = np.geomspace(1e-4, 1, 50)
         axis.plot(line, line, color="0.6", lw=0.8)
         axis.axvspan(1e-4, floor, color="0.9")
