@@ -121,7 +121,7 @@ def ended(command: Sequence[str], **how: Any) -> int:
     try:
         return process.wait()
     finally:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGTERM)
         process.wait()
         if ours:
