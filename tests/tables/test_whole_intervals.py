@@ -24,6 +24,7 @@ EXACT: Mapping[str, str] = {
     "arc-paths": "paths, proved or not",
     "arc-calibration": "written down before the run, without an interval",
     "gloro-losses": "written down before the run: looks for an absence",
+    "membership-audit": "an empirical ε is the lower end of an interval itself",
     "certifiers-capacity": "written down before the runs: rates on the same points and weights",
 }
 """Tables with claims in words that no sampling decides, and why."""
