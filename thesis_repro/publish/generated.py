@@ -105,6 +105,7 @@ def committed() -> str:
     """Return the table of committed models with what the attacks on them found."""
     from thesis_repro.robustness import models
     from thesis_repro.tables.escape import markdown
+    from thesis_repro.tables.where import UNKNOWN
 
     rows = []
     for name in models.names():
@@ -123,7 +124,7 @@ def committed() -> str:
                 f"{gate['steps']} × {gate['restarts']}",
                 f"{near['broken']:,} of {near['tried']:,}",
                 f"`{about['sha256'][:12]}`",
-                f"{about['date']}, {str(about['commit'] or statement.UNKNOWN)[:7]}",
+                f"{about['date']}, {str(about['commit'] or UNKNOWN)[:7]}",
             ]
         )
     headings = [

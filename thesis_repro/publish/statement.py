@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from thesis_repro.tables.spec import Frame
 
-UNKNOWN = "unknown"
-"""The commit of a run that was made outside a checkout, or without git."""
-
 
 def reproducibility() -> str:
     """Return tables: what each table and figure took and rests on, and how tables came about."""
@@ -64,7 +61,7 @@ def reproducibility() -> str:
 
 
 def _computed(frame: Frame | None) -> list[str]:
-    from thesis_repro.tables import render
+    from thesis_repro.tables import render, where
 
     if frame is None:
         return ["–", "–", "–", "–", "–", "no run of the paper's size", "–"]
@@ -72,7 +69,6 @@ def _computed(frame: Frame | None) -> list[str]:
     kept = run.get("kept", [])
     hours = f"{run['wall_seconds'] / 3600:.2g}" + (", and earlier runs" if kept else "")
     short = sorted({f"{x['epochs_run']} of {x['epochs_paper']}" for x in run.get("shortened", [])})
-    commits = dict.fromkeys((origin["commit"] or UNKNOWN)[:7] for origin in (run, *kept))
     return [
         hours,
         str(run["device"]),
@@ -80,7 +76,7 @@ def _computed(frame: Frame | None) -> list[str]:
         ", ".join(map(str, render.seeds_used(frame))),
         f"{', '.join(short)} epochs" if short else "–",
         f"{frame.run}, {run['date']}",
-        ", ".join(commits),
+        ", ".join(where.origins(frame)),
     ]
 
 
@@ -89,6 +85,7 @@ def _drawn() -> list[list[str]]:
     from thesis_repro.figures.recorded import FIGURES
     from thesis_repro.lab import places, sealed
     from thesis_repro.tables.escape import markdown
+    from thesis_repro.tables.where import UNKNOWN
 
     rows = []
     for name in FIGURES:

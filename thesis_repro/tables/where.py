@@ -11,7 +11,7 @@ cell       thesis_repro/tables/where.py:1  evaluate
 >>> frame = records.read(find.get("gloro-vra").spec, "quick")
 >>> "evaluate" in links(frame)
 True
->>> commits(frame).startswith(f"`{frame.provenance['commit'][:7]}`")
+>>> commits(frame).startswith(f"`{origins(frame)[0]}`")
 True
 >>> any(line.startswith("quick ") for line in made_by("gloro-vra"))
 True
@@ -38,6 +38,8 @@ from thesis_repro.tables.spec import Frame, Row, Table
 PACKAGE = "thesis_repro"
 TOOL = (f"{PACKAGE}.tables", f"{PACKAGE}.lab")
 """What measures and keeps; it is no science."""
+UNKNOWN = "unknown"
+"""The commit of a run that was made outside a checkout, or without git."""
 STATISTICS = f"{PACKAGE}.tables.statistics"
 """Intervals and tests: of the tool, what has formulas."""
 
@@ -149,11 +151,15 @@ def links(frame: Frame) -> str:
     return "; ".join(files) or f"`{find.module_of(frame.spec.name)}`"
 
 
+def origins(frame: Frame) -> list[str]:
+    """The first digits of these commits, each once; `UNKNOWN` where a run had no git."""
+    runs = (frame.provenance, *frame.provenance.get("kept", ()))
+    return list(dict.fromkeys(str(run.get("commit") or UNKNOWN)[:7] for run in runs))
+
+
 def commits(frame: Frame) -> str:
     """The commits whose code made a recorded frame: its own, then those of rows that it kept."""
-    origins = (frame.provenance, *frame.provenance.get("kept", ()))
-    found = dict.fromkeys(str(origin.get("commit") or "unknown")[:7] for origin in origins)
-    own, *kept = (f"`{commit}`" for commit in found)
+    own, *kept = (f"`{commit}`" for commit in origins(frame))
     return own + (f", and {', '.join(kept)} for rows that it kept" if kept else "")
 
 
