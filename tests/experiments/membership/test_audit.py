@@ -93,11 +93,12 @@ def result(right, guesses=100, canaries=200):
     return Result(values)
 
 
-def judged(right, accuracy, half=0.0):
+def judged(right, accuracy, half=0.0, small=50.0):
     found = {("DP-SGD, ε = 1", CANARIES): [result(right)], (PLAIN, CANARIES): [result(100)]}
     frame = tabulate(TABLE.spec, audit.assemble(None, found))
     ran = frame[frame["status"] == "run"].reset_index(drop=True)
-    lines = [(PLAIN, GENERAL, 60.0), ("DP-SGD, ε = 16", GENERAL, accuracy)]
+    budgets = {"DP-SGD, ε = 1": small, "DP-SGD, ε = 16": accuracy}
+    lines = [(name, GENERAL, value) for name, value in {PLAIN: 60.0, **budgets}.items()]
     extra = pd.DataFrame(lines, columns=["training", "attack", "accuracy"])
     ends = {"accuracy_low": extra["accuracy"] - half, "accuracy_high": extra["accuracy"] + half}
     return ran, audit.conditions(pd.concat([ran, extra.assign(**ends)], ignore_index=True))
@@ -110,16 +111,22 @@ def test_what_canaries_show_stands_beside_what_is_proven_and_could_be_shown():
     assert private["epsilon"] < private["proven"] == 1 < private["most"]
     assert plain["epsilon"] == plain["most"] > private["epsilon"] and np.isnan(plain["proven"])
     assert private["note"] == "55 of 100 guesses right, 200 canaries"
-    assert [c.holds for c in found] == [True, True]
+    assert [c.holds for c in found] == [True, True, True]
     assert {c.column for c in TABLE.spec.claims} == {c.says for c in found}
 
 
 def test_more_than_is_proven_and_less_than_is_claimed_are_told():
     _, found = judged(97, 57.9)
-    assert [c.holds for c in found] == [False, False]
-    kept = [judged(97, accuracy, half=1.0)[1][0].holds for accuracy in (56.0, 57.9, 58.5, 60.0)]
+    assert [c.holds for c in found] == [True, False, False]
+    kept = [judged(97, accuracy, half=1.0)[1][1].holds for accuracy in (56.0, 57.9, 58.5, 60.0)]
     assert kept == [False, None, None, True]  # by the whole interval, not by its middle
     assert audit.conditions(pd.DataFrame({"training": [], "attack": [], "proven": []})) == []
+
+
+def test_a_small_budget_hides_members_where_little_can_be_left():
+    cases = [(50.0, 1.0), (50.9, 1.0), (51.1, 1.0), (54.0, 4.0), (50.0, 5.5), (58.0, 1.0)]
+    hidden = [judged(55, 59.0, half, small)[1][0].holds for small, half in cases]
+    assert hidden == [True, True, False, True, None, False]
 
 
 def test_rates_are_shown_where_they_can_be_measured():

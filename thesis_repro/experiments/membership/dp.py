@@ -204,17 +204,26 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
     least, most = (f"DP-SGD, ε = {epsilon:g}" for epsilon in (min(EPSILONS), max(EPSILONS)))
     if not {"none", least, most} <= set(by.index):
         return []
-    small, bare = _ahead(by.loc[least]), _ahead(by.loc["none"])
-    hidden = reaches(small, bare.value / 2, at_most=True)  # else a wide interval would do
+    bare = by.loc["none"]
     return [
-        Condition(
-            f"{least}: the attack is not told from guessing",
-            "50% inside its interval, which leaves at most half of the advantage without a defence",
-            f"[{50 + small.low:.1f}%, {50 + small.high:.1f}%]",
-            every((small.low <= 0, hidden)),
-        ),
-        nearly_as_good(f"{most}: the attack", by.loc[most], by.loc["none"]),
+        like_guessing(f"{least}: the attack", by.loc[least], bare),
+        nearly_as_good(f"{most}: the attack", by.loc[most], bare),
     ]
+
+
+def like_guessing(attack: str, defended: pd.Series, bare: pd.Series) -> Condition:
+    """Whether an attack is not told from guessing under a defence, and little can be left of it.
+
+    attack, defended, bare : as for :func:`nearly_as_good`
+    """
+    left, whole = _ahead(defended), _ahead(bare)
+    little = reaches(left, whole.value / 2, at_most=True)  # else a wide interval would do
+    return Condition(
+        f"{attack} is not told from guessing",
+        "50% inside its interval, which leaves at most half of the advantage without a defence",
+        f"[{50 + left.low:.1f}%, {50 + left.high:.1f}%]",
+        every((left.low <= 0, little)),
+    )
 
 
 def nearly_as_good(attack: str, defended: pd.Series, bare: pd.Series) -> Condition:
