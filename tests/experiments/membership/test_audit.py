@@ -111,22 +111,24 @@ def test_what_canaries_show_stands_beside_what_is_proven_and_could_be_shown():
     assert private["epsilon"] < private["proven"] == 1 < private["most"]
     assert plain["epsilon"] == plain["most"] > private["epsilon"] and np.isnan(plain["proven"])
     assert private["note"] == "55 of 100 guesses right, 200 canaries"
-    assert [c.holds for c in found] == [True, True, True]
+    assert [c.holds for c in found] == [True, True, True, True]
     assert {c.column for c in TABLE.spec.claims} == {c.says for c in found}
 
 
 def test_more_than_is_proven_and_less_than_is_claimed_are_told():
     _, found = judged(97, 57.9)
-    assert [c.holds for c in found] == [True, False, False]
-    kept = [judged(97, accuracy, half=1.0)[1][1].holds for accuracy in (56.0, 57.9, 58.5, 60.0)]
+    assert [c.holds for c in found] == [True, True, False, False]
+    kept = [judged(97, accuracy, half=1.0)[1][2].holds for accuracy in (56.0, 57.9, 58.5, 60.0)]
     assert kept == [False, None, None, True]  # by the whole interval, not by its middle
     assert audit.conditions(pd.DataFrame({"training": [], "attack": [], "proven": []})) == []
 
 
 def test_a_small_budget_hides_members_where_little_can_be_left():
-    cases = [(50.0, 1.0), (50.9, 1.0), (51.1, 1.0), (54.0, 4.0), (50.0, 5.5), (58.0, 1.0)]
-    hidden = [judged(55, 59.0, half, small)[1][0].holds for small, half in cases]
+    cases = [(50.0, 1.0), (50.9, 1.0), (51.1, 1.0), (52.0, 2.5), (50.0, 5.5), (58.0, 1.0)]
+    hidden = [judged(55, 59.0, half, small)[1][1].holds for small, half in cases]
     assert hidden == [True, True, False, True, None, False]
+    less = [judged(55, 59.0, half, small)[1][0].holds for small, half in [*cases, (62.0, 1.0)]]
+    assert less == [*[True] * len(cases), False]
 
 
 def test_rates_are_shown_where_they_can_be_measured():

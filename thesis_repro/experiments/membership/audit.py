@@ -170,7 +170,8 @@ def conditions(frame: pd.DataFrame) -> Sequence[Condition]:
     by = frame.set_index(["training", "attack"])
     least, most = (f"DP-SGD, ε = {epsilon:g}" for epsilon in (min(dp.EPSILONS), max(dp.EPSILONS)))
     found = []
-    for training, question in ((least, dp.like_guessing), (most, dp.nearly_as_good)):
+    questions = (least, dp.weaker), (least, dp.like_guessing), (most, dp.nearly_as_good)
+    for training, question in questions:
         if {(PLAIN, GENERAL), (training, GENERAL)} <= set(by.index):
             attack = f"{training}: the learned attack"
             found.append(question(attack, by.loc[(training, GENERAL)], by.loc[(PLAIN, GENERAL)]))

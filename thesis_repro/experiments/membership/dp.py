@@ -46,7 +46,7 @@ from thesis_repro.experiments.membership.rates import rate
 from thesis_repro.lab.cells import Cell, Result
 from thesis_repro.lab.profiles import Profile
 from thesis_repro.tables import published
-from thesis_repro.tables.conditions import Condition, every, of, reaches
+from thesis_repro.tables.conditions import Condition, every, of, reaches, said
 from thesis_repro.tables.estimate import Estimate, Measurement, difference
 from thesis_repro.tables.spec import Column, Gathered, Plan, Row, Table, TableSpec
 from thesis_repro.training import named
@@ -206,9 +206,24 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
         return []
     bare = by.loc["none"]
     return [
+        weaker(f"{least}: the attack", by.loc[least], bare),
         like_guessing(f"{least}: the attack", by.loc[least], bare),
         nearly_as_good(f"{most}: the attack", by.loc[most], bare),
     ]
+
+
+def weaker(attack: str, defended: pd.Series, bare: pd.Series) -> Condition:
+    """Whether a defence takes anything from an attack, interval and all.
+
+    attack, defended, bare : as for :func:`nearly_as_good`
+    """
+    lost = difference(_ahead(bare), _ahead(defended))
+    return Condition(
+        f"{attack} is weaker than without a defence",
+        "fewer right answers, with the interval",
+        f"{said(lost)} points",
+        reaches(lost, 0),
+    )
 
 
 def like_guessing(attack: str, defended: pd.Series, bare: pd.Series) -> Condition:
