@@ -71,7 +71,7 @@ LEVEL = re.compile(r"\bintervals?\b|\bconfidence\b", re.IGNORECASE)
 
 NO_PROSE = re.compile(
     r"\A---\n.*?\n---\n"  # front matter
-    r"|^(?P<fence>`{3,}|~{3,})(?:[^{\n]*|\{(?:code|math|eval-rst|include)[^\n]*)\n"
+    r"|^(?P<fence>`{3,}|~{3,})(?:[^{\n]*|\{(?:code|math|eval-rst|include|literalinclude)[^\n]*)\n"
     r".*?^(?P=fence)[^\S\n]*$"  # code, mathematics; not a glossary or a figure's caption
     r"|^\$\$.*?\$\$"
     r"|^[ \t]*:[\w-]+:.*?$"  # options of directives
