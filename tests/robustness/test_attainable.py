@@ -2,8 +2,10 @@
 
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 
 from thesis_repro.robustness.attainable import ByDistance, attainable, nearest_other
 
@@ -37,6 +39,25 @@ def test_bounds_hold_the_largest_set_without_a_pair_that_meets(seed: int) -> Non
         found = attainable(x, y, epsilon)
         assert found.least <= largest <= found.most <= found.n == 9
         assert found.least == int((~meets.any(1)).sum())
+
+
+def test_the_upper_bound_is_that_of_the_linear_program() -> None:
+    """A star costs its centre alone, a triangle half of its three points, rounded up."""
+    far = [[50.0, 0.0], [90.0, 0.0]]
+    star = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, -1.0], [-1.0, 0.0], *far]
+    found = attainable(torch.tensor(star), torch.tensor([0, 1, 1, 1, 1, 0, 1]), 0.51)
+    assert (found.least, found.most) == (2, 6)
+    triangle = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 0.8], *far])
+    found = attainable(triangle, torch.tensor([0, 1, 2, 0, 1]), 0.51)
+    assert (found.least, found.most) == (2, 3)
+    for seed in range(4):
+        x, y = points(seed, 40)
+        meets = (torch.cdist(x, x) <= 0.2) & (y[:, None] != y[None])
+        pairs = meets.triu().nonzero()
+        inside = torch.zeros(len(pairs), 40)
+        inside.scatter_(1, pairs, 1.0)
+        weights = linprog(np.ones(40), A_ub=-inside.numpy(), b_ub=-np.ones(len(pairs))).fun
+        assert attainable(x, y, 0.1).most == int(40 - weights + 1e-9)
 
 
 def test_a_pair_that_meets_costs_one_point_of_the_two() -> None:

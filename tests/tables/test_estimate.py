@@ -6,7 +6,7 @@ import pytest
 
 from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import profile
-from thesis_repro.tables.estimate import Estimate, Measurement
+from thesis_repro.tables.estimate import Estimate, Measurement, difference
 from thesis_repro.tables.measure import assembled, tabulate
 from thesis_repro.tables.spec import Column, Gathered, Row, Table, TableSpec
 
@@ -62,3 +62,14 @@ def test_an_assembly_gets_the_rows_that_have_results_and_their_cells_are_seeds()
 def test_a_text_is_no_estimate() -> None:
     with pytest.raises(ValueError, match="^text is a text, 'words', and no estimate$"):
         Measurement({"text": "words"}).estimate("text")
+
+
+def test_a_difference_leans_as_the_intervals_of_the_two_do() -> None:
+    ratio, one = Estimate(4.95, 3.95, 6.93), Estimate(1.0)
+    lead = difference(ratio, one)
+    assert (lead.low, lead.high) == pytest.approx((2.95, 5.93))
+    behind = difference(one, ratio)
+    assert (behind.low, behind.high) == pytest.approx((-5.93, -2.95))
+    both = difference(Estimate(5.0, 2.0, 6.0), Estimate(1.0, 0.0, 5.0))
+    assert (both.value, both.low, both.high) == pytest.approx((4.0, -1.0, 4 + math.sqrt(2)))
+    assert math.isnan(difference(one, Estimate(2.0)).low)

@@ -10,6 +10,8 @@ bounds). So a global bound loses nothing in what can be attained.
 from dataclasses import dataclass
 
 import torch
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import maximum_bipartite_matching
 from torch import Tensor, nn
 
 from thesis_repro.data.images import labels as as_labels
@@ -107,7 +109,9 @@ def attainable(x: Tensor, y: Tensor, epsilon: float, near: Tensor | None = None)
     """Bounds on the attainable VRA of points at a radius; near : of `nearest_other`, if known.
 
     At least: the points with no other label within 2 epsilon, which can be had all at once. At
-    most: all but one of each of as many such pairs as are found without a common point.
+    most: what is left by the least weights of points that add up to 1 or more in each such pair,
+    since at least one point of a pair is lost. By duality these weights sum to half of the largest
+    matching of points with points in which each takes part once on either side.
 
     Raises
     ------
@@ -123,13 +127,9 @@ def attainable(x: Tensor, y: Tensor, epsilon: float, near: Tensor | None = None)
     points, labels = x[crowded].flatten(1).double(), y[crowded]
     meets = torch.cdist(points, points) <= 2 * epsilon
     meets &= labels[:, None] != labels[None]
-    taken, pairs = torch.zeros(len(crowded), dtype=torch.bool, device=x.device), 0
-    for i in range(len(crowded)):
-        partners = (meets[i] & ~taken).nonzero()[:, 0]
-        if not taken[i] and len(partners):
-            taken[i] = taken[partners[0]] = True
-            pairs += 1
-    return Attainable(len(x) - len(crowded), len(x) - pairs, len(x))
+    matched = maximum_bipartite_matching(csr_matrix(meets.cpu().numpy())) >= 0
+    lost = -(-int(matched.sum()) // 2)  # whole points: rounded up
+    return Attainable(len(x) - len(crowded), len(x) - lost, len(x))
 
 
 def _points(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

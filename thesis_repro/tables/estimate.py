@@ -29,21 +29,27 @@ class Estimate:
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:
-    """The first less the second, taken as independent: half-widths of intervals add in squares.
+    """The first less the second, taken as independent: distances from the ends add in squares.
 
-    Pairs that share points or targets have a narrower one (`statistics.paired`). Where neither has
-    an interval, this has none.
+    The ends are kept apart, so the interval leans as those of the two do: it reaches lowest where
+    the first is low and the second high. Pairs that share points or targets have a narrower one
+    (`statistics.paired`). Where neither has an interval, this has none.
 
     Examples
     --------
     >>> difference(Estimate(95.0, 94.0, 96.0), Estimate(90.0))
     Estimate(value=5.0, low=4.0, high=6.0, how='')
     """
-    halves = [(one.high - one.low) / 2 for one in (first, second)]
-    known = [half for half in halves if not math.isnan(half)]
-    half = math.hypot(*known) if known else math.nan
     value = first.value - second.value
-    return Estimate(value, value - half, value + half)
+    down = _together(first.value - first.low, second.high - second.value)
+    up = _together(first.high - first.value, second.value - second.low)
+    return Estimate(value, value - down, value + up)
+
+
+def _together(*distances: float) -> float:
+    """The root of the sum of squares of those that are known; nan where none is."""
+    known = [one for one in distances if not math.isnan(one)]
+    return math.hypot(*known) if known else math.nan
 
 
 @dataclass(frozen=True)

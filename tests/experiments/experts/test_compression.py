@@ -124,6 +124,12 @@ def test_columns_hold_what_cells_give(tmp_path: object, monkeypatch: pytest.Monk
     assert mean.estimate("balanced").value == pytest.approx(np.mean(per_class))
     assert three.estimate("balanced").value == per_class[3]
     assert 0 <= three.estimate("alpha").value <= float(three.values["kept"]) == 1
+    for counts, ends in (((9, 10, 10), (8.23, 10.0)), ((0, 0, 6), (0.0, 10.0))):
+        several = [replace(cell, values={**cell.values, "near": count}) for count in counts]
+        row = {experts.compression_row("mnist-5k", -1, "influence"): several}
+        (found,) = experts.assemble(profiles.profile("quick"), row).values()
+        near = found.estimate("near")
+        assert (near.low, near.high) == pytest.approx(ends, abs=0.01)
 
 
 @pytest.mark.slow

@@ -31,8 +31,16 @@ def test_what_noise_leaves_of_the_attack_is_judged_at_both_ends():
 
     assert found(50.3, 52.6) == [True, True, True]
     assert found(50.7, 50.4) == [True, False, False]  # ahead of guessing, with the whole interval
-    assert found(50.5, 51.5) == [True, None, None]  # perhaps ahead, by more than half of the advantage
-    assert found(50.3, 52.6, half=3.0) == [None, None, None]  # by too wide an interval nothing is shown
+    assert found(50.5, 51.5) == [
+        True,
+        None,
+        None,
+    ]  # perhaps ahead, by more than half of the advantage
+    assert found(50.3, 52.6, half=3.0) == [
+        None,
+        None,
+        None,
+    ]  # by too wide an interval nothing is shown
     assert found(52.4, 52.6, half=0.2)[0] is False
     assert dp.conditions(pd.DataFrame({"defence": ["none"]})) == []
 

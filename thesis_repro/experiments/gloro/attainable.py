@@ -101,10 +101,11 @@ TABLE = Table(
         caption=(
             "The VRA that some classifier can attain on digits of MNIST-5k, all 5,000 or the 1,000 "
             "of its test part, from distances between points of different labels: at least the "
-            "share of points with none within twice the radius, at most all but one of each pair "
-            "that is. Certified: of the same points, from one Lipschitz constant, by the "
-            "classifier that answers with the nearest point's label. Shares are exact counts on "
-            "the given points, and fall as points are added."
+            "share of points with none within twice the radius; at most what is left where of each "
+            "pair within it at least one point is lost, by a linear program. Certified: of the "
+            "same points, from one Lipschitz constant, by the classifier that answers with the "
+            "nearest point's label. Shares are exact counts on the given points, and fall as "
+            "points are added."
         ),
         chapter="robustness/gloro",
         keys=(Column("dataset", "data set", kind="key"), Column("radius", "radius", kind="key")),
