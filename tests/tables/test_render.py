@@ -201,6 +201,7 @@ def test_numbers_keep_their_format(
 )
 def test_differences_carry_a_sign_unless_they_show_as_zero(value: float, text: str) -> None:
     assert render.signed(value, Column("x", "x")) == text
+    assert render.signed(value, Column("x", "x", format="{:+.1f}")) == text
 
 
 def test_an_unknown_format_lists_the_known(frame: Frame) -> None:

@@ -128,8 +128,8 @@ def judging() -> str:
             "## Words\n",
             _table(
                 "tab-judging-rules",
-                "The verdicts, in the order in which they are looked for. Each example was judged "
-                "by the same code as our tables.",
+                "The verdicts. The last four are looked for first, the others in this order. Each "
+                "example was judged by the same code as our tables.",
                 ["verdict", "kinds", "when", "example"],
                 lines,
             ),

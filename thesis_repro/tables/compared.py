@@ -21,7 +21,7 @@ Examples
 from collections.abc import Sequence
 
 from thesis_repro.tables.claims import FACTOR, ORDER, THEOREM, Claim
-from thesis_repro.tables.render import NOTHING, Grid, number, signed
+from thesis_repro.tables.render import NOTHING, Grid, number, signed, unsigned
 from thesis_repro.tables.spec import NOT_JUDGED, NOT_PUBLISHED, NOT_RUN, Column, Frame, TableSpec
 from thesis_repro.tables.verdict import WITHIN, Judged, measured
 
@@ -128,7 +128,7 @@ def drift(live: Frame, committed: Frame) -> Grid:
                 continue
             missing = ours is None or theirs is None
             gap = NOTHING if missing else signed((ours or 0.0) - (theirs or 0.0), column)
-            allowed = "±" + column.format.format(column.drift)
+            allowed = "±" + unsigned(column).format(column.drift)
             cells = [number(ours, column), number(theirs, column), gap, allowed]
             rows.append([*row, column.heading, *cells])
     return headings, rows

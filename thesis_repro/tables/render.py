@@ -100,9 +100,14 @@ def _hidden(frame: Frame, column: Column) -> bool:
     return any(column.too_few(x) and not math.isnan(x[column.name]) for x in lines)
 
 
+def unsigned(column: Column) -> str:
+    """The column's format, without a sign that it asks for."""
+    return column.format.replace("+", "")
+
+
 def signed(value: float, column: Column) -> str:
     """A value with its sign, in the column's format."""
-    text = column.format.format(abs(value))
+    text = unsigned(column).format(abs(value))
     if not any(c in "123456789" for c in text):
         return text  # zero at this precision has no sign
     return ("+" if value > 0 else "−") + text
@@ -127,7 +132,8 @@ def run_of(frame: Frame) -> str:
         text += f" In brackets: 95% intervals, {'; '.join(intervals)}."
     for least in sorted({c.least for c in frame.spec.columns if _hidden(frame, c)}):
         text += f" Rates over fewer than {least} points are left out: they would say little."
-    tests = int(frame.data["p"].notna().sum()) if "p" in frame.data else 0
+    named = frame.spec.family is not None  # then the caption says over what
+    tests = int(frame.data["p"].notna().sum()) if "p" in frame.data and not named else 0
     if tests:
         title = next(c.title for c in frame.spec.columns if c.name == "p")
         how = "adjusted by Holm's method" if "Holm" in title else "each unadjusted"

@@ -134,4 +134,6 @@ def test_the_directions_can_fail():
     nll = frame()["nll"]
     assert found(nll_low=nll - 0.1, nll_high=nll + 0.1) == [True, None, True]
     assert found(error_low=-2.0) == [True, True, None]  # the interval of the difference meets 0
-    assert found(error=frame()["error"].max() - frame()["error"]) == [True, True, False]
+    turned = frame()["error"].max() - frame()["error"]
+    ends = {"error_low": turned - 0.5, "error_high": turned + 0.5}
+    assert found(error=turned, **ends) == [True, True, False]

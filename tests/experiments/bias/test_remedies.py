@@ -76,21 +76,32 @@ def verdicts(frame):
     return [c.holds for c in remedies.conditions(frame) if c.holds is not None]
 
 
+SIX = ("synthetic", *"abcdef")
+"""Six of six show a majority, five of five do not: exact intervals from 54% and from 48%."""
+
+
 def test_the_conditions_can_fail(remedies_frame):
-    assert verdicts(remedies_frame(-2.0)) == [True] * 4
-    assert verdicts(remedies_frame(2.1)) == [True, False, True, False]
-    assert verdicts(remedies_frame(1.0, 89.4)) == [True, False, True, False]
-    mixed = remedies_frame(1.0)
+    assert verdicts(remedies_frame(-2.0, sets=SIX)) == [True] * 4
+    assert verdicts(remedies_frame(2.1, sets=SIX)) == [True, False, True, False]
+    assert verdicts(remedies_frame(1.0, 89.4, sets=SIX)) == [True, False, True, False]
+    mixed = remedies_frame(1.0, sets=SIX)
     mixed.loc[mixed["dataset"].isin(["a", "b"]) & (mixed["remedy"] == "experts"), "bias"] = 3
-    assert verdicts(mixed) == [True, True, True, False]  # one set of three is no majority
+    assert verdicts(mixed) == [True, True, True]  # four sets of six may be chance
+    assert verdicts(remedies_frame(1.0, sets=SIX[:-1])) == [True, True]  # and five of five
+
+
+def test_the_sets_of_the_paper_are_counted(remedies_frame):
+    assert verdicts(remedies_frame(1.0, sets=("synthetic",))) == [True, True]
+    assert verdicts(remedies_frame(3.0, sets=("synthetic",))) == [True, False]
 
 
 def test_sets_without_a_bias_beyond_chance_do_not_count(remedies_frame):
-    frame = remedies_frame(1.0)
-    frame.loc[frame["dataset"].isin(["a", "b"]) & (frame["remedy"] == "experts"), "bias"] = 3
-    frame.loc[frame["dataset"].isin(["a", "b"]) & (frame["remedy"] == "none"), "chance"] = 3.7
+    frame = remedies_frame(1.0, sets=(*SIX, "g"))
+    frame.loc[(frame["dataset"] == "g") & (frame["remedy"] == "experts"), "bias"] = 3
+    assert verdicts(frame) == [True] * 3
+    frame.loc[(frame["dataset"] == "g") & (frame["remedy"] == "none"), "chance"] = 3.7
     assert verdicts(frame) == [True] * 4
-    assert "1 of 1 sets" in {c.measured for c in remedies.conditions(frame)}
+    assert "6 of 6 sets" in {c.measured for c in remedies.conditions(frame)}
     frame["chance"] = 9.0
     found = remedies.conditions(frame)  # nothing to judge, and nothing judged
     assert [(c.holds, c.measured) for c in found] == [(None, "0 of 0 sets")] * 10
@@ -100,7 +111,7 @@ def test_sets_without_a_bias_beyond_chance_do_not_count(remedies_frame):
 
 
 def test_each_learner_is_judged_alone_and_every_claim_names_a_condition(remedies_frame):
-    frame = remedies_frame(1.0, learners=remedies.LEARNERS)
+    frame = remedies_frame(1.0, sets=SIX, learners=remedies.LEARNERS)
     frame.loc[(frame["learner"] == "converged") & (frame["remedy"] == "experts"), "bias"] = 3
     assert verdicts(frame) == [True, True, True, False] * 2
     claimed = {c.column for c in published.claims("bias-remedies") if c.side == "holds"}

@@ -70,7 +70,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
         ),
         Condition(
             "temperature lowers the loss on test images",
-            "interval of the fall above 0, on every net",
+            "interval of the fall above 0, on every net (as if independent, so too wide)",
             ", ".join(said(less, 4) for less in fell),
             every(reaches(less, ABOVE) for less in fell),
         ),

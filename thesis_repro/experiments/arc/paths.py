@@ -122,7 +122,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
         ),
         Condition(
             "the independent checker confirms nearly all balls of paths",
-            "≥ 99.5% in every row",
+            "≥ 99.5% of the balls that were checked, in every row",
             f"{confirmed:.2f}%",
             confirmed >= 99.5,
         ),

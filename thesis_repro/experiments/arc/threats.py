@@ -208,10 +208,11 @@ TABLE = Table(
         caption=(
             "Threats that a certificate for L2 promises nothing about: of the points that a net "
             "has right, those that stay right, among certified and other points; how much larger "
-            "the odds of certified points are, over all, and among points of about equal "
-            "confidence (ten strata; none where no stratum has points of both kinds that stay and "
-            "that fall). L∞ 0.1 and L1 15 on digits, 4/255 and 6 on CIFAR-10; "
-            "Gaussian noise 0.3 and 0.08, blur of 1.5 and 0.7 pixels."
+            "the odds of certified points are, over all (half a point is added to each count, so "
+            "that it is finite), and among points of about equal confidence (ten strata; none "
+            "where no stratum has points of both kinds that stay and that fall). L∞ 0.1 and L1 15 "
+            "on digits, 4/255 and 6 on CIFAR-10; Gaussian noise 0.3 and 0.08, blur of 1.5 and 0.7 "
+            "pixels."
         ),
         chapter="arc/arc",
         keys=(NET, Column("threat", "threat", kind="key")),
