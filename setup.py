@@ -13,7 +13,9 @@ class WithResults(build_py):
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
-            shutil.copytree("results", Path(self.build_lib, "thesis_repro", "recorded"))
+            recorded = Path(self.build_lib, "thesis_repro", "recorded")
+            shutil.rmtree(recorded, ignore_errors=True)  # of an earlier build
+            shutil.copytree("results", recorded)
 
 
 setup(cmdclass={"build_py": WithResults})

@@ -737,7 +737,7 @@ def test_a_set_that_is_dealt_here_is_among_those_whose_test_part_is_spread(name:
     assert (name in sets.DEALT) == dealt, f"DEALT in data/sets.py: {name} is dealt: {dealt}"
 
 
-def test_the_page_about_data_agrees_with_the_code() -> None:
+def test_the_page_about_data_agrees_with_the_code(root: Path) -> None:
     """Titles, licences, hashes and fingerprints on the page are those that the code checks."""
     page = (Path(__file__).parents[1] / "book/data.md").read_text("utf-8")
     assert sources.MNIST_5K_SHA256 in page

@@ -2,9 +2,14 @@
 
 import re
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
+
+from thesis_repro.lab import places, sealed
+from thesis_repro.lab.profiles import profile
+from thesis_repro.robustness import models
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -26,3 +31,22 @@ def test_each_example_stands_on_the_page(root: Path) -> None:
     shown = re.findall(r"^```\{literalinclude\} \.\./\.\./examples/(\w+)\.py$", page, re.M)
     assert sorted(shown) == [path.stem for path in EXAMPLES]
     assert len(shown) == 10
+
+
+def test_a_cell_of_the_table_of_one_s_own_has_another_key_where_the_net_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THESIS_REPRO_STORE", str(tmp_path / "store"))
+    program = runpy.run_path(str(ROOT / "examples" / "own_table.py"))
+
+    def data() -> tuple[tuple[str, str], ...]:
+        return program["plan"](profile("quick"))[0][1].data
+
+    before, folder = data(), tmp_path / "models"
+    shutil.copytree(models.root(), folder)
+    monkeypatch.setenv(places.RESULTS, str(tmp_path))
+    assert data() == before
+    weights = folder / "mnist-2c2f-gloro.safetensors"
+    about = sealed.read(weights.with_suffix(".json"))
+    sealed.write_pair(weights, weights.read_bytes() + b" ", about)
+    assert data() != before

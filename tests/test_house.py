@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from itertools import chain
 from pathlib import Path
 
@@ -64,6 +65,42 @@ def test_every_need_is_pinned_to_a_version_that_meets_it(root: Path, project: di
             continue  # says its version itself; not installed with the rest
         assert name in pins, f"requirements.lock has no {name}"
         assert need.specifier.contains(pins[name]), f"{need} is not met by {pins[name]}"
+
+
+COMES_ALONG = {"triton": "torch"}
+"""What a need brings with it in some of its builds only."""
+BESIDE = ("book", "test", "peers")
+"""Extras that the package itself, without `publish`, does without."""
+
+
+def _undeclared(paths: list[Path], needs: list[str]) -> set[str]:
+    """What is imported from installed packages that none of the needs names."""
+    named = {canonicalize_name(Requirement(need).name) for need in needs}
+    installed, found = packages_distributions(), set()
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            for top in {name.partition(".")[0] for name in names} - sys.stdlib_module_names:
+                sources = {canonicalize_name(COMES_ALONG.get(d, d)) for d in installed.get(top, [])}
+                if sources and not sources & (named | {"thesis-repro"}):
+                    found.add(f"{path.name} imports {top}")
+    return found
+
+
+def test_what_is_imported_is_a_declared_need(root: Path, project: dict, tmp_path: Path) -> None:
+    extras = project["optional-dependencies"]
+    package = sorted((root / "thesis_repro").rglob("*.py"))
+    core = [path for path in package if "publish" not in path.parts]
+    light = chain.from_iterable(needs for name, needs in extras.items() if name not in BESIDE)
+    assert _undeclared(core, [*project["dependencies"], *light]) == set()
+    rest = [path for folder in ("tests", "examples") for path in (root / folder).rglob("*.py")]
+    needs = [*project["dependencies"], *chain.from_iterable(extras.values())]
+    assert _undeclared([*package, *rest], needs) == set()
+    path = tmp_path / "own.py"
+    path.write_text("import os\nimport yaml.nodes\nfrom torch import nn\n")
+    assert _undeclared([path], ["torch>=2"]) == {"own.py imports yaml"}
 
 
 def test_conda_asks_for_what_the_package_asks_for(root: Path, project: dict) -> None:
@@ -167,7 +204,11 @@ def test_make_and_ci_files_are_runnable(root: Path) -> None:
     assert "thesis-repro book build --profile quick" in told.stdout
     workflow = yaml.safe_load((root / ".github" / "workflows" / "book.yml").read_text())
     assert {"run": "make test"} in workflow["jobs"]["test"]["steps"]
-    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12"]
+    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == [
+        "3.11",
+        "3.12",
+        "3.13",
+    ]
 
 
 def test_the_gpu_workflow_calls_what_there_is(root: Path) -> None:

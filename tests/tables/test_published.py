@@ -115,7 +115,11 @@ def test_every_line_names_its_source_and_fits_a_table_a_row_and_a_column() -> No
             continue
         assert line.says.endswith("."), line
         rows = {line.row, *line.ahead_of} - {()}
-        assert rows <= rows_of(line.table), line
+        lacking = rows - rows_of(line.table)
+        assert not lacking, (
+            f"published.csv: {line.table} has no row {lacking}: `rows` of its TableSpec needs all "
+            f"that a claim names"
+        )
 
 
 def test_every_claim_of_the_slides_is_measured_or_says_why_not() -> None:
@@ -223,7 +227,7 @@ def test_the_evidence_page_counts_what_the_chapters_show(claims: pd.DataFrame) -
         assert len(found) == len(spec.claims), name
         if found:
             text = (ROOT / "book" / f"{spec.chapter}.md").read_text("utf-8")
-            assert f'tables.compare("{name}"' in text or f'"{name}"' in text, name
+            assert f'"{name}"' in text, f'book/{spec.chapter}.md needs tables.compare("{name}")'
         by_chapter.update(found)
     by_chapter.update(NOT_RUN for _ in published.not_measured())
     assert by_chapter == collections.Counter(claims["verdict"])
@@ -318,6 +322,10 @@ def line(**fields: str) -> str:
         (line(status="not run"), "what is not run says why"),
         (line(kind="quoted", value=""), "a quoted line has a value"),
         (line(value="many"), "line 2: could not convert"),
+        (
+            line(row="a / b", column="x", kind="mesured"),
+            "line 2: claim 'a / b' 'x' is of kind 'mes",
+        ),
         (HEAD + "\nt-x,a\n", "a line has 15 fields"),
     ],
 )

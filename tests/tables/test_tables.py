@@ -204,17 +204,26 @@ def test_the_picture_has_a_row_for_each_published_number(paper: Frame) -> None:
         picture.forest(claims[:0])
 
 
-def test_a_quoted_row_that_fits_no_column_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (("a",), "x: 'a' 'y' fits no column; there are z"),
+        (("a", "b"), "x: the row 'a // b' has 2 keys, 1 are needed"),
+    ],
+)
+def test_a_quoted_row_that_fits_no_column_or_key_is_refused(
+    row: tuple[str, ...], says: str
+) -> None:
     from thesis_repro.tables.claims import Quoted
 
-    with pytest.raises(ValueError, match="fits no column"):
+    with pytest.raises(ValueError, match=says):
         TableSpec(
             name="x",
             caption="",
             keys=(Column("a", "a", kind="key"),),
-            columns=(),
+            columns=(Column("z", "z"),),
             chapter="",
-            quoted=(Quoted(("a",), {"y": 1.0}, "s"),),
+            quoted=(Quoted(row, {"z" if len(row) > 1 else "y": 1.0}, "s"),),
         )
 
 

@@ -46,7 +46,7 @@ class Cell:
     function : a function of a module, config -> Result
     config : a frozen dataclass of JSON-able fields; a field `device` names the device, its own or
         else that of the first configuration in it that has one
-    data : (name, SHA-256) of each data set it reads
+    data : (name, SHA-256) of each data set, and of each committed model, that it reads
     """
 
     function: Callable[[Any], Result]

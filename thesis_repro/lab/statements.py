@@ -6,6 +6,7 @@ runs, so neither counts as a use.
 
 import ast
 import builtins
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -65,8 +66,9 @@ class Statement:
 
     @cached_property
     def dump(self) -> str:
-        """Its syntax tree, the same whatever its layout."""
-        return ast.dump(self.node)
+        """Its syntax tree, the same whatever its layout and the version of Python."""
+        empty = {"show_empty": True} if sys.version_info >= (3, 13) else {}
+        return ast.dump(self.node, **empty).replace(", type_params=[]", "")
 
     @property
     def lines(self) -> int:

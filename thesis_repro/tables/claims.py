@@ -59,8 +59,8 @@ class Claim:
     Raises
     ------
     ValueError
-        Without a source; if the tolerance is negative or wider than the value; if the kind does
-        not fit the side; or if the value is none that the kind can be judged by.
+        Without a source; if the tolerance is negative or wider than the value; if there is no such
+        kind, or it does not fit the side; or if the value is none that the kind can be judged by.
     """
 
     row: Row
@@ -80,7 +80,9 @@ class Claim:
         what = f"claim {' / '.join(self.row)!r} {self.column!r}"
         if not self.source.strip():
             raise ValueError(f"{what} names no source")
-        if self.side not in SIDES.get(self.kind, ()):
+        if self.kind not in SIDES:
+            raise ValueError(f"{what} is of kind {self.kind!r}; there are {'; '.join(SIDES)}")
+        if self.side not in SIDES[self.kind]:
             raise ValueError(f"{what} is of kind {self.kind!r}, which has no side {self.side!r}")
         if (self.side == "holds") == bool(self.row):
             raise ValueError(f"{what}: a claim has a row, or is on the side 'holds'")

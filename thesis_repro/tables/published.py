@@ -158,7 +158,7 @@ def _line(record: dict[str, str]) -> Line:
         raise ValueError("what is not run says why in its note")
     if record["kind"] == QUOTED and not record["value"]:
         raise ValueError("a quoted line has a value")
-    return Line(
+    line = Line(
         table=record["table"],
         row=_row(record["row"]),
         column=record["column"],
@@ -175,6 +175,9 @@ def _line(record: dict[str, str]) -> Line:
         says=record["says"],
         note=record["note"],
     )
+    if line.kind != QUOTED and not line.status:
+        line.claim()  # refuses what cannot be judged, here where the line is known
+    return line
 
 
 def _row(text: str) -> Row:

@@ -19,7 +19,7 @@ False
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -174,15 +174,27 @@ class TableSpec:
         names = {c.name for c in self.columns if c.kind in ("rate", "number")}
         known = names | {d.column.name for d in self.derived}
         for claim in self.claims:
-            rows = (claim.row, *claim.ahead_of)
-            if claim.side == "holds":
-                if self.conditions is None:
-                    raise ValueError(f"{self.name}: claim {claim.column!r} fits no condition")
-            elif claim.column not in known or any(len(row) != len(self.keys) for row in rows):
-                raise ValueError(f"{self.name}: claim {claim.row} {claim.column!r} fits no column")
+            if claim.side != "holds":
+                self._fits([claim.column], known, (claim.row, *claim.ahead_of))
+            elif self.conditions is None:
+                raise ValueError(f"{self.name}: claim {claim.column!r} fits no condition")
         for quote in self.quoted:
-            if not set(quote.values) <= names or len(quote.row) != len(self.keys):
-                raise ValueError(f"{self.name}: quoted row {quote.row} fits no column")
+            self._fits(quote.values, names, (quote.row,))
+
+    def _fits(self, columns: Iterable[str], known: set[str], rows: Sequence[Row]) -> None:
+        """Refuse a column or a row, of a claim or quoted, that the table cannot have."""
+        for column in columns:
+            if column not in known:
+                raise ValueError(
+                    f"{self.name}: {' // '.join(rows[0])!r} {column!r} fits no column; there are "
+                    f"{', '.join(sorted(known))}"
+                )
+        for row in rows:
+            if len(row) != len(self.keys):
+                raise ValueError(
+                    f"{self.name}: the row {' // '.join(row)!r} has {len(row)} keys, "
+                    f"{len(self.keys)} are needed; in published.csv ' // ' stands between them"
+                )
 
     def column(self, name: str) -> Column:
         """The column, or the derived measure, of this name."""

@@ -137,6 +137,12 @@ def test_the_quick_plan_needs_no_data_and_names_its_rows():
     assert len({row for row, _ in plan}) == len(plan)
 
 
+def test_each_row_runs_the_method_that_it_names_in_whatever_order_they_stand(monkeypatch):
+    monkeypatch.setattr(cost, "QUICK_METHODS", cost.QUICK_METHODS[::-1])
+    plan = cost.cells(profile("quick"))
+    assert [cell.config.method.name for _, cell in plan] == [row[-1] for row, _ in plan]
+
+
 def test_the_subject_is_one_net_that_the_dual_bound_can_read():
     for found in (profile("quick"), profile("paper")):
         assert cost.subject(found).recipe.activation == "relu"

@@ -56,6 +56,14 @@ def test_a_measured_method_says_what_the_method_says(name, body, images):
     assert len(found.calls) == method.calls
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_each_method_has_a_branch_of_its_own_and_rs_the_last(name, body, monkeypatch):
+    made = []
+    monkeypatch.setattr(methods.smoothing, "Smooth", lambda *_: made.append(name))
+    methods.certifier(Method(name, 4, 2, 2, samples=50, sigma=0.1), body, 0.05, (3, 6, 6))
+    assert bool(made) == (name == RS), f"`certifier` in methods.py takes {name} for RS"
+
+
 def test_the_fastest_batch_size_is_found_by_calls_of_its_own(body, images, monkeypatch):
     seconds = {1: [9.0, 5.0, 4.0], 2: [9.0, 3.0, 8.0], 3: [11.0]}  # the first warms up
     tried = []

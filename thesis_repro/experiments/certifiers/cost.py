@@ -162,7 +162,8 @@ def cells(profile: Profile) -> Plan:
     wanted = [
         ((title, ROBUST.format(net), m.name), CostConfig(robust, m, sizes[m.name])) for m in methods
     ]
-    noisy = CostConfig(with_noise(robust, sigma, quick), methods[-1], sizes[RS])
+    smoothed = next(m for m in methods if m.name == RS)
+    noisy = CostConfig(with_noise(robust, sigma, quick), smoothed, sizes[RS])
     return [
         (row, Cell(cost, config, models.fingerprints(config.training)))
         for row, config in [*wanted, ((title, NOISY.format(net), RS), noisy)]
