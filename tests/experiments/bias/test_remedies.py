@@ -122,7 +122,7 @@ def test_all_remedies_stand_side_by_side_at_equal_accuracy(remedies_frame):
     found = remedies.side_by_side(remedies_frame(3.0)).set_index("remedy")
     assert found["halved"].to_dict() == {"parity": 3, "experts": 0, "L1": 3, "threshold": 0}
     assert (found["sets with bias"] == 3).all()  # the synthetic one is none of them
-    assert found.loc["threshold", "accuracy"] == "-1.0"  # no bias left, but a point was paid
+    assert found.loc["threshold", "accuracy"] == "−1.0"  # no bias left, but a point was paid
     assert found.loc["experts", "interval"] == "[0, 71]"
 
 
