@@ -254,9 +254,8 @@ def side_by_side(frame: pd.DataFrame) -> pd.DataFrame:
             by = [rows.set_index("remedy")["accuracy"] for rows in groups]
             gain = float(np.mean([one[remedy] - one[FULL] for one in by]))
             share = f"[{100 * low:.0f}, {100 * high:.0f}]"
-            found.append(
-                (trained, remedy, len(groups), count, share, f"{gain:+.1f}".replace("-", "−"))
-            )
+            change = f"{gain:+.1f}".replace("-", "−")
+            found.append((trained, remedy, len(groups), count, share, change))
     names = ["learner", "remedy", "sets with bias", "halved", "interval", "accuracy"]
     return pd.DataFrame(found, columns=names)
 
