@@ -76,7 +76,8 @@ def between(first: pd.Series, second: pd.Series, column: str) -> Estimate:
     Examples
     --------
     >>> row = {"vra": 95.0, "vra_low": 94.0, "vra_high": 96.0}
-    >>> between(pd.Series(row), pd.Series({**row, "vra": 90.0}), "vra").low > 3
+    >>> other = {"vra": 90.0, "vra_low": 89.0, "vra_high": 91.0}
+    >>> between(pd.Series(row), pd.Series(other), "vra").low > 3
     True
     """
     return difference(of(first, column), of(second, column))

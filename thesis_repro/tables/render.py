@@ -101,7 +101,13 @@ def _hidden(frame: Frame, column: Column) -> bool:
 
 
 def unsigned(column: Column) -> str:
-    """The column's format, without a sign that it asks for."""
+    """The column's format, without a sign that it asks for.
+
+    Examples
+    --------
+    >>> unsigned(Column("gain", "gain", format="{:+.2f}"))
+    '{:.2f}'
+    """
     return column.format.replace("+", "")
 
 
