@@ -90,7 +90,7 @@ def test_the_conditions_can_fail(remedies_frame):
     assert verdicts(remedies_frame(1.0, sets=SIX[:-1])) == [True, True]  # and five of five
 
 
-def test_the_sets_of_the_paper_are_counted(remedies_frame):
+def test_generated_sets_are_counted(remedies_frame):
     assert verdicts(remedies_frame(1.0, sets=("synthetic",))) == [True, True]
     assert verdicts(remedies_frame(3.0, sets=("synthetic",))) == [True, False]
 

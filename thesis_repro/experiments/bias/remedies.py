@@ -208,8 +208,8 @@ def _sets(frame: pd.DataFrame, learner: str, mixtures: bool) -> list[pd.DataFram
 def conditions(frame: pd.DataFrame) -> list[Condition]:
     """Parity and experts on the sets where a learner has a bias: on the majority of these.
 
-    One for each learner and kind of set; not measurable where no set has a bias. Generated sets are
-    those of the paper, and counted; real ones stand for others, so the interval decides.
+    One for each learner and kind of set; not measurable where no set has a bias. Generated sets
+    stand for themselves, and are counted; real ones stand for others, so the interval decides.
     """
     found = []
     for mixtures, kind in ((True, "synthetic sets"), (False, "real sets")):
