@@ -504,6 +504,9 @@ def test_the_table_of_models_says_what_their_cards_say(monkeypatch: pytest.Monke
         "2026-11-25, fedcba9",
     ):
         assert piece in text
+    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
+    at = lines[0].index("epochs"), lines[0].index("clean (%)"), lines[0].index("VRA (%)")
+    assert [lines[2][k] for k in at] == ["60 of 1,500", "99.00", "95.10"]
     assert "| — |" in text  # a card from before scores in float64 were taken
     card["scores_float64"] = {"clean": 0.99, "vra": 0.9612}
     assert "96.12" in generated.committed() and "| — |" not in generated.committed()

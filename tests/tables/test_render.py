@@ -54,6 +54,11 @@ def test_markdown_shows_formats_intervals_and_what_did_not_run(frame: Frame) -> 
     assert caption.endswith("Shortened: digits / ours (8 of 500 epochs).")
 
 
+def test_a_row_that_does_not_fit_its_headings_is_refused() -> None:
+    with pytest.raises(ValueError, match="3 cells under 2 headings: a, 60 of 500, 99"):
+        render.to_markdown((["net", "clean"], [["a", "60 of 500", "99"]]), [False, True])
+
+
 def test_a_quick_caption_names_its_interval() -> None:
     caption = render.caption(tables.live(NAME))
     assert "Profile quick, " in caption

@@ -14,7 +14,7 @@ from thesis_repro.tables import published, records, statement
 from thesis_repro.tables.statement import WHEN
 
 ROOT = Path(__file__).resolve().parents[2]
-UNSTATED = {"gloro-attainable", "gloro-training"}
+UNSTATED = {"gloro-training"}
 """Tables with claims in words that no commit stated."""
 HEAD = "table,tuned_on,dropped,deviations,stated,when\n"
 
@@ -100,6 +100,15 @@ def test_a_run_that_was_made_without_git_has_its_line() -> None:
     kept = [{"row": ["a"], "commit": None}, {"row": ["b"], "commit": "0123456789"}]
     about = {**about, "commit": "abcdef0123", "kept": kept}
     assert _computed(replace(frame, provenance=about))[-1] == "abcdef0, unknown, 0123456"
+
+
+def test_a_training_in_part_is_named_though_no_value_of_its_cell_says_so() -> None:
+    frame = records.read(tables.get("lipschitz-soundness").spec, "paper-cpu")
+    assert frame.provenance["shortened"] == []
+    assert _computed(frame)[5] == "60 of 500, 150 of 800 epochs"
+    whole = {"recipe": {"epochs": 30, "epochs_paper": 30}, "plain": {"epochs": 5, "epochs_paper": 0}}
+    about = {**frame.provenance, "cells": [{"config": whole}]}
+    assert _computed(replace(frame, provenance=about))[5] == "–"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ EXACT: Mapping[str, str] = {
     "arc-calibration": "written down before the run, without an interval",
     "gloro-losses": "written down before the run: looks for an absence",
     "membership-audit": "an empirical ε is the lower end of an interval itself",
-    "certifiers-capacity": "written down before the runs: rates on the same points and weights",
 }
 """Tables with claims in words that no sampling decides, and why."""
 P_VALUES = ("p", "p_named", "holm")

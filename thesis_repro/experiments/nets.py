@@ -198,6 +198,8 @@ def _pairs(
 # the nets whose bounds are looked at
 
 
+BOUNDED_EPOCHS = {"quick": 6, "paper": 10}
+"""Epochs of the standard 2C2F, by profile."""
 GLORO_2C2F, STANDARD_2C2F, GLORO_6C2F = "GloRo 2C2F", "standard 2C2F", "GloRo 6C2F"
 
 
@@ -207,9 +209,10 @@ def bounded(profile: Profile, seed: int) -> dict[str, Training]:
     At the paper's scale the first seed's GloRo nets are the committed ones, where there are such.
     """
     if profile.name == "quick":
-        robust, epochs = quick_training("0.3", seed), 6
+        robust = quick_training("0.3", seed)
     else:
-        robust, epochs = paper_training("0.3", seed, profile.device), 10
+        robust = paper_training("0.3", seed, profile.device)
+    epochs = BOUNDED_EPOCHS[profile.name]
     found = {GLORO_2C2F: robust, STANDARD_2C2F: plain(robust, epochs, lr=1e-3)}
     if profile.name == "quick" or seed:
         return found

@@ -130,6 +130,7 @@ def committed() -> str:
     headings = [
         "model",
         "data",
+        "epochs",
         "clean (%)",
         "VRA (%)",
         "VRA in float64 (%)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thesis_repro.tables.spec import Frame
@@ -68,16 +68,29 @@ def _computed(frame: Frame | None) -> list[str]:
     run = frame.provenance
     kept = run.get("kept", [])
     hours = f"{run['wall_seconds'] / 3600:.2g}" + (", and earlier runs" if kept else "")
-    short = sorted({f"{x['epochs_run']} of {x['epochs_paper']}" for x in run.get("shortened", [])})
+    short = {(x["epochs_run"], x["epochs_paper"]) for x in run.get("shortened", [])}
+    short |= _short(run.get("cells", []))
+    shown = [f"{trained} of {published}" for trained, published in sorted(short)]
     return [
         hours,
         str(run["device"]),
         str(run.get("threads", "–")),
         ", ".join(map(str, render.seeds_used(frame))),
-        f"{', '.join(short)} epochs" if short else "–",
+        f"{', '.join(shown)} epochs" if shown else "–",
         f"{frame.run}, {run['date']}",
         ", ".join(where.origins(frame)),
     ]
+
+
+def _short(config: Any) -> set[tuple[int, int]]:
+    """Epochs that were run, and those of the paper, of the trainings that a record's cells name."""
+    if isinstance(config, list):
+        return {pair for part in config for pair in _short(part)}
+    if not isinstance(config, dict):
+        return set()
+    found = {pair for part in config.values() for pair in _short(part)}
+    run, published = config.get("epochs", 0), config.get("epochs_paper", 0)
+    return found | ({(run, published)} if run < published else set())
 
 
 def _drawn() -> list[list[str]]:

@@ -192,8 +192,16 @@ def to_markdown(table: Grid, numeric: Sequence[bool], *, markup: bool = False) -
     """A pipe table; `numeric` columns are right-aligned.
 
     Cells are text, in which a tag or a substitution has no effect; with `markup` they are MyST.
+
+    Raises
+    ------
+    ValueError
+        For a row of more or fewer cells than there are headings: they would stand under others.
     """
     headings, rows = table
+    for row in rows:
+        if len(row) != len(headings):
+            raise ValueError(f"{len(row)} cells under {len(headings)} headings: {', '.join(row)}")
     rule = ["---:" if right else ":---" for right in numeric]
     shown = [
         [_inline(c if markup else escape.markdown(c)) for c in row] for row in [headings, *rows]

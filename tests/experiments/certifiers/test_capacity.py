@@ -12,6 +12,7 @@ from thesis_repro import data, tables
 from thesis_repro.data import Split
 from thesis_repro.experiments.certifiers import capacity
 from thesis_repro.experiments.certifiers.methods import BCP, GLORO, KW
+from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import profile
 
 
@@ -28,15 +29,16 @@ def test_the_conditions_can_fail():
             "varied": ["convolutions", "convolutions", "classes"],
             "size": ["2", "4", "2"],
             "gloro": [80.0, 77.0, 99.0],
-            "bcp": [81.0, 78.0, 99.0],
             "kw": [10.0, 82.0, 70.0],
+            "bcp_more": [1.0, 1.0, 0.0],
+            "kw_more": [-70.0, 5.0, -29.0],
             "bcp_cost": 4.0,
             "kw_cost": 500.0,
         }
     )
     assert [c.holds for c in capacity.conditions(good)] == [True, True]
     for column, values, fails in (
-        ("kw", [10.0, 82.1, 70.0], 0),  # a rival far ahead
+        ("kw_more", [-70.0, 5.1, -29.0], 0),  # a rival far ahead
         ("bcp_cost", [4.0, 4.0, 1.9], 0),  # a rival at the same price
         ("gloro", [80.0, 74.9, 99.0], 1),  # depth takes too much
     ):
@@ -46,6 +48,21 @@ def test_the_conditions_can_fail():
     # so few points that the interval of what depth takes lies across what is allowed
     few = good.assign(gloro_low=good["gloro"] - 6, gloro_high=good["gloro"] + 6)
     assert capacity.conditions(few)[1].verdict == "not judged"
+    few = good.assign(bcp_more_low=good["bcp_more"] - 6, bcp_more_high=good["bcp_more"] + 6)
+    assert capacity.conditions(few)[0].verdict == "not judged"
+
+
+def test_rivals_are_compared_with_gloro_point_by_point():
+    gloro, rival = (torch.arange(200) < n for n in (100, 102))
+    arrays = {"gloro": gloro.numpy(), "bcp": rival.numpy(), "kw": (~gloro).numpy()}
+    values = {name: {"k": int(hits.sum()), "n": 200} for name, hits in arrays.items()}
+    values |= {"clean": {"k": 200, "n": 200}, "bcp_cost": 4.0, "kw_cost": 500.0}
+    row = ("convolutions", "2")
+    found = capacity.assemble(profile("quick"), {row: [Result(values, arrays)]})[row]
+    more = found.estimate("bcp_more")
+    assert (more.value, round(more.low, 2), round(more.high, 2)) == (1.0, -0.39, 2.39)
+    less = found.estimate("kw_more")  # as many points, all of them others
+    assert less.value == 0 and less.high > 10
 
 
 def test_a_cell_counts_what_each_method_proves_on_the_same_points():

@@ -88,7 +88,7 @@ def _rgb(colour: str) -> tuple[float, ...]:
 
 
 def vra_curves(results: Mapping[str, Result], largest: float = 2.5) -> Figure:
-    """VRA over the radius, for each net; the radius it was trained for is marked."""
+    """VRA over the radius, for each net; the radius at which its table certifies is marked."""
     if not results:
         return not_run()
     epsilons = np.linspace(0, largest, 251)
@@ -208,7 +208,8 @@ def frontier(frame: Frame) -> Figure:
     recorded = int(str(frame.provenance.get("date", max(f[0] for f in told)))[:4])
     for _, line in frame.data[frame.data["status"] == "run"].iterrows():
         value = float(line["vra36"])
-        axis.plot(recorded, value, "s", color=STYLES[family(str(line["method"]))][0], ms=8)
+        colour = STYLES[family(str(line["method"]))][0]
+        axis.plot(recorded, value, "s", mfc="none", mec=colour, ms=8)
         name = f"{line['method']} (this book)".replace(", TRADES", "")
         told.append((float(recorded), value, name))
     for at, value, name in told:
@@ -217,7 +218,8 @@ def frontier(frame: Frame) -> Figure:
         )
     handles = [
         *(Line2D([], [], color=c, marker=m, ls="", mfc="none", ms=8) for c, m in STYLES.values()),
-        *(Line2D([], [], color=BLACK, marker=m, ls="", ms=8) for m in "os"),
+        Line2D([], [], color=BLACK, marker="o", ls="", ms=8),
+        Line2D([], [], color=BLACK, marker="s", mfc="none", ls="", ms=8),
     ]
     names = [*STYLES, "with generated data", "ours"]
     figure.legend(handles, names, loc="outside upper center", ncols=3)

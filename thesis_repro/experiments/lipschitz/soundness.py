@@ -114,7 +114,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
             all(map(bool, falls)),
         ),
         Condition(
-            "all steps together cost little, digits",
+            "the steps after converged power iteration cost little, digits",
             "at most 0.2% of points",
             f"{most:.2f}%",
             most <= 0.2,

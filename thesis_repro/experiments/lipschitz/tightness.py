@@ -7,9 +7,11 @@ import pandas as pd
 
 from thesis_repro import data
 from thesis_repro.experiments.nets import (
+    BOUNDED_EPOCHS,
     CIFAR_PAIR,
     GLORO_2C2F,
     GLORO_6C2F,
+    PLAIN_EPOCHS,
     STANDARD_2C2F,
     TITLES,
     bounded_nets,
@@ -140,7 +142,10 @@ TABLE = Table(
             "that it reached; then by how much two proven bounds of K exceed the product of the "
             "layers' norms by Lanczos iteration, and the processor time of each on one core. "
             "Auto: with up to 60 reckoned seconds a layer (a quick run: half a second); by default "
-            "`certify` takes half a second, and has more slack."
+            "`certify` takes half a second, and has more slack. Standard nets of this table were "
+            f"trained for {BOUNDED_EPOCHS['paper']} epochs on digits ({BOUNDED_EPOCHS['quick']} in "
+            f"a quick run) and {PLAIN_EPOCHS['cpu']['36/255']} on CIFAR-10 "
+            f"({PLAIN_EPOCHS['cuda']['36/255']} on a GPU)."
         ),
         chapter="robustness/lipschitz",
         keys=(Column("dataset", "data set", kind="key"), Column("net", "net", kind="key")),
