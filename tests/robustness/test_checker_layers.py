@@ -1,5 +1,6 @@
 """What the checker knows of layers, against torch, dense matrices and the certifier's bounds."""
 
+import copy
 from collections import OrderedDict
 
 import numpy as np
@@ -50,6 +51,16 @@ def batch_norm(layer):
     return layer
 
 
+def cancelling(n, left=2.0**-19):
+    """x + W x with W near -I: what is left is far smaller than what is added and rounded."""
+    layer = nn.Linear(n, n)
+    noise = torch.randn(n, n)
+    with torch.no_grad():
+        layer.weight.copy_(left * noise / torch.linalg.matrix_norm(noise, 2) - torch.eye(n))
+        layer.bias.zero_()
+    return nets.Residual(layer)
+
+
 IMAGE = (4, 9, 8)
 LAYERS = {
     "Conv2d": lambda: conv(4, 3, (4, 3), (2, 1), (1, 2), (1, 2)),
@@ -74,11 +85,13 @@ LAYERS = {
     "Dropout": nn.Dropout,
     "Flatten": nn.Flatten,
     "Flatten in part": lambda: nn.Flatten(2, -1),
+    "Linear along the last axis": lambda: nn.Linear(8, 5),
 }
 FLAT = {
     "Linear": lambda: nn.Linear(9, 5),
     "Linear without bias": lambda: nn.Linear(9, 12, bias=False),
     "Residual of a linear layer": lambda: nets.Residual(nn.Linear(9, 9)),
+    "Residual that cancels": lambda: cancelling(9),
     "BatchNorm1d": lambda: batch_norm(nn.BatchNorm1d(9)),
 }
 
@@ -126,6 +139,28 @@ def test_a_layer_is_torch_s_and_its_bounds_hold(name, shape):
     assert made.upper <= bound * 1.003 or "Residual of two" in name
     assert made.lower <= bound * (1 + 1e-9)
     assert made.lower > 0 or "Residual of two" in name
+
+
+def test_terms_that_cancel_are_rounded_at_their_own_size():
+    """Margins that exact arithmetic has, and float32 has not, are not confirmed."""
+    torch.manual_seed(0)
+    head = nn.Linear(16, 2)
+    with torch.no_grad():
+        head.weight.copy_(2.0**18 * torch.randn(2, 16))
+        head.bias.zero_()
+    net = GloroNet(nn.Sequential(nn.Flatten(), cancelling(16), head), 1e-7, (1, 4, 4)).eval()
+    x = torch.rand(2000, 1, 4, 4)
+    made, _ = described(net.body[1], (16,))
+    weight = net.body[1].branch[0].weight.detach().double().abs().numpy()
+    assert made.absolute >= np.linalg.norm(weight + np.eye(16), 2)
+    with torch.no_grad():
+        single, exact = net.body(x).argmax(1), copy.deepcopy(net.body).double()(x.double())
+    wrong = single != exact.argmax(1)
+    assert wrong.any()
+    reached = run(made, x.flatten(1).double().numpy())
+    k = made.upper * np.linalg.norm(head.weight.detach().double().diff(dim=0).numpy())
+    least = (reached.here + reached.own) * k / made.upper
+    assert (exact.diff(dim=1).abs()[:, 0].numpy() < least)[wrong.numpy()].all()
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -216,7 +251,13 @@ def liresnet():
     return nets.liresnet(2, 4, in_shape=(1, 8, 8), classes=3, dense=8)
 
 
+def along_rows():
+    first = conv(1, 2, 3, 1, 1), nn.Flatten(2), nn.Linear(64, 6), nn.ReLU()
+    return nn.Sequential(*first, nn.Flatten(), nn.Linear(12, 3))
+
+
 NETS = (shared, shared_inside, named, weights_twice, max_pooling, normalised, residual, liresnet)
+NETS += (along_rows,)
 
 
 @pytest.mark.parametrize("build", NETS)

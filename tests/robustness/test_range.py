@@ -60,6 +60,30 @@ def test_the_sum_of_a_window_may_not_overflow_before_it_is_divided(divisor):
     assert radius > 0.01  # far from the limit it holds
 
 
+def test_no_weights_may_overflow_before_they_meet_an_input():
+    layer = nets.LinearResidual(1, 1e20, 1)  # the merged kernel is harmless: 1e39 times 1e-39
+    with torch.no_grad():
+        layer.gain.fill_(1e19)
+        layer.weight.fill_(-1e-39)
+    norm = nn.BatchNorm2d(1, eps=2.0**-125)  # the gain over the deviation is 2**129
+    with torch.no_grad():
+        norm.weight.fill_(-(2.0**70))
+        norm.running_var.fill_(2.0**-118)
+        norm.running_mean.fill_(-(2.0**-20))
+    for first, between, x in (
+        (layer, [], 1e-2),
+        (norm, [dense([[2.0**-110]], [0.0])], 1e-12),
+    ):
+        body = nn.Sequential(first, nn.ReLU(), nn.Flatten(), *between, dense([[0.0], [1.0]]))
+        with torch.no_grad():
+            body[-1].bias = nn.Parameter(torch.tensor([1e6, 0.0]))
+        net = GloroNet(body, 1e-2, (1, 1, 1)).eval()
+        found = certify(net, torch.full((1, 1, 1, 1), x))
+        with torch.no_grad():
+            assert net.body(torch.zeros(1, 1, 1, 1)).isnan().all()
+        assert found.radius.item() < x and not found.certified.any()
+
+
 def over(entry, tensors, x, unit=SINGLE, epsilon=0.1):
     """Whether the checker sees that a layer might leave the range of an arithmetic."""
     named = {f"l.{name}": np.asarray(value, float) for name, value in tensors.items()}

@@ -105,10 +105,13 @@ def test_a_run_that_was_made_without_git_has_its_line() -> None:
 def test_a_training_in_part_is_named_though_no_value_of_its_cell_says_so() -> None:
     frame = records.read(tables.get("lipschitz-soundness").spec, "paper-cpu")
     assert frame.provenance["shortened"] == []
-    assert _computed(frame)[5] == "60 of 500, 150 of 800 epochs"
-    whole = {"recipe": {"epochs": 30, "epochs_paper": 30}, "plain": {"epochs": 5, "epochs_paper": 0}}
+    assert _computed(frame)[4] == "60 of 500, 150 of 800 epochs"
+    whole = {
+        "recipe": {"epochs": 30, "epochs_paper": 30},
+        "plain": {"epochs": 5, "epochs_paper": 0},
+    }
     about = {**frame.provenance, "cells": [{"config": whole}]}
-    assert _computed(replace(frame, provenance=about))[5] == "–"
+    assert _computed(replace(frame, provenance=about))[4] == "–"
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,7 @@ def _conv_step(layer: nn.Conv2d, shape: Shape, norm: float, zero: Tensor) -> Ste
 def _residual_step(layer: LinearResidual, shape: Shape, norm: float, zero: Tensor) -> Step:
     _, sizes = rules.linear_residual(layer, shape)
     parts = (layer.scale.double() * layer.gain.double(), layer.weight)
+    operands = max(1.0, *(float(part.detach().abs().max()) for part in parts))
     return Step(
         norm,
         absolute_norm(sizes),
@@ -222,7 +223,8 @@ def _residual_step(layer: LinearResidual, shape: Shape, norm: float, zero: Tenso
         sizes.weight[0].numel() + 9,  # scale, gain, weight and identity: four more roundings
         zero.numel(),
         float(sizes.weight.max()),
-        max(1.0, *(float(part.detach().abs().max()) for part in parts)),
+        operands,
+        way=Affine(operands),  # scale times gain comes about before the weight
     )
 
 
@@ -247,7 +249,9 @@ def _batch_norm_step(layer: nn.BatchNorm2d, shape: Shape, norm: float, zero: Ten
     gain = 1.0 if layer.weight is None else float(layer.weight.detach().abs().max())
     away, over = float(mean.abs().max()), float(inverse.max())
     copies = math.sqrt(zero.numel())
-    way = Affine(proof.round_up(max(1.0, over) * away * copies), max(1.0, over))
+    # and gain / std, which the norm bounds, before there is an input
+    reached = proof.round_up(max(1.0, over) * away * copies + over + norm, 4)
+    way = Affine(reached, max(1.0, over))
     largest = proof.round_up(norm + gain + (1 + over) * (1 + away))
     # mean, variance, root, quotient, products and sum: at most 13 roundings of each term
     bias = proof.round_up(offset, 100)

@@ -180,6 +180,7 @@ def beyond(frame: Frame) -> Figure:
 
 STYLES = {NORMS: (ORANGE, "o"), LAYERS: (BLUE, "D"), LOCAL: (GREEN, "v"), NOISE: (PINK, "P")}
 """Colour and marker of each family."""
+MARKS = ("o", "full"), ("s", "none")
 
 
 def frontier(frame: Frame) -> Figure:
@@ -208,8 +209,9 @@ def frontier(frame: Frame) -> Figure:
     recorded = int(str(frame.provenance.get("date", max(f[0] for f in told)))[:4])
     for _, line in frame.data[frame.data["status"] == "run"].iterrows():
         value = float(line["vra36"])
-        colour = STYLES[family(str(line["method"]))][0]
-        axis.plot(recorded, value, "s", mfc="none", mec=colour, ms=8)
+        axis.plot(
+            recorded, value, "s", mfc="none", mec=STYLES[family(str(line["method"]))][0], ms=8
+        )
         name = f"{line['method']} (this book)".replace(", TRADES", "")
         told.append((float(recorded), value, name))
     for at, value, name in told:
@@ -218,8 +220,7 @@ def frontier(frame: Frame) -> Figure:
         )
     handles = [
         *(Line2D([], [], color=c, marker=m, ls="", mfc="none", ms=8) for c, m in STYLES.values()),
-        Line2D([], [], color=BLACK, marker="o", ls="", ms=8),
-        Line2D([], [], color=BLACK, marker="s", mfc="none", ls="", ms=8),
+        *(Line2D([], [], color=BLACK, marker=m, fillstyle=f, ls="", ms=8) for m, f in MARKS),
     ]
     names = [*STYLES, "with generated data", "ours"]
     figure.legend(handles, names, loc="outside upper center", ncols=3)

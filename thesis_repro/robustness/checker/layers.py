@@ -137,7 +137,11 @@ def image(shape: Shape) -> tuple[int, int, int]:
 
 
 class Linear(Layer):
-    """W a + b; of UnitLinear the rows of W are divided by their norms; merged: (I + W) a + b."""
+    """W a + b along the last axis; UnitLinear divides the rows of W by their norms.
+
+    Merged: (I + W) a + b, whose terms are those of W a and a; where they cancel, W + I says
+    nothing of how far their sum is rounded.
+    """
 
     def __init__(self, entry: Entry, weights: Weights, merged: bool = False) -> None:
         super().__init__(entry, weights)
@@ -151,8 +155,10 @@ class Linear(Layer):
             if not ((norms > 1e-12) & (norms < 1e12)).all():
                 raise ValueError(f"layer {self.name!r} needs rows of norms between 1e-12 and 1e12")
             self.weight, self.lost = self.weight / norms, columns + 4
+        self.sizes = np.abs(self.weight)
         if merged:
-            self.weight, self.lost = self.weight + np.eye(rows), 1
+            one = np.eye(rows)
+            self.weight, self.sizes, self.lost = self.weight + one, self.sizes + one, 1
         self.roundings = columns + 2 + self.lost
 
     def __call__(self, x: Array) -> Array:
@@ -161,21 +167,22 @@ class Linear(Layer):
     def partial_sums(self, x: Array, y: Array) -> Array | None:
         if self.lost:
             return None
-        sizes = np.abs(x) @ np.abs(self.weight).T + np.abs(self.bias)
+        sizes = np.abs(x) @ self.sizes.T + np.abs(self.bias)
         return half_norms(sizes, y, self.roundings)
 
     def check(self, shape: Shape) -> Shape:
-        if shape != self.weight.shape[1:]:
+        if shape[-1:] != self.weight.shape[1:]:
             raise ValueError(f"takes {self.weight.shape[1]} features, got {shape}")
-        return self.weight.shape[:1]
+        return (*shape[:-1], len(self.weight))
 
     def bound(self, shape: Shape, after: Shape) -> None:
-        slack = gamma(self.lost + 1) * float(np.linalg.norm(self.weight)) if self.lost else 0.0
+        slack = gamma(self.lost + 1) * float(np.linalg.norm(self.sizes)) if self.lost else 0.0
         self.upper = norm_above(self.weight) + slack
         self.lower = max(matrix_below(self.weight) - slack, 0.0)
-        self.absolute = norm_above(np.abs(self.weight), 0.1) + slack
-        self.shift = float(np.linalg.norm(self.bias)) * (1 + 1e-9) + 1e-150
-        self.largest = float(np.abs(self.weight).max())
+        self.absolute = norm_above(self.sizes, 0.1) + slack
+        copies = prod(after) // len(self.weight)
+        self.shift = float(np.linalg.norm(self.bias)) * copies**0.5 * (1 + 1e-9) + 1e-150
+        self.largest = float(self.sizes.max())
 
 
 def half_norms(sizes: Array, y: Array, roundings: int) -> Array:

@@ -87,7 +87,7 @@ def advance(state: State, layer: Layer, epsilon: float, unit: float) -> State:
         layer.upper * state.own + lost(U, 0.0),
         layer.upper * state.here + lost(unit, state.own + state.here),
         layer.upper * state.ball + lost(unit, apart),
-        state.k * layer.upper,
+        state.k * layer.upper + TINY[U],  # the product may count as zero
         state.over | ~(highest < LARGEST[unit]) | (not layer.fits(unit)),
     )
 
