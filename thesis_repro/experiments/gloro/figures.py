@@ -180,7 +180,7 @@ def beyond(frame: Frame) -> Figure:
 
 STYLES = {NORMS: (ORANGE, "o"), LAYERS: (BLUE, "D"), LOCAL: (GREEN, "v"), NOISE: (PINK, "P")}
 """Colour and marker of each family."""
-MARKS = ("o", "full"), ("s", "none")
+MARKS = ("o", BLACK), ("s", "none")
 
 
 def frontier(frame: Frame) -> Figure:
@@ -208,25 +208,22 @@ def frontier(frame: Frame) -> Figure:
     told += best.values()
     recorded = int(str(frame.provenance.get("date", max(f[0] for f in told)))[:4])
     for _, line in frame.data[frame.data["status"] == "run"].iterrows():
-        value = float(line["vra36"])
-        axis.plot(
-            recorded, value, "s", mfc="none", mec=STYLES[family(str(line["method"]))][0], ms=8
-        )
-        name = f"{line['method']} (this book)".replace(", TRADES", "")
-        told.append((float(recorded), value, name))
+        value, colour = float(line["vra36"]), STYLES[family(str(line["method"]))][0]
+        axis.plot(recorded, value, "s", mfc="none", mec=colour, ms=8)
+        name = str(line["method"]).replace(", TRADES", "")
+        told.append((float(recorded), value, f"{name} (this book)"))
     for at, value, name in told:
         axis.annotate(
             name, (at, value), (-7, -3), textcoords="offset points", fontsize=9, ha="right"
         )
     handles = [
         *(Line2D([], [], color=c, marker=m, ls="", mfc="none", ms=8) for c, m in STYLES.values()),
-        *(Line2D([], [], color=BLACK, marker=m, fillstyle=f, ls="", ms=8) for m, f in MARKS),
+        *(Line2D([], [], color=BLACK, marker=m, mfc=f, ls="", ms=8) for m, f in MARKS),
     ]
     names = [*STYLES, "with generated data", "ours"]
     figure.legend(handles, names, loc="outside upper center", ncols=3)
     axis.set(xlabel="year of publication", ylabel="VRA at 36/255 (% of images)")
-    years = [f[0] for f in told]
-    axis.set(xlim=(min(years) - 1.2, max(years) + 0.3))
+    axis.set(xlim=(min(told)[0] - 1.2, max(told)[0] + 0.3))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
