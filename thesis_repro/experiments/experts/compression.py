@@ -238,8 +238,9 @@ TABLE: Table = Table(
         caption=(
             "A net as a detector of one class: with all units of its hidden dense layer, and with "
             f"at most {100 * BUDGET:g}% of them. Four rankings choose the units on one half of the "
-            "test images, and the other half judges. Balanced accuracy is the mean of recall and of the share "
-            "of other images left alone; to call everything, or nothing, gives 50. Near: classes "
+            "test images, and the other half judges. Balanced accuracy is the mean of recall and "
+            "of the share of other images left alone; to call everything, or nothing, gives 50. "
+            "Near: classes "
             "whose recall is at most 5 points below that of the whole net. Mean of all: recall and "
             "precision count the images of all classes together, balanced accuracy is a mean."
         ),
