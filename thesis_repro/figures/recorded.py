@@ -20,6 +20,7 @@ from thesis_repro.lab import places, provenance, sealed
 FIGURES = {
     "gloro-dog": ("photos", "squeezenet1_1", "cifar10"),
     "gloro-schedules": ("mnist-5k",),
+    "gloro-tails": ("mnist",),
     "influence-faces": ("lfw",),
     "influence-cars": ("photos", "squeezenet1_1"),
     "influence-pair": ("photos", "efficientnet-lite0"),

@@ -7,11 +7,13 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import numpy as np
 import pandas as pd
 
 from thesis_repro import tables
 from thesis_repro.experiments.gloro import figures, frontier
 from thesis_repro.experiments.gloro.frontier import TABLE
+from thesis_repro.lab.cells import Result
 from thesis_repro.lab.profiles import profile
 from thesis_repro.tables.measure import measure
 
@@ -24,6 +26,17 @@ def test_the_schedules_are_drawn_epoch_by_epoch():
         assert list(slow.get_ydata()) == [record[key] for record in history]
         assert len(fast.get_xdata()) == 1
     assert [text.get_text() for text in figure.legends[0].texts] == ["slow", "fast"]
+
+
+def test_the_tail_of_a_loss_counts_the_points_that_are_right():
+    radii = np.array([0.1, 0.5, 0.3, 0.2, 0.4])
+    right = np.array([True, True, True, False, True])
+    results = {"one loss": Result({}, {"radius": radii, "correct": right})}
+    (axis,) = figures.tails(results).axes
+    line = axis.lines[0]
+    assert line.get_xdata().tolist() == [0.1, 0.3, 0.4, 0.5]
+    assert line.get_ydata().tolist() == [25, 50, 75, 100]
+    assert [text.get_text() for text in axis.get_legend().texts] == ["one loss"]
 
 
 def test_each_row_of_the_frontier_with_a_value_is_drawn_once_at_its_year():

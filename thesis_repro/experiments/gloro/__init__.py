@@ -8,6 +8,7 @@ __all__ = [
     "losses",
     "moving",
     "overtrain",
+    "plane",
     "schedule",
     "speed",
     "training",

@@ -95,9 +95,9 @@ def row(dataset: str, radius: str, title: str) -> Row:
     return TITLES[dataset], radius, title
 
 
-def curves(radius: str = "1.58", seed: int = 0) -> dict[str, Result]:
-    """The quick cells of one radius by loss, from the store or trained now."""
-    plan = cells(profiles.profile("quick", "cpu", seed))
+def curves(profile: str = "quick", seed: int = 0, radius: str = "1.58") -> dict[str, Result]:
+    """The cells of one radius by loss, on a CPU, from the store or trained now."""
+    plan = cells(profiles.profile(profile, "cpu", seed))
     return {key[2]: compute(cell) for key, cell in plan if key[1] == radius and cell is not None}
 
 
