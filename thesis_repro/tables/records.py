@@ -114,7 +114,7 @@ def read(spec: TableSpec, run: str | None = None) -> Frame:
     NotRecorded
         If there is none.
     Altered
-        If a file is not what was recorded.
+        If a file is not what was recorded, or is the record of another run or table.
     """
     there = runs(spec)
     if run is None and there:
@@ -125,6 +125,8 @@ def read(spec: TableSpec, run: str | None = None) -> Frame:
         raise NotRecorded(f"{spec.name}: {what} is recorded{beside}; {_advice(spec, run)}")
     path = _file(spec, run)
     about, content = sealed.read_pair(path)
+    if (said := f"{about.get('table')}/{about.get('run')}") != f"{spec.name}/{run}":
+        raise Altered(f"{spec.name}/{run}.json was altered: it is the record of {said}")
     header = content.partition(b"\n")[0].decode().split(",")
     spec = spec.as_recorded(header)
     if header != spec.fields() or about.get("spec_version") != spec.version:
