@@ -7,6 +7,7 @@ __all__ = [
     "code",
     "engine",
     "estimates",
+    "locks",
     "memory",
     "places",
     "profiles",
