@@ -1,6 +1,7 @@
 """How experiments run and what they leave behind; knows nothing of the thesis."""
 
 __all__ = [
+    "cards",
     "cells",
     "checks",
     "cluster",

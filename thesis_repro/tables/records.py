@@ -24,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_repro.lab import places, sealed
+from thesis_repro.lab import cards, places, sealed
 from thesis_repro.lab.sealed import Altered
 from thesis_repro.lab.store import leftovers
 from thesis_repro.tables.spec import Frame, TableSpec
@@ -184,7 +184,8 @@ def check_all(specs: Sequence[TableSpec]) -> list[str]:
     Raises
     ------
     Altered
-        Naming the first file that is not what was recorded, or that no record covers.
+        Naming the first file that is not what was recorded, or that no record covers, or a model
+        under the name of another.
     """
     folders = {spec.name for spec in specs if (root() / spec.name).is_dir()}
     _no_others(root(), folders | set(PAIRS) | set(LISTS))
@@ -193,10 +194,13 @@ def check_all(specs: Sequence[TableSpec]) -> list[str]:
         if spec.name in folders:
             lines += check(spec)
     for kind, suffix in PAIRS.items():
-        cards = sorted((root() / kind).glob("*.json"))
-        _no_others(root() / kind, {p for c in cards for p in (c.name, c.stem + suffix)})
-        for card in cards:
-            sealed.check_bytes(card.with_suffix(suffix), sealed.read(card)["sha256"])
+        found = sorted((root() / kind).glob("*.json"))
+        _no_others(root() / kind, {p for c in found for p in (c.name, c.stem + suffix)})
+        for card in found:
+            about = sealed.read(card)
+            if kind == "models":
+                cards.check_name(card.stem, about)
+            sealed.check_bytes(card.with_suffix(suffix), about["sha256"])
             lines.append(f"{kind}/{card.stem}: hash confirmed")
     return lines
 
