@@ -16,7 +16,16 @@ from torch import nn
 
 from thesis_repro import cli
 from thesis_repro.cli_nets import _radius
-from thesis_repro.robustness import REJECT, GloroNet, certify, checker, interchange, load, own
+from thesis_repro.robustness import (
+    REJECT,
+    GloroNet,
+    certificate,
+    certify,
+    checker,
+    interchange,
+    load,
+    own,
+)
 
 MINE = """
 import torch
@@ -110,6 +119,15 @@ def test_four_commands_lead_from_own_weights_to_a_confirmed_certificate(call, pe
     assert torch.equal(net.head.weight, other.head.weight)
 
 
+def test_a_net_of_other_classes_than_the_data_is_not_certified(call, pets, tmp_path):
+    four = GloroNet(nn.Sequential(nn.Flatten(), nn.Linear(100, 4)), 1.0, (1, 10, 10))
+    certificate.write_net(tmp_path / "four.safetensors", four)
+    status, out, err = call("certify four.safetensors folder:pets --epsilon 0.1 --out a.json")
+    assert (status, out) == (1, "")
+    assert err.endswith("in 4 classes, the data has (1, 10, 10) in 2\n") and err.count("\n") == 1
+    assert not (tmp_path / "a.json").exists()
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -147,7 +165,10 @@ def test_four_commands_lead_from_own_weights_to_a_confirmed_certificate(call, pe
         ),
         ("certify mnist-2c2f-gloro folder:absent --out a.json", "there is no such folder"),
         ("certify mnist-2c2f-gloro mnist-5k --epsilon 0,1 --out a.json", "as 0.1 or 36/255"),
-        ("certify mnist-2c2f-gloro folder:pets --out a.json", "need shape (n, 1, 28, 28)"),
+        (
+            "certify mnist-2c2f-gloro folder:pets --out a.json",
+            "of shape (1, 28, 28) in 10 classes, the data has (1, 10, 10) in 2",
+        ),
         ("certify mnist-2c2f-gloro mnist-5k --epsilon 1e400 --out a.json", "got '1e400'"),
         (
             "certify mnist-2c2f-gloro mnist-5k --epsilon 1e999999999 --out a.json",

@@ -21,7 +21,7 @@ from IPython.core import application
 from jupyter_client.manager import AsyncKernelManager
 
 from thesis_repro import publish
-from thesis_repro.lab import store, workers
+from thesis_repro.lab import locks, workers
 from thesis_repro.publish import surroundings
 from thesis_repro.publish.execute import ChapterFailed, _check_figures, validate
 from thesis_repro.publish.execute import store as store_of
@@ -332,7 +332,7 @@ def test_pages_hold_no_word_about_locks(tmp_path: Path, monkeypatch: pytest.Monk
     assert "PYTHONWARNINGS" not in environment(tmp_path, tmp_path, jobs=1)
     no_locks(monkeypatch)
     env = environment(tmp_path, tmp_path, jobs=1)
-    code = f"import warnings; warnings.warn({store.NO_LOCKS!r}); warnings.warn('another')"
+    code = f"import warnings; warnings.warn({locks.NO_LOCKS!r}); warnings.warn('another')"
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
     )
@@ -347,7 +347,7 @@ def test_a_build_without_locks_says_so_once_and_goes_on(
     said: list[str] = []
     with publish._one_at_a_time(tmp_path, said.append):
         pass
-    assert said == [store.NO_LOCKS]
+    assert said == [locks.NO_LOCKS]
 
 
 def test_a_second_build_waits_for_the_first(tmp_path: Path) -> None:

@@ -234,12 +234,13 @@ def certify(
 ) -> None:
     """Certify the test images of a data set and write a file that others can verify."""
     from thesis_repro import data as sets
-    from thesis_repro.robustness import certificate, interchange, models
+    from thesis_repro.robustness import certificate, interchange, models, own
     from thesis_repro.robustness import certify as certify_all
 
     radius = None if epsilon is None else _radius(epsilon)
     _check_apart(_files(model) | {"the data": Path(data)}, out, csv)
     net, dataset = models.load(model, radius), sets.load_any(data)
+    own.check_fits(net, dataset)
     x, y = dataset.test.x[:points], dataset.test.y[:points]
     found = certify_all(net, x, radius, arithmetic=arithmetic)
     certificate.write(out, net, found, x, epsilon=radius, model=model, data=data)

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -17,14 +18,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from thesis_repro.lab import sealed
+from thesis_repro.lab.locks import NO_LOCKS, _without_locks, lockable
 from thesis_repro.lab.sealed import Altered
 from thesis_repro.lab.store import (
-    NO_LOCKS,
     Result,
     Store,
-    _without_locks,
     leftovers,
-    lockable,
     pack,
     unpack,
     write_atomic,
@@ -154,6 +153,50 @@ def test_a_truncated_entry_is_noticed(store: Store, length: int) -> None:
     store.path(KEY).write_bytes(content[:length])
     with pytest.warns(UserWarning, match="is damaged"):
         assert store.get(KEY) is None
+
+
+def entry(body: bytes) -> bytes:
+    """The file of an entry with this content."""
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def test_an_entry_of_another_key_is_named_and_set_aside(store: Store) -> None:
+    other = "cd" * 32
+    store.put(KEY, RESULT)
+    write_atomic(store.path(other), store.path(KEY).read_bytes())
+    with pytest.warns(UserWarning, match=rf"damaged \(it is that of the key {KEY[:12]}…\); it was"):
+        assert store.get(other) is None
+    assert files(store.root) == [f"{KEY}.cell", f"{other}.damaged"]
+    found = store.get(KEY)
+    assert found is not None and found.values == RESULT.values
+
+
+def test_an_entry_of_an_older_version_which_leaves_its_key_out_is_read(store: Store) -> None:
+    write_atomic(store.path(KEY), entry(pack(RESULT)))
+    found = store.get(KEY)
+    assert found is not None and found.values == RESULT.values
+
+
+def test_an_older_version_reads_an_entry_of_this_one(store: Store) -> None:
+    from safetensors.numpy import load
+
+    store.put(KEY, RESULT)
+    digest, _, body = store.path(KEY).read_bytes().partition(b"\n")
+    assert hashlib.sha256(body).hexdigest().encode() == digest
+    length = int.from_bytes(body[:8], "little")
+    about = json.loads(body[8 : 8 + length])["__metadata__"]
+    assert json.loads(about["values"]) == RESULT.values and float(about["seconds"]) == 2.5
+    assert about.get("device", "") == "" and load(body).keys() == {"w"}
+
+
+@pytest.mark.parametrize("body", [b"", b"\0" * 8, b"\2\0\0\0\0\0\0\0[]", b"\2\0\0\0\0\0\0\0{}"])
+def test_an_entry_of_a_right_hash_that_holds_no_result_is_set_aside(
+    store: Store, body: bytes
+) -> None:
+    write_atomic(store.path(KEY), entry(body))
+    with pytest.warns(UserWarning, match=r"damaged \(it holds no result\)"):
+        assert store.get(KEY) is None
+    assert files(store.root) == [f"{KEY}.damaged"]
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "mkstemp", "write"])
@@ -482,3 +525,10 @@ def test_a_new_store_says_nothing(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Store(tmp_path / "new").put(KEY, RESULT)
+
+
+def test_half_a_character_in_a_sealed_file_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "card.json"
+    path.write_text('{"a": "\\ud800", "seal": "x"}')
+    with pytest.raises(Altered, match=r"card\.json was altered: its content does not match its se"):
+        sealed.read(path)

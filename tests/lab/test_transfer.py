@@ -154,6 +154,20 @@ def test_names_that_belong_to_no_store_are_not_written(full: Store, tmp_path: Pa
     assert files(other) == {}
 
 
+def test_a_cell_under_the_key_of_another_is_not_taken_over(
+    full: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = tmp_path / "store.tar", Store(tmp_path / "other")
+    one, two = (full.path(cell.key) for cell in CELLS)
+    two.write_bytes(one.read_bytes())
+    with monkeypatch.context() as trusting:
+        trusting.setattr(Store, "get", lambda *_: True)
+        transfer.export(full, path)
+    with pytest.raises(ValueError, match=rf"{two.name}: it is that of the key {one.stem[:12]}…"):
+        transfer.take(other, path)
+    assert files(other) == {}
+
+
 def test_wrong_requests_are_one_line(full: Store, store: Store, tmp_path: Path) -> None:
     path = tmp_path / "store.tar"
     with pytest.raises(ValueError, match="holds nothing to export"):

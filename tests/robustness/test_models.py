@@ -8,9 +8,11 @@ import torch
 
 from thesis_repro import data
 from thesis_repro.data import Dataset, Split
+from thesis_repro.lab import sealed
 from thesis_repro.lab.cells import CellError
 from thesis_repro.robustness import attacks, boundary, certify, models, recipes, relaxed
 from thesis_repro.robustness.recipes import Recipe
+from thesis_repro.tables import records
 from thesis_repro.training import named
 
 RECIPE = Recipe("2c2f", 0.3, 0.45, epochs=1, epochs_paper=1, batch_size=32)
@@ -48,6 +50,77 @@ def test_a_disk_that_fills_up_at_the_card_leaves_the_earlier_model_whole(saved, 
         models.save("small", other, RECIPE, {"data": "mnist-5k"})
     x = torch.rand(3, 1, 28, 28)
     assert torch.equal(models.load("small").body(x), saved.body(x))
+
+
+NAMED = "mnist-5k-2c2f-gloro"
+OTHER = dataclasses.replace(RECIPE, net="4c3f")
+
+
+def test_a_model_copied_over_another_is_named(saved, tmp_path):
+    models.save(NAMED, saved, RECIPE, {"data": "mnist-5k"})
+    assert models.load(NAMED).epsilon == 0.3
+    large = recipes.build(OTHER, (1, 28, 28), 10)
+    models.save("mnist-5k-4c3f-gloro", large, OTHER, {"data": "mnist-5k"})
+    models.save("mnist-2c2f-gloro", saved, RECIPE, {"data": "mnist"})
+    for other, said in (
+        ("mnist-5k-4c3f-gloro", "4c3f for mnist-5k"),
+        ("mnist-2c2f-gloro", "mnist"),
+    ):
+        for suffix in (".json", ".safetensors"):
+            content = (tmp_path / "models" / f"{other}{suffix}").read_bytes()
+            (tmp_path / "models" / f"{NAMED}{suffix}").write_bytes(content)
+        for ask in (models.load, models.card, models.architecture, models.to_verify):
+            with pytest.raises(ValueError, match=rf"{NAMED}\.json was altered: .*{said}$"):
+                ask(NAMED)
+        with pytest.raises(ValueError, match=rf"{NAMED}\.json was altered: .*{said}$"):
+            records.check_all([])
+        path = tmp_path / "models" / f"{NAMED}.safetensors"
+        assert models.load(path).classes == 10  # a path says nothing
+
+
+def test_a_name_that_says_another_net_is_not_saved(saved, tmp_path):
+    with pytest.raises(ValueError, match="it is the card of a net 2c2f for mnist-5k"):
+        models.save("mnist-5k-4c3f-gloro", saved, RECIPE, {"data": "mnist-5k"})
+    models.save("cifar10-6c2f-relu-gloro", saved, RECIPE, {"data": "mnist-5k"})
+    models.load("cifar10-6c2f-relu-gloro")
+    assert not (tmp_path / "models" / "mnist-5k-4c3f-gloro.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"sha256": None}, "is no card of a model: it lacks sha256$"),
+        ({"recipe": [1], "classes": "ten"}, "it lacks recipe, classes$"),
+        ({"sha256": 5, "format": "thesis-repro certificate 1"}, "its format is .* certificate 1'$"),
+        ({"recipe": {"net": "2c2f", "speed": 1}}, "no recipe of this version: .*'speed'"),
+    ],
+)
+def test_a_sealed_file_that_is_no_card_is_one_line(saved, tmp_path, change, says):
+    file = tmp_path / "models" / "small.json"
+    content = {key: value for key, value in (sealed.read(file) | change).items() if value}
+    sealed.write(file, content)
+    for name in ("small", file.with_suffix(".safetensors")):
+        for ask in (models.load, models.architecture, models.to_verify):
+            with pytest.raises(ValueError, match=says) as error:
+                ask(name)
+            assert "\n" not in str(error.value)
+
+
+def test_a_net_in_float64_comes_back_in_float64(tmp_path):
+    net = recipes.build(RECIPE, (1, 28, 28), 10).eval().double()
+    with torch.no_grad():
+        net.body[0].weight.mul_(1 + 1e-12)
+    file = models.write(tmp_path / "wide.safetensors", net, RECIPE, {})
+    found = models.load(file)
+    assert torch.equal(found.body[0].weight, net.body[0].weight)
+    assert found.body[0].weight.dtype == torch.float64
+
+
+def test_a_model_goes_to_a_safetensors_file(saved, tmp_path):
+    for name in ("mine.json", "mine"):
+        with pytest.raises(ValueError, match=rf"to a \.safetensors file, got .*{name}$"):
+            models.write(tmp_path / name, saved, RECIPE, {})
+        assert not (tmp_path / name).exists()
 
 
 @pytest.fixture

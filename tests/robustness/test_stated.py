@@ -153,3 +153,17 @@ def test_loading_leaves_the_random_numbers_of_a_program_alone(tmp_path: Path) ->
     before = torch.get_rng_state()
     models.load(file, 0.1)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_weights_of_two_formats_are_refused_when_written_and_when_read(tmp_path: Path) -> None:
+    net = GloroNet(every_layer(), 0.1, SHAPE)
+    layers = certificate.architecture(net)["layers"]
+    net.body[1].double()
+    file = tmp_path / "own.safetensors"
+    with pytest.raises(ValueError, match="in float32 or in float64, got float32 and float64$"):
+        certificate.write_net(file, net)
+    assert not file.exists()
+    file.write_bytes(stating(layers, net.state_dict()))
+    says = r"^own\.safetensors: its weights need to be of one format, got float32 and float64$"
+    with pytest.raises(ValueError, match=says):
+        stated.load(file, 0.1)

@@ -16,6 +16,7 @@ from thesis_repro.tables.spec import NOT_JUDGED, Column, Frame, TableSpec
 from thesis_repro.tables.verdict import judge_all
 
 ABOUT = {"profile": "paper", "device": "x", "seeds": [0], "date": "2026-01-01", "spec_version": 1}
+ABOUT |= {"table": "made-up", "run": "paper-cpu"}
 ROW = ("ours",)
 
 

@@ -110,6 +110,28 @@ def test_every_changed_byte_is_caught_and_its_file_named(recorded: Path) -> None
     assert len(lines) == 2
 
 
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [({"run": "quick"}, "sample-rates/quick"), ({"table": "other"}, "other/paper-cpu")],
+)
+def test_a_record_under_the_name_of_another_is_named(
+    recorded: Path, about: dict[str, str], said: str
+) -> None:
+    frame = tables.recorded(NAME, "paper-cpu")
+    records.write(dataclasses.replace(frame, provenance={**frame.provenance, **about}))
+    for ask in (lambda: tables.recorded(NAME), lambda: tables.check(NAME), tables.check):
+        with pytest.raises(Altered, match=rf"{NAME}/paper-cpu\.json was .* the record of {said}$"):
+            ask()
+
+
+def test_a_run_copied_over_another_is_named(recorded: Path) -> None:
+    for suffix in (".csv", ".json"):
+        copied = (recorded / NAME / f"quick{suffix}").read_bytes()
+        (recorded / NAME / f"paper-cpu{suffix}").write_bytes(copied)
+    with pytest.raises(Altered, match="it is the record of sample-rates/quick$"):
+        tables.check(NAME)
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".json"])
 def test_a_missing_half_is_named(recorded: Path, suffix: str) -> None:
     (recorded / NAME / f"quick{suffix}").unlink()
@@ -218,7 +240,8 @@ def test_csv_keeps_every_digit_and_text(
     values = {"data": text or "-", "method": "0.30", "accuracy": x, "remark": text, "seconds": 0.1}
     line = {name: values.get(name, math.nan) for name in spec.fields()}
     line |= {"status": "run", "seeds": 3, "interval": "", "note": text}
-    frame = Frame(spec, "quick", pd.DataFrame([line]), {"spec_version": 1})
+    about = {"spec_version": 1, "table": spec.name, "run": "quick"}
+    frame = Frame(spec, "quick", pd.DataFrame([line]), about)
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv(places.RESULTS, str(tmp_path_factory.mktemp("results")))
         records.write(frame)

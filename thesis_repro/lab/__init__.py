@@ -1,12 +1,14 @@
 """How experiments run and what they leave behind; knows nothing of the thesis."""
 
 __all__ = [
+    "cards",
     "cells",
     "checks",
     "cluster",
     "code",
     "engine",
     "estimates",
+    "locks",
     "memory",
     "places",
     "profiles",

@@ -1,30 +1,25 @@
 """A content-addressed store of finished results: each entry is whole, or it is not there."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from thesis_repro.lab import places
+from thesis_repro.lab.locks import exclusive
 
 LAYOUT = "2"
 """Raise it when keys are made in another way, so that no older entry is found."""
-NOT_LOCKABLE = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
-"""What the kernel says where a file system has no locks: Lustre and NFS, as some mount them."""
-
-NO_LOCKS = "this file system has no locks: do not start the same work twice at a time"
 
 
 @dataclass(frozen=True)
@@ -135,64 +130,6 @@ def sweep(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-@contextmanager
-def exclusive(
-    path: Path,
-    *,
-    waiting: Callable[[], None] | None = None,
-    say: Callable[[str], None] | None = None,
-) -> Iterator[None]:
-    """Hold a lock file against other processes; the kernel frees it when a process dies.
-
-    Where the file system has no locks the work goes on without one, and that is said once.
-
-    Parameters
-    ----------
-    path : Path
-        The lock file, made if need be.
-    waiting : callable, optional
-        Called when another process holds the lock, before waiting for it.
-    say : callable, optional
-        Takes the line about a file system without locks; a warning otherwise.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be made: in one line, with its path.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if waiting is not None:
-                    waiting()
-                fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in NOT_LOCKABLE:
-                raise
-            _without_locks() if say is None else say(NO_LOCKS)
-        yield
-
-
-@cache
-def _without_locks() -> None:
-    warnings.warn(NO_LOCKS, stacklevel=2)
-
-
-def lockable(folder: Path) -> bool:
-    """Whether files in this folder can be locked."""
-    with tempfile.TemporaryFile(dir=folder) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in NOT_LOCKABLE:
-                raise
-            return False
-    return True
-
-
 def default_root() -> Path:
     """$THESIS_REPRO_STORE, or a folder in the user's cache."""
     return places.named(places.STORE) or places.cache() / "store"
@@ -201,7 +138,8 @@ def default_root() -> Path:
 class Store:
     """Results by key. An entry is one file, KEY.cell: a line with its SHA-256, then the content.
 
-    The content is a safetensors file; the values are JSON in its header. Never pickle.
+    The content is a safetensors file; the values are JSON in its header, beside the key. Never
+    pickle.
     """
 
     def __init__(self, root: Path | str | None = None) -> None:
@@ -212,31 +150,35 @@ class Store:
         return self.root / key[:2] / f"{key}.cell"
 
     def get(self, key: str) -> Result | None:
-        """The stored result, or None. A damaged entry is named, moved aside, and counts as None."""
+        """The stored result, or None.
+
+        An entry that is damaged, or that of another key, is named and moved aside: None.
+        """
         path = self.path(key)
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
-        digest, _, body = content.partition(b"\n")
-        if hashlib.sha256(body).hexdigest().encode() != digest:
-            aside = path.with_suffix(".damaged")
-            try:
-                path.replace(aside)
-            except FileNotFoundError:  # another process did
-                return None
-            warnings.warn(
-                f"stored cell {path.name} is damaged (its hash differs); it was moved to "
-                f"{aside.name} and is computed again",
-                stacklevel=2,
-            )
+        try:
+            return opened(content, key)
+        except ValueError as error:
+            why = str(error)
+        aside = path.with_suffix(".damaged")
+        try:
+            path.replace(aside)
+        except FileNotFoundError:  # another process did
             return None
-        return unpack(body)
+        warnings.warn(
+            f"stored cell {path.name} is damaged ({why}); it was moved to {aside.name} and is "
+            f"computed again",
+            stacklevel=2,
+        )
+        return None
 
     def put(self, key: str, result: Result) -> None:
         """Store a result atomically and clear the key's working folder."""
         self.settle()
-        body = pack(result)
+        body = pack(result, key)
         write_atomic(self.path(key), hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         self._clear(key)
 
@@ -276,20 +218,47 @@ class Store:
             yield
 
 
-def pack(result: Result) -> bytes:
-    """Bytes of a result, values first in a sorted header."""
+def opened(content: bytes, key: str) -> Result:
+    """The result in the file of an entry, if it is whole and, where it says its key, of this one.
+
+    Raises
+    ------
+    ValueError
+        Saying what is wrong with it.
+    """
+    from safetensors import SafetensorError
+
+    digest, _, body = content.partition(b"\n")
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise ValueError("its hash differs")
+    try:
+        said, result = _about(body).get("key", key), unpack(body)
+    except (ValueError, LookupError, TypeError, RecursionError, SafetensorError):
+        raise ValueError("it holds no result") from None
+    if said != key:  # an older version left it out
+        raise ValueError(f"it is that of the key {said[:12]}…")
+    return result
+
+
+def pack(result: Result, key: str = "") -> bytes:
+    """Bytes of a result, values first in a sorted header; the key among them where there is one."""
     from safetensors.numpy import save
 
     arrays = {name: np.asarray(a, order="C") for name, a in result.arrays.items()}
     about = {"values": json.dumps(result.values), "seconds": repr(float(result.seconds))}
-    return save(arrays, {**about, "device": result.device})
+    return save(arrays, {**about, "device": result.device, **({"key": key} if key else {})})
 
 
 def unpack(content: bytes) -> Result:
     """The inverse of :func:`pack`."""
     from safetensors.numpy import load
 
-    length = int.from_bytes(content[:8], "little")
-    about = json.loads(content[8 : 8 + length])["__metadata__"]
+    about = _about(content)
     values, seconds = json.loads(about["values"]), float(about["seconds"])
     return Result(values, load(content), seconds, about.get("device", ""))
+
+
+def _about(content: bytes) -> dict[str, str]:
+    length = int.from_bytes(content[:8], "little")
+    about: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
+    return about

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import IO, cast
 
 from thesis_repro.lab.cells import MEANING
-from thesis_repro.lab.store import LAYOUT, Store, write_atomic
+from thesis_repro.lab.store import LAYOUT, Store, opened, write_atomic
 
 FORMAT = 1
 """Raise it when the layout of this file changes."""
@@ -137,8 +137,8 @@ def take(store: Store, path: Path | str) -> Moved:
     Raises
     ------
     ValueError
-        If there is no such file, it is cut off, lacks a part, was altered, or is of another
-        version's store: nothing is taken over then.
+        If there is no such file, it is cut off, lacks a part, was altered, is of another version's
+        store, or holds a damaged cell or one under another's key: nothing is taken over then.
     """
     path = Path(path)
     files = [path] if path.is_file() else _parts(path)
@@ -187,7 +187,8 @@ def _verify(files: Sequence[Path], name: str) -> None:
         raise ValueError(f"{name} is cut off, or its last part is missing; nothing was taken over")
     if seal[1].decode() != digest.hexdigest():
         raise ValueError(f"{name} was altered, or a part is missing; nothing was taken over")
-    first, content = next(_members(files), ("", b""))
+    members = _members(files)
+    first, content = next(members, ("", b""))
     about = json.loads(content) if first == ABOUT else {}
     if about != _about(LAYOUT):
         said, needed = (
@@ -198,6 +199,12 @@ def _verify(files: Sequence[Path], name: str) -> None:
             f"{name} is of another version's store ({said or 'unknown'}; needed: {needed}): its "
             f"cells are of no use here; nothing was taken over"
         )
+    for inner, content in members:
+        if found := CELL.fullmatch(inner):
+            try:
+                opened(content, found[2])
+            except ValueError as error:
+                raise ValueError(f"{name}: {inner}: {error}; nothing was taken over") from None
 
 
 def _members(files: Sequence[Path]) -> Iterator[tuple[str, bytes]]:

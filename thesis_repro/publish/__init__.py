@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from thesis_repro.lab.store import exclusive
+from thesis_repro.lab.locks import exclusive
 from thesis_repro.publish import site
 from thesis_repro.publish.execute import ChapterFailed, Executed, execute, store, validate
 from thesis_repro.publish.render import RenderFailed, built, made_from, render

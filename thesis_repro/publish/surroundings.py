@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thesis_repro.lab import store, workers
+from thesis_repro.lab import locks, store, workers
 
 if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager
@@ -91,8 +91,8 @@ def environment(root: Path, cells: Path, *, jobs: int) -> dict[str, str]:
         "THESIS_REPRO_RESULTS": str(root / "results"),
         workers.JOBS_VARIABLE: str(max(1, workers.jobs() // jobs)),
     }
-    if not store.lockable(settings):  # the build has said so; a page is not the place for it
-        values["PYTHONWARNINGS"] = f"ignore:{store.NO_LOCKS.partition(':')[0]}"
+    if not locks.lockable(settings):  # the build has said so; a page is not the place for it
+        values["PYTHONWARNINGS"] = f"ignore:{locks.NO_LOCKS.partition(':')[0]}"
     return values
 
 

@@ -209,7 +209,8 @@ def _geometry(layer: nn.Module) -> dict[str, Any]:
 
 
 def packed(net: GloroNet) -> bytes:
-    """The net as a safetensors file that states its architecture."""
+    """The net as a safetensors file that states its architecture; refuses as `write_net`."""
+    structure.precision(net.body)
     weights = {k: v.detach().cpu().clone().contiguous() for k, v in net.state_dict().items()}
     return pack(weights, {"architecture": _canonical(architecture(net))})
 
@@ -220,7 +221,8 @@ def write_net(path: Path | str, net: GloroNet) -> Path:
     Raises
     ------
     ValueError
-        If a layer cannot be described in a file, or the path does not end in .safetensors.
+        If a layer cannot be described in a file, the weights are not all in float32 or all in
+        float64, or the path does not end in .safetensors.
 
     Examples
     --------
@@ -231,10 +233,27 @@ def write_net(path: Path | str, net: GloroNet) -> Path:
     'own.safetensors'
     """
     structure.check_given(net)
+    where = weights_path(path)
+    write_atomic(where, packed(net))
+    return where
+
+
+def weights_path(path: Path | str) -> Path:
+    """Where weights go, with `~` expanded.
+
+    Raises
+    ------
+    ValueError
+        If the path does not end in .safetensors.
+
+    Examples
+    --------
+    >>> weights_path("own.safetensors").name
+    'own.safetensors'
+    """
     where = Path(path).expanduser()
     if where.suffix != ".safetensors":
         raise ValueError(f"the weights need to go to a .safetensors file, got {path}")
-    write_atomic(where, packed(net))
     return where
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load as unpack
 
 from thesis_repro import data
-from thesis_repro.lab import places, sealed
+from thesis_repro.lab import cards, places, sealed
 from thesis_repro.lab.cells import compute
 from thesis_repro.robustness import certificate, recipes, stated, structure
 from thesis_repro.robustness.gloro import GloroNet
@@ -69,7 +69,7 @@ def standing_for(config: Training) -> str:
         if (about.get("data"), about.get("augment")) != (config.dataset, config.augment):
             continue
         same = _anywhere(_recipe(about)) == _anywhere(config.recipe)
-        if same and about["data_sha256"] == data.fingerprint(config.dataset):
+        if same and about.get("data_sha256") == data.fingerprint(config.dataset):
             return name
     return ""
 
@@ -110,8 +110,9 @@ def save(name: str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> P
     Raises
     ------
     ValueError
-        If the file would exceed 10 MB.
+        If the file would exceed 10 MB, or the name says another net or data set than the card.
     """
+    cards.check_name(name, {**card, "recipe": {"net": recipe.net}})
     size = len(certificate.packed(net))
     if size > LARGEST:
         raise ValueError(f"{name} has {size:,} bytes; a committed model has at most 10 MB")
@@ -119,8 +120,14 @@ def save(name: str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> P
 
 
 def write(path: Path | str, net: GloroNet, recipe: Recipe, card: Mapping[str, Any]) -> Path:
-    """Write a model's weights anywhere, with its card beside; :func:`load` takes the path."""
-    path = Path(path)
+    """Write a model's weights anywhere, with its card beside; :func:`load` takes the path.
+
+    Raises
+    ------
+    ValueError
+        As :func:`certificate.write_net`.
+    """
+    path = certificate.weights_path(path)
     about = {
         **card,
         "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),
@@ -162,9 +169,14 @@ def card(name: str | Path) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        On an unknown name or an altered card.
+        On an unknown name, a card that is altered or of another model, or a file that is no card.
     """
-    return sealed.read(weights_file(name).with_suffix(".json"))
+    path = weights_file(name).with_suffix(".json")
+    about = sealed.read(path)
+    cards.check_whole(path, about)
+    if not str(name).endswith(".safetensors"):
+        cards.check_name(str(name), about)
+    return about
 
 
 def load(name: str | Path, epsilon: float | None = None) -> GloroNet:
@@ -181,8 +193,8 @@ def load(name: str | Path, epsilon: float | None = None) -> GloroNet:
     Raises
     ------
     ValueError
-        On an unknown name, altered bytes, or weights of another architecture; without a card, also
-        if there is no radius.
+        On an unknown name, altered bytes, weights of another architecture or of more than one
+        format; without a card, also if there is no radius.
 
     Examples
     --------
@@ -195,12 +207,13 @@ def load(name: str | Path, epsilon: float | None = None) -> GloroNet:
             raise ValueError(f"{name} has no card beside, which would say its radius: give epsilon")
         return stated.load(name, epsilon)
     about = card(name)
-    content = sealed.check_bytes(weights_file(name), about["sha256"])
+    weights = unpack(sealed.check_bytes(weights_file(name), about["sha256"]))
     net = _built(about, weights_file(name))
+    net.body.to(stated.precision(weights_file(name), weights))
     if epsilon is not None:
         net.epsilon = structure.check_epsilon(epsilon)
     try:
-        net.load_state_dict(unpack(content))
+        net.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(
             f"{name}.safetensors does not fit {about['recipe']['net']}: "
@@ -268,9 +281,12 @@ def _built(about: Mapping[str, Any], weights: Path) -> GloroNet:
 def _recipe(about: Mapping[str, Any]) -> Recipe:
     """The recipe of a card, which JSON has made of lists and mappings."""
     fields = _tuples(about["recipe"])
-    if fields.get("guarantee"):
-        fields["guarantee"] = Guarantee(**fields["guarantee"])
-    return Recipe(**fields)
+    try:
+        if fields.get("guarantee"):
+            fields["guarantee"] = Guarantee(**fields["guarantee"])
+        return Recipe(**fields)
+    except TypeError as error:
+        raise ValueError(f"the model's card holds no recipe of this version: {error}") from None
 
 
 def _tuples(value: Any) -> Any:

@@ -13,13 +13,13 @@ from thesis_repro import data, training
 from thesis_repro.data import Dataset
 from thesis_repro.data.images import check_images, labels
 from thesis_repro.lab import places, provenance
-from thesis_repro.robustness import models, recipes, stated, structure
+from thesis_repro.robustness import certificate, models, recipes, stated, structure
 from thesis_repro.robustness.certifying import certify
 from thesis_repro.robustness.gloro import GloroNet
 from thesis_repro.robustness.recipes import Recipe
 from thesis_repro.training.named import History
 
-__all__ = ["train"]
+__all__ = ["check_fits", "train"]
 
 
 def train(
@@ -71,7 +71,7 @@ def train(
     2
     """
     _check(recipe, dataset)
-    path, augmentation = _weights_path(out), _augmentation(augment)
+    path, augmentation = certificate.weights_path(out), _augmentation(augment)
     net, recipe = _begin(recipe, dataset, start)
     checkpoint = path.with_suffix(".checkpoint.safetensors")
     _can_be_written(path)
@@ -95,13 +95,6 @@ def _check(recipe: Any, dataset: Any) -> None:
         labels("labels", part.y, part.x, len(dataset.classes))
     if recipe.device.partition(":")[0] not in ("cpu", "cuda"):
         raise ValueError(f"unknown device {recipe.device!r}; choose cpu or cuda")
-
-
-def _weights_path(out: Path | str) -> Path:
-    path = Path(out).expanduser()
-    if path.suffix != ".safetensors":
-        raise ValueError(f"the weights need to go to a .safetensors file, got {out}")
-    return path
 
 
 def _can_be_written(path: Path) -> None:
@@ -138,12 +131,30 @@ def _begin(
         raise ValueError(
             f"training needs weights in float32, got {kind}: net.float() makes them so"
         )
+    check_fits(net, dataset)
+    return net.to(recipe.device), replace(recipe, net=models.STATED)
+
+
+def check_fits(net: GloroNet, dataset: Dataset) -> None:
+    """Refuse a net and a data set that differ in the shape of an image or the number of classes.
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    >>> x = torch.arange(20 * 64).view(20, 1, 8, 8) / 1280
+    >>> few = data.from_arrays(x, torch.arange(20) % 2)
+    >>> body = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    >>> check_fits(GloroNet(body, 0.1, (1, 8, 8)), few)
+    """
+    shape, classes = tuple(dataset.train.x.shape[1:]), len(dataset.classes)
     if (net.input_shape, net.classes) != (shape, classes):
         raise ValueError(
             f"the net takes images of shape {net.input_shape} in {net.classes} classes, the "
             f"data has {shape} in {classes}"
         )
-    return net.to(recipe.device), replace(recipe, net=models.STATED)
 
 
 def _card(

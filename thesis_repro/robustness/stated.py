@@ -33,7 +33,8 @@ def load(path: Path | str, epsilon: float) -> GloroNet:
     Raises
     ------
     ValueError
-        If the file is none, does not state its layers, or states others than its weights are for.
+        If the file is none, does not state its layers, or states others than its weights are for;
+        as :func:`precision`.
     OSError
         If it cannot be read.
 
@@ -68,16 +69,36 @@ def load(path: Path | str, epsilon: float) -> GloroNet:
         check_entries(about["layers"])
         with torch.random.fork_rng(devices=[]):  # layers start at random before they are filled
             body = _sequence(about["layers"], tensors)
-        weights = [value for key, value in tensors.items() if key.startswith("body.")]
-        body.to(next(value.dtype for value in weights if value.is_floating_point()))
+        body.to(precision(path, tensors))
         net = GloroNet(body, epsilon, tuple(about["input_shape"]))
         net.load_state_dict(dict(tensors))
-    except (LookupError, ArithmeticError, TypeError, RuntimeError, StopIteration) as error:
+    except (LookupError, ArithmeticError, TypeError, RuntimeError) as error:
         said = " ".join(str(error).split())
         raise ValueError(
             f"{path.name}: its weights are not for the layers it states: {said}"
         ) from None
     return net.eval()
+
+
+def precision(path: Path, weights: Tensors) -> torch.dtype:
+    """The one format of the net's weights in a file; what a training keeps beside may have another.
+
+    Raises
+    ------
+    ValueError
+        On a mixture, or if no weight is a float.
+
+    Examples
+    --------
+    >>> precision(Path("own.safetensors"), {"body.1.weight": torch.zeros(2, 4)})
+    torch.float32
+    """
+    body = [value for key, value in weights.items() if key.startswith("body.")]
+    found = {value.dtype for value in body if value.is_floating_point()}
+    if len(found) != 1:
+        names = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in found)) or "none"
+        raise ValueError(f"{path.name}: its weights need to be of one format, got {names}")
+    return found.pop()
 
 
 def _sequence(entries: list[Entry], tensors: Tensors) -> nn.Sequential:

@@ -24,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_repro.lab import places, sealed
+from thesis_repro.lab import cards, places, sealed
 from thesis_repro.lab.sealed import Altered
 from thesis_repro.lab.store import leftovers
 from thesis_repro.tables.spec import Frame, TableSpec
@@ -114,7 +114,7 @@ def read(spec: TableSpec, run: str | None = None) -> Frame:
     NotRecorded
         If there is none.
     Altered
-        If a file is not what was recorded.
+        If a file is not what was recorded, or is the record of another run or table.
     """
     there = runs(spec)
     if run is None and there:
@@ -125,6 +125,8 @@ def read(spec: TableSpec, run: str | None = None) -> Frame:
         raise NotRecorded(f"{spec.name}: {what} is recorded{beside}; {_advice(spec, run)}")
     path = _file(spec, run)
     about, content = sealed.read_pair(path)
+    if (said := f"{about.get('table')}/{about.get('run')}") != f"{spec.name}/{run}":
+        raise Altered(f"{spec.name}/{run}.json was altered: it is the record of {said}")
     header = content.partition(b"\n")[0].decode().split(",")
     spec = spec.as_recorded(header)
     if header != spec.fields() or about.get("spec_version") != spec.version:
@@ -182,7 +184,8 @@ def check_all(specs: Sequence[TableSpec]) -> list[str]:
     Raises
     ------
     Altered
-        Naming the first file that is not what was recorded, or that no record covers.
+        Naming the first file that is not what was recorded, or that no record covers, or a model
+        under the name of another.
     """
     folders = {spec.name for spec in specs if (root() / spec.name).is_dir()}
     _no_others(root(), folders | set(PAIRS) | set(LISTS))
@@ -191,10 +194,13 @@ def check_all(specs: Sequence[TableSpec]) -> list[str]:
         if spec.name in folders:
             lines += check(spec)
     for kind, suffix in PAIRS.items():
-        cards = sorted((root() / kind).glob("*.json"))
-        _no_others(root() / kind, {p for c in cards for p in (c.name, c.stem + suffix)})
-        for card in cards:
-            sealed.check_bytes(card.with_suffix(suffix), sealed.read(card)["sha256"])
+        found = sorted((root() / kind).glob("*.json"))
+        _no_others(root() / kind, {p for c in found for p in (c.name, c.stem + suffix)})
+        for card in found:
+            about = sealed.read(card)
+            if kind == "models":
+                cards.check_name(card.stem, about)
+            sealed.check_bytes(card.with_suffix(suffix), about["sha256"])
             lines.append(f"{kind}/{card.stem}: hash confirmed")
     return lines
 
