@@ -117,6 +117,21 @@ def test_an_adopted_net_is_the_same_function_of_known_layers(name: str) -> None:
     assert not any(getattr(part, "inplace", False) for part in body.modules())
 
 
+@pytest.mark.parametrize("features", [5, 8])
+def test_a_norm_of_channels_is_not_folded_into_a_layer_of_features(features: int) -> None:
+    torch.manual_seed(0)
+    rows = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(2), nn.Linear(36, features))
+    head = nn.Sequential(nn.BatchNorm1d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * features, 3))
+    module, x = moved(nn.Sequential(rows, head)).eval(), torch.rand(20, 1, 8, 8)
+    body = adopt(module, (1, 8, 8))
+    assert [type(part) for part in body[2:4]] == [nn.Linear, nn.BatchNorm1d]
+    torch.testing.assert_close(body(x), module(x))
+    net = GloroNet(body, 1e-3, (1, 8, 8)).eval()
+    jacobians = torch.func.vmap(torch.func.jacrev(lambda point: body[:-1](point[None])[0]))(x)
+    assert torch.linalg.matrix_norm(jacobians.flatten(2), 2).max() <= net.bound().k_sub
+    assert certify(net, x).certified.any()
+
+
 @pytest.mark.parametrize("module", [Small(), SEQUENCE])
 def test_constants_come_in_the_format_of_the_module(module: nn.Module) -> None:
     module = copy.deepcopy(moved(module)).double().eval()
