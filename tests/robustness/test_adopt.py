@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet, resnet18
 from torchvision.transforms import Normalize
 
@@ -115,6 +115,21 @@ def test_an_adopted_net_is_the_same_function_of_known_layers(name: str) -> None:
     kinds = {type(part) for part in body.modules()}
     assert not kinds & {nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Identity, Small, Wide}
     assert not any(getattr(part, "inplace", False) for part in body.modules())
+
+
+@pytest.mark.parametrize("features", [5, 8])
+def test_a_norm_of_channels_is_not_folded_into_a_layer_of_features(features: int) -> None:
+    torch.manual_seed(0)
+    rows = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(2), nn.Linear(36, features))
+    head = nn.Sequential(nn.BatchNorm1d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * features, 3))
+    module, x = moved(nn.Sequential(rows, head)).eval(), torch.rand(20, 1, 8, 8)
+    body = adopt(module, (1, 8, 8))
+    assert [type(part) for part in body[2:4]] == [nn.Linear, nn.BatchNorm1d]
+    torch.testing.assert_close(body(x), module(x))
+    net = GloroNet(body, 1e-3, (1, 8, 8)).eval()
+    jacobians = torch.func.vmap(torch.func.jacrev(lambda point: body[:-1](point[None])[0]))(x)
+    assert torch.linalg.matrix_norm(jacobians.flatten(2), 2).max() <= net.bound().k_sub
+    assert certify(net, x).certified.any()
 
 
 @pytest.mark.parametrize("module", [Small(), SEQUENCE])
@@ -266,6 +281,13 @@ def headed(*layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(12, 2))
 
 
+def pruned() -> nn.Sequential:
+    net = headed(nn.Conv2d(3, 3, 1))
+    for held in ("bias", "weight", "weight"):
+        prune.random_unstructured(net[0], held, 0.3)
+    return net
+
+
 HOOKED = headed(nn.ReLU())
 HOOKED[0].register_forward_hook(lambda *about: None)
 NORMED = headed(nn.utils.weight_norm(nn.Conv2d(3, 3, 1)))
@@ -287,7 +309,10 @@ HERE = r"test_adopt\.py, line \d+: "
         (nn.Flatten, "takes an nn.Module, got type"),
         (nn.Sequential(If(), nn.Linear(12, 2)), HERE + "cannot be followed .* without `if`"),
         (headed(nn.GELU()), "layer '0': GELU: no Lipschitz .*; train with nn.ReLU or nets.MinMax"),
-        (headed(nn.GroupNorm(1, 3)), "layer '0': GroupNorm: .* train with nn.BatchNorm2d"),
+        (
+            headed(nn.GroupNorm(1, 3)),
+            "layer '0': GroupNorm: no .* this layer; train with nn.BatchNorm2d",
+        ),
         (nn.Sequential(*headed(), nn.Softmax(1)), "layer '2': Softmax: .* the net needs to give"),
         (headed(nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect")), "layer '0': .*'reflect'"),
         (
@@ -297,6 +322,11 @@ HERE = r"test_adopt\.py, line \d+: "
         (headed(nn.BatchNorm2d(3, track_running_stats=False)), "mixes"),
         (HOOKED, r"layer '0' \(ReLU\) has a hook"),
         (NORMED, r"layer '0' \(Conv2d\) has a hook.* of torch.nn.utils.parametrizations"),
+        (
+            pruned(),
+            r"layer '0' \(Conv2d\) is pruned .*: prune.remove\(layer, 'bias'\) and .*'weight'",
+        ),
+        (nn.Sequential(nn.Flatten(), nn.LazyLinear(2)), r"layer '1' \(LazyLinear\) .* run the net"),
         (KEPT, "'last' of Calls cannot be copied .* that does not hold it"),
         (LOCKED, r"'lock' of layer '0' \(ReLU\) cannot be copied .* that does not hold it"),
         (nets.Scale(2.0), "ends in Scale; .* nn.Linear"),
@@ -325,6 +355,16 @@ def test_what_cannot_be_adopted_is_one_line_with_place_and_remedy(module, says: 
     with pytest.raises(ValueError, match=says) as error:
         adopt(module, (3, 2, 2))
     assert "\n" not in str(error.value)
+
+
+def test_a_remedy_that_is_named_helps() -> None:
+    plain, lazy = pruned(), nn.Sequential(nn.Flatten(), nn.LazyLinear(2))
+    for held in ("bias", "weight"):
+        prune.remove(plain[0], held)
+    x = torch.rand(2, 3, 2, 2)
+    for module in (plain, lazy):
+        wanted = module(x)
+        torch.testing.assert_close(adopt(module, (3, 2, 2))(x), wanted)
 
 
 def test_another_function_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from thesis_repro.robustness import GloroNet, attacks
+from thesis_repro.robustness import GloroNet, attacks, boundary, relaxed, set_attack, threats
 
 
 def linear_model(seed=0, classes=3, pixels=16):
@@ -155,3 +155,60 @@ def test_a_net_in_half_precision_is_refused_in_one_line(dtype):
     x, y = torch.rand(5, 1, 6, 6).to(dtype), torch.zeros(5, dtype=torch.int64)
     with pytest.raises(ValueError, match="a search needs float32 or float64, got b?float16"):
         attacks.pgd_l2(net, x, y, 0.1, 3)
+
+
+def flat_net(epsilon):
+    """A net of rows of 16 numbers, and the same one of images of 4 x 4 pixels."""
+    head = linear_model()[1]
+    rows = GloroNet(nn.Sequential(head), epsilon, (16,)).eval()
+    return rows, GloroNet(nn.Sequential(nn.Flatten(), head), epsilon, (1, 4, 4)).eval()
+
+
+@pytest.mark.parametrize("shape", [(16,), (4, 4), (2, 2, 4), (2, 2, 2, 2)])
+def test_inputs_of_any_number_of_axes_are_attacked_as_images_are(shape):
+    _, net = flat_net(0.05)
+    body = nn.Sequential(nn.Flatten(), net.body[1])
+    given, x = GloroNet(body, 0.05, shape).eval(), points(16)  # as many as a broadcast may meet
+    other = x.view(16, *shape)
+    y = net.body(x).argmax(1)
+    about = {"steps": 7, "restarts": 3, "smallest": 10, "nearest": 2}
+    assert attacks.break_certificates(given, other, **about) == attacks.break_certificates(
+        net, x, **about
+    )
+    for radius in (0.1, 0.7):
+        moved = [attacks.pgd_l2(net.body, v, y, radius, 9, 2) for v in (x, other)]
+        assert torch.equal(moved[0].flatten(1), moved[1].flatten(1))
+        assert (moved[0] - x).flatten(1).norm(dim=1).max() <= radius
+    start = torch.full((16,), 0.05)
+    nearest = [attacks.closest(body, v, y, start, rounds=20, steps=9) for v in (x, other)]
+    assert torch.equal(nearest[0][1], nearest[1][1]) and nearest[0][1].isfinite().any()
+
+
+def test_a_net_without_images_is_attacked_in_every_way():
+    rows, pictures = flat_net(0.01)
+    x = points(40).flatten(1)
+    y = rows.body(x).argmax(1)
+    found = attacks.break_certificates(rows, x, steps=5, restarts=2)
+    assert found["attacked"] > 20 and found["broken"] == 0
+    sets = relaxed.certify(rows, x, k=2)
+    assert set_attack.break_sets(rows, x, sets, steps=5, restarts=2)["broken"] == 0
+    for attack in (threats.linf, threats.l1):
+        moved = [attack(net.body, v, y, 0.3, 9) for net, v in ((rows, x), (pictures, points(40)))]
+        assert (
+            torch.equal(moved[0], moved[1].flatten(1))
+            and (rows.body(moved[0]).argmax(1) != y).any()
+        )
+    with torch.no_grad():
+        rows.body[0].bias.copy_(-(rows.body[0].weight @ x.mean(0)))  # of both nets
+    near = [
+        boundary.search(net, v, pairs=20, generator=torch.Generator().manual_seed(2))
+        for net, v in ((rows, x), (pictures, points(40)))
+    ]
+    assert near[0] == near[1] and near[0].certified > 0
+    says = r"of images \(n, channels, height, width\), got shape \(40, 16\)"
+    for attack in (
+        lambda: threats.patch(rows.body, x, y, 2, 3, 1),
+        lambda: threats.turned(rows.body, x, y, 9.0),
+    ):
+        with pytest.raises(ValueError, match=says):
+            attack()

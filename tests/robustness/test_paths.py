@@ -215,3 +215,27 @@ def test_a_search_of_less_than_two_is_refused(net, x):
     found = certify_path(net, x, moves.rotation(0, 1))
     with pytest.raises(ValueError, match="2 parameters or more, got 1"):
         broken(net, x, moves.rotation(0, 1), found, 1)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_what_has_no_height_and_width_is_on_no_path(name):
+    net = GloroNet(nn.Sequential(nn.Linear(20, 3)), 0.05, (20,)).eval()
+    says = rf"{name} is of images \(n, channels, height, width\), got shape \(5, 20\)"
+    with pytest.raises(ValueError, match=says):
+        certify_path(net, torch.rand(5, 20), PATHS[name](-1, 1))
+
+
+def test_a_path_of_ones_own_may_be_of_inputs_of_another_shape():
+    net = GloroNet(nn.Sequential(nn.Linear(2, 2)), 0.1, (2,)).eval()
+    with torch.no_grad():
+        net.body[0].weight.copy_(torch.tensor([[1.0, 0], [-1.0, 0]]))
+        net.body[0].bias.copy_(torch.tensor([-0.5, 0.5]))
+    path = Path(
+        *("shift", "units", -0.1, 0.1),
+        lambda x, t: x + t[:, None],
+        lambda x, a, b: torch.full_like(a, 2**0.5),
+    )
+    x = torch.tensor([[0.7, 0.5], [0.3, 0.5]])
+    found = certify_path(net, x, path)
+    assert found.labels.tolist() == [0, 1] and (found.high == 0.1).all()
+    assert not broken(net, x, path, found, 100).any()

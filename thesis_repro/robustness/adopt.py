@@ -28,7 +28,8 @@ def adopt(module: nn.Module, input_shape: tuple[int, ...]) -> nn.Sequential:
     Taken: nn.Sequential in any nesting, sums of branches as in ResNets, nn.Linear, nn.Conv2d, ReLU,
     MinMax, max and average pooling (adaptive where it is ordinary), flatten, view and reshape,
     normalisation by constants, and the layers of `thesis_repro.nets`. Batch normalisation is
-    folded into the layer before it; Dropout and Identity are left out. The module stays as it is.
+    folded into a layer before it of its channels; Dropout and Identity are left out. The module
+    stays as it is.
 
     Parameters
     ----------
@@ -138,7 +139,7 @@ class _Chain:
                     raise Refused(self._lost(end))
                 (before,) = parents
                 new = steps.layers_of(self.traced, end, before)
-            made = _folded(new, made)
+            made = _folded(new, made, len(steps.shape_of(end) or ()))
             end = before
         return made
 
@@ -151,13 +152,17 @@ def _added(branches: list[list[nn.Module]]) -> nn.Module:
     return Sum(*(nn.Sequential(*branch) for branch in branches))
 
 
-def _folded(new: list[nn.Module], after: list[nn.Module]) -> list[nn.Module]:
-    """The layers in a row; batch normalisation becomes part of a linear layer right before it."""
+def _folded(new: list[nn.Module], after: list[nn.Module], axes: int) -> list[nn.Module]:
+    """The layers in a row; batch normalisation becomes part of a linear layer right before it.
+
+    axes : of the value between; BatchNorm1d is of the features that nn.Linear gives in (n,
+        features) alone, and of the channels in (n, channels, features)
+    """
     first = after[0] if after else None
     if len(new) == 1 and isinstance(first, nn.BatchNorm1d | nn.BatchNorm2d):
         if type(new[0]) is nn.Conv2d and isinstance(first, nn.BatchNorm2d):
             return [_in_double(fuse_conv_bn_eval, new[0], first), *after[1:]]
-        if type(new[0]) is nn.Linear and isinstance(first, nn.BatchNorm1d):
+        if type(new[0]) is nn.Linear and isinstance(first, nn.BatchNorm1d) and axes == 2:
             return [_in_double(fuse_linear_bn_eval, new[0], first), *after[1:]]
     return [*new, *after]
 

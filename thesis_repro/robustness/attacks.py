@@ -57,7 +57,7 @@ def pgd_l2(
     Parameters
     ----------
     model : callable, images to logits
-    x, y : (n, c, h, w) in [0, 1]; (n,) int64, the labels to move away from
+    x, y : (n, ...) in [0, 1]; (n,) int64, the labels to move away from
     epsilon : radius > 0, one for all or (n,)
     steps, restarts : >= 1
     generator : for the random starts; seed 0 without it
@@ -66,15 +66,14 @@ def pgd_l2(
 
     Returns
     -------
-    (n, c, h, w)
+    (n, ...)
         For each point the first iterate that the model does not label y, else the one with the
         smallest margin; within epsilon of x and in [0, 1].
 
     Raises
     ------
     ValueError
-        On labels out of range, steps or restarts below 1, epsilon <= 0 or infinite, or images
-        that are not as `data.images` needs them.
+        On labels out of range, and as :func:`outputs.check_search`.
 
     Source: Madry et al. 2018, section 2.1.
     """
@@ -134,12 +133,12 @@ def closest(
 
     Returns
     -------
-    found : (n, c, h, w), a point that the model does not label y where one was found, else x
+    found : (n, ...), a point that the model does not label y where one was found, else x
     distance : (n,), its L2 distance from x; infinite where none was found
     """
     x = images(x, tuple(getattr(x, "shape", ()))[1:], model)
     y = labels("y", y, x)
-    found, distance = x.clone(), torch.full((len(x),), torch.inf, device=x.device)
+    found, distance = x.clone(), x.new_full((len(x),), torch.inf)
     radius = start.to(x)
     for _ in range(rounds):
         left = distance.isinf()
@@ -185,9 +184,8 @@ def _attack(
                 if not len(rows) or step == steps:
                     break
                 # a step down the gradient, back into the ball, back into the pixels' range
-                length = 2.5 * radius[rows] / steps
-                point = point - _scale(grad, length)
-                point = (x[rows] + _project(point - x[rows], radius[rows])).clamp(0, 1)
+                point = point - _scale(grad, 2.5 * radius[rows] / steps)
+                point = (x[rows] + _inside(point - x[rows], radius[rows])).clamp(0, 1)
     return best
 
 
@@ -227,6 +225,12 @@ def _project(delta: Tensor, radius: Tensor) -> Tensor:
     return delta * (INSIDE * radius / norm).clamp(max=1.0)[:, None, None, None]
 
 
+def _inside(delta: Tensor, radius: Tensor) -> Tensor:
+    """As :func:`_project`, which is of images, for points of any number of axes."""
+    images = delta if delta.ndim == 4 else delta.flatten(1)[:, None, None]
+    return _project(images, radius).view_as(delta)
+
+
 def _random_in_ball(x: Tensor, radius: Tensor, generator: torch.Generator) -> Tensor:
     direction = torch.randn(x.shape, generator=generator, device=x.device)
     share = torch.rand(len(x), generator=generator, device=x.device) ** (1 / x[0].numel())
@@ -247,7 +251,7 @@ def break_certificates(
 
     Parameters
     ----------
-    net, x : GloroNet, and (n, c, h, w) in [0, 1]
+    net, x : GloroNet, and (n, *input_shape) in [0, 1]
     steps, restarts : of :func:`pgd_l2`
     smallest : attack only this many points, those of the smallest margins
     nearest : also aim, once each, at this many classes with the smallest certified distance
@@ -273,14 +277,10 @@ def break_certificates(
         aims += list(ranked[:, : min(nearest, logits.shape[1] - 1)].unbind(1))
     for targets in aims:
         count = restarts if targets is None else 1
-        about = (chosen, top, net.epsilon, steps, count, generator)
-        attacked = pgd_l2(net.body, *about, targets=targets)
-        broken |= classified(ask(net.body, attacked)) != top
-    return {
-        "attacked": len(order),
-        "broken": int(broken.sum()),
-        "smallest_margin": certificate.margin[order[0]].item(),
-    }
+        found = pgd_l2(net.body, chosen, top, net.epsilon, steps, count, generator, targets=targets)
+        broken |= classified(ask(net.body, found)) != top
+    margin = certificate.margin[order[0]].item()
+    return {"attacked": len(order), "broken": int(broken.sum()), "smallest_margin": margin}
 
 
 def adversarial_loss(epsilon: Schedule, steps: int) -> Loss:

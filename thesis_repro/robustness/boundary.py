@@ -13,7 +13,7 @@ from torch import Tensor
 from thesis_repro.robustness import certifying
 from thesis_repro.robustness.attacks import INSIDE
 from thesis_repro.robustness.gloro import GloroNet, certify
-from thesis_repro.robustness.outputs import classified
+from thesis_repro.robustness.outputs import classified, per_point
 
 HALVINGS = range(4, 40, 2)
 """Distances from the boundary that are tried: the segment's length over two to each of these."""
@@ -36,7 +36,7 @@ def search(
     Parameters
     ----------
     net : GloroNet
-    x : (n, c, h, w) in [0, 1]
+    x : (n, *input_shape) in [0, 1]
     pairs : segments between two points of different labels
     trials : points in each certified ball by moving last digits, besides the steepest step
 
@@ -78,7 +78,7 @@ def search(
 def _crossing(
     net: GloroNet, x: Tensor, pairs: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Pairs of points (m, c, h, w) with different labels, m <= pairs."""
+    """Pairs of points (m, ...) with different labels, m <= pairs."""
     order = torch.randint(len(x), (2, 4 * pairs), generator=generator, device=x.device)
     first, second = x[order[0]], x[order[1]]
     differ = (_labels(net, first) != _labels(net, second)).nonzero()[:pairs, 0]
@@ -86,7 +86,7 @@ def _crossing(
 
 
 def _between(first: Tensor, second: Tensor, t: Tensor) -> Tensor:
-    t = t[:, None, None, None]
+    t = per_point(t, first)
     return ((1 - t) * first + t * second).to(first.dtype).clamp(0, 1)
 
 
@@ -98,8 +98,8 @@ def _move(
     Whatever leaves the ball, or [0, 1], is drawn back; distances are taken in float64.
     """
     step = toward.double()
-    step = step / step.flatten(1).norm(dim=1).clamp_min(1e-300)[:, None, None, None]
-    step = step * (INSIDE * radius)[:, None, None, None]
+    step = step / per_point(step.flatten(1).norm(dim=1).clamp_min(1e-300), step)
+    step = step * per_point(INSIDE * radius, step)
     if generator is not None:
         noise = torch.randint(-2, 3, points.shape, generator=generator, device=points.device)
         step = step + noise * torch.finfo(points.dtype).eps * points.double()
@@ -111,7 +111,7 @@ def _move(
         half = (points[away].double() + moved[away].double()) / 2
         moved[away] = half.to(points.dtype)
     away = (moved.double() - points.double()).flatten(1).norm(dim=1) > radius
-    return torch.where(away[:, None, None, None], points, moved)
+    return torch.where(per_point(away, points), points, moved)
 
 
 def _labels(net: GloroNet, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from thesis_repro.robustness.arithmetic import evaluated, exact
 from thesis_repro.robustness.margins import REJECT
 
 Model = Callable[[Tensor], Tensor]
-"""Maps (batch, channels, height, width) to logits (batch, classes)."""
+"""Maps images, or inputs of another shape, (batch, ...) to logits (batch, classes)."""
 
 
 def ask(model: Model, x: Tensor, batch_size: int | None = None) -> Tensor:
@@ -31,6 +31,17 @@ def ask(model: Model, x: Tensor, batch_size: int | None = None) -> Tensor:
 def classified(logits: Tensor) -> Tensor:
     """The class of each row (n, classes): (n,) int64, REJECT where a logit is not finite."""
     return torch.where(logits.isfinite().all(1), logits.argmax(1), REJECT)
+
+
+def per_point(values: Tensor, points: Tensor) -> Tensor:
+    """One number for each point, (n,), in the shape that goes with points (n, ...).
+
+    Examples
+    --------
+    >>> per_point(torch.ones(2), torch.rand(2, 20)).shape
+    torch.Size([2, 1])
+    """
+    return values.view(-1, *[1] * (points.ndim - 1))
 
 
 def check_search(

@@ -95,7 +95,8 @@ def certify_path(
     ValueError
         If the path leaves [0, 1] or the image's shape within its range, or `step` is too coarse
         for an image that has a radius at t = 0: the line says up to where, or which step, would
-        do. Also where step or finest are not positive, and on images that `certify` refuses.
+        do. Also where step or finest are not positive, and on images that `certify` or the path
+        refuses.
 
     Examples
     --------
@@ -259,7 +260,7 @@ def broken(net: GloroNet, x: Tensor, path: Path, proved: Proved, count: int) -> 
     for i in (proved.low < proved.high).nonzero()[:, 0].tolist():
         low, high = proved.low[i], proved.high[i]
         for t in (low + share * (high - low)).clamp(low, high).split(1000):
-            images = path.images(x[i : i + 1].double().expand(len(t), -1, -1, -1), t)
+            images = path.images(x[i : i + 1].double().expand(len(t), *x.shape[1:]), t)
             labels = classified(ask(net.body, images.to(x.dtype)))
             found[i] |= bool((labels != proved.labels[i]).any())
     return found

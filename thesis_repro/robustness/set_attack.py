@@ -28,7 +28,7 @@ def pgd_sets(
     Parameters
     ----------
     model : callable, images to logits (batch, classes)
-    x : (n, c, h, w) in [0, 1]
+    x : (n, ...) in [0, 1]
     inside : (n, classes) bool
         The set of each point, neither empty nor all classes.
     epsilon : radius > 0, one for all or (n,)
@@ -37,7 +37,7 @@ def pgd_sets(
 
     Returns
     -------
-    (n, c, h, w)
+    (n, ...)
         For each point the first iterate at which the set is no longer on top, else the iterate
         that came nearest to it; within epsilon of x and in [0, 1].
 
@@ -92,7 +92,7 @@ def break_sets(
     Parameters
     ----------
     net : GloroNet
-    x : (n, c, h, w) in [0, 1]
+    x : (n, *input_shape) in [0, 1]
     certificate : what `relaxed.certify` said of x
     epsilon : the radius of the certificate; the net's own by default
     steps, restarts : of :func:`pgd_sets`

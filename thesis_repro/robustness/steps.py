@@ -108,7 +108,7 @@ REMEDIES = {
     ),
     **dict.fromkeys(
         ("layernorm", "groupnorm", "instancenorm"),
-        "it has no Lipschitz constant: train with nn.BatchNorm2d instead",
+        "train with nn.BatchNorm2d instead",
     ),
 }
 

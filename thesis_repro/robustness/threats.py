@@ -1,7 +1,8 @@
 """Attacks that no L2 certificate promises anything about: other norms, a patch, turned pictures.
 
 Each moves images (n, c, h, w) in [0, 1] of labels y (n,) away from their label and keeps, for each,
-the first image that the model labels otherwise, else the last. Defined in the chapter arc/arc.
+the first image that the model labels otherwise, else the last; `linf` and `l1` take inputs of any
+shape. Defined in the chapter arc/arc.
 """
 
 from collections.abc import Callable
@@ -11,12 +12,12 @@ from torch import Tensor
 
 from thesis_repro.data.images import labels
 from thesis_repro.robustness.arithmetic import evaluated
-from thesis_repro.robustness.outputs import Model, ask, check_search, classified
+from thesis_repro.robustness.outputs import Model, ask, check_search, classified, per_point
 from thesis_repro.robustness.structure import check_epsilon
-from thesis_repro.robustness.transformations import rotation
+from thesis_repro.robustness.transformations import check_pictures, rotation
 
 Move = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Maps a point, the gradient of its loss and the image to the next point, all (n, c, h, w)."""
+"""Maps a point, the gradient of its loss and the image to the next point, all (n, ...)."""
 
 
 def linf(model: Model, x: Tensor, y: Tensor, epsilon: float, steps: int) -> Tensor:
@@ -99,6 +100,7 @@ def patch(
         As :func:`linf`, and where the square does not fit or there is no place to try.
     """
     x, _, classes = check_search(model, x, 1.0, steps, 1)
+    check_pictures("a patch", x)
     y = labels("y", y, x, classes)
     height, width = x.shape[2:]
     if not 1 <= size <= min(height, width) or places < 1:
@@ -133,6 +135,7 @@ def turned(model: Model, x: Tensor, y: Tensor, degrees: float, angles: int = 31)
         As :func:`linf`, and where degrees are not positive or there are fewer than two angles.
     """
     x, _, classes = check_search(model, x, degrees, angles - 1, 1)
+    check_pictures("a turn", x)
     y = labels("y", y, x, classes)
     path, found = rotation(-degrees, degrees), x.clone()
     for angle in torch.linspace(-degrees, degrees, angles).tolist():
@@ -160,7 +163,7 @@ def _climbed(model: Model, x: Tensor, y: Tensor, steps: int, move: Move) -> Tens
             own = logits.gather(1, y[:, None])[:, 0]
             lead = logits.scatter(1, y[:, None], -torch.inf).amax(1) - own
             (grad,) = torch.autograd.grad(lead.sum(), at)
-            alive = (classified(logits.detach()) == y)[:, None, None, None]
+            alive = per_point(classified(logits.detach()) == y, point)
             if not alive.any():
                 break
             grad = grad.nan_to_num(0.0, 0.0, 0.0)

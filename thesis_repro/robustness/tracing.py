@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
 
 from thesis_repro.data.images import check_model
 from thesis_repro.robustness import steps, structure
@@ -83,11 +85,20 @@ def _checked_weight(module: nn.Module) -> Tensor:
 
 def _check_hooks(module: nn.Module) -> None:
     for name, part in module.named_modules():
-        if part._forward_hooks or part._forward_pre_hooks:
+        about = f"layer {name!r} ({type(part).__name__})"
+        if isinstance(part, LazyModuleMixin):  # it is another type of layer once it was run
             raise Refused(
-                f"layer {name!r} ({type(part).__name__}) has a hook, which cannot be followed: "
-                f"remove it (weight_norm and spectral_norm of torch.nn.utils.parametrizations need "
-                f"none)"
+                f"{about} takes its size from the first batch: run the net on one, then adopt it"
+            )
+        hooks = [*part._forward_hooks.values(), *part._forward_pre_hooks.values()]
+        pruned = [hook._tensor_name for hook in hooks if isinstance(hook, BasePruningMethod)]
+        if pruned:
+            calls = " and ".join(f"prune.remove(layer, {held!r})" for held in pruned)
+            raise Refused(f"{about} is pruned by a hook: {calls} makes what is left plain weights")
+        if hooks:
+            raise Refused(
+                f"{about} has a hook, which cannot be followed: remove it (weight_norm and "
+                f"spectral_norm of torch.nn.utils.parametrizations need none)"
             )
 
 

@@ -48,6 +48,26 @@ class Path:
             )
 
 
+def check_pictures(what: str, x: Tensor) -> None:
+    """Refuse what has no height and width.
+
+    Raises
+    ------
+    ValueError
+        Unless x is (n, channels, height, width).
+
+    Examples
+    --------
+    >>> check_pictures("rotation", torch.rand(5, 20))
+    Traceback (most recent call last):
+    ValueError: rotation is of images (n, channels, height, width), got shape (5, 20)
+    """
+    if x.ndim != 4:
+        raise ValueError(
+            f"{what} is of images (n, channels, height, width), got shape {tuple(x.shape)}"
+        )
+
+
 def check_end(x: Tensor, path: Path, end: float) -> None:
     """Refuse a path whose images are none at an end.
 
@@ -166,6 +186,7 @@ def _warped(name: str, unit: str, low: float, high: float, warp: Warp, turn: flo
     """A path of bilinear interpolation; `turn`: how fast velocities turn, in radians per t."""
 
     def images(x: Tensor, t: Tensor) -> Tensor:
+        check_pictures(name, x)
         height, width = x.shape[2:]
         place = warp(x, t)[0].flip(-1)  # grid_sample wants columns first, in [-1, 1]
         half = torch.tensor([max(width - 1, 1), max(height - 1, 1)], device=x.device) / 2
@@ -229,6 +250,7 @@ def _blended(name: str, low: float, high: float, middle: Callable[[Tensor], Tens
         raise ValueError(f"{name} needs a range from -100% or above, got {low}")
 
     def uncut(x: Tensor, t: Tensor) -> Tensor:
+        check_pictures(name, x)
         return x + t[:, None, None, None] / 100 * (x - middle(x))
 
     def speed(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
