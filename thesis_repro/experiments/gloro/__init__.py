@@ -8,7 +8,6 @@ __all__ = [
     "losses",
     "moving",
     "overtrain",
-    "plane",
     "schedule",
     "speed",
     "training",

@@ -25,16 +25,66 @@ from thesis_repro.experiments.gloro.frontier import (
     family,
     year,
 )
-from thesis_repro.experiments.gloro.moving import Attacked
+from thesis_repro.experiments.gloro.moving import Attacked, turned
 from thesis_repro.experiments.gloro.overtrain import CHOSEN, STEPS
 from thesis_repro.experiments.gloro.vra import vra
 from thesis_repro.explanations import imagenet
-from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PALETTE, PINK, not_run
+from thesis_repro.figures import BLACK, BLUE, GREEN, ORANGE, PALETTE, PINK, REJECTED, not_run
 from thesis_repro.lab.cells import Result
-from thesis_repro.robustness import GloroNet, certify, models
-from thesis_repro.robustness.attacks import descend, pgd_l2
-from thesis_repro.robustness.outputs import Model
+from thesis_repro.robustness import REJECT, GloroNet, certify, models, toy2d
+from thesis_repro.robustness.attacks import pgd_l2
 from thesis_repro.tables.spec import Frame
+
+
+def lipschitz_line(epsilon: float = 0.6, k: float = 1.0) -> Figure:
+    """Two logits over one input: how far each can move within epsilon, and the bottom logit."""
+    x = np.linspace(0, 4, 400)
+    first, second = 1.6 + 0.9 * np.tanh(x - 2), 1.6 - 0.9 * np.tanh(x - 2)
+    at = 3.1
+    y1, y2 = np.interp(at, x, first), np.interp(at, x, second)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
+    left.plot(x, first, color=BLUE, label="logit of class 1")
+    left.plot(x, second, color=ORANGE, ls="--", label="logit of class 2")
+    near = np.abs(x - at) <= epsilon
+    reach = k * np.abs(x - at)[near]
+    left.fill_between(x[near], y1 - reach, y1 + reach, color=BLUE, alpha=0.2, lw=0)
+    left.fill_between(x[near], y2 - reach, y2 + reach, color=ORANGE, alpha=0.25, lw=0)
+    left.plot([at, at], [y1, y2], "o", color=BLACK, ms=5)
+    left.annotate("", (at - epsilon, 0.35), (at, 0.35), arrowprops={"arrowstyle": "<->"})
+    left.text(at - epsilon / 2, 0.42, "ε", ha="center")
+    left.set(xlabel="input x", ylabel="logit", title="No cone of slope K reaches the other")
+    left.legend(loc="upper left", fontsize=9)
+    bottom = np.where(first > second, second, first) + 2 * k * epsilon
+    right.plot(x, np.maximum(first, second), color=BLUE, label="largest logit")
+    right.plot(x, bottom, color=BLACK, ls=":", label="bottom logit: runner-up + 2 K ε")
+    rejected = bottom >= np.maximum(first, second)
+    right.fill_between(x, 0.2, 3.6, where=rejected, color=REJECTED, alpha=0.6, lw=0, label="reject")
+    right.set(xlabel="input x", title="Where the bottom logit wins, reject", ylim=(0.2, 3.6))
+    right.legend(loc="lower left", fontsize=9)
+    return figure
+
+
+def toy(epsilons: Sequence[float] = (0.03, 0.08, 0.14)) -> Figure:
+    """The plane, classified by GloRo nets of growing radius; the reject band grows with them."""
+    figure, axes = plt.subplots(1, len(epsilons), figsize=(9, 3.5), sharex=True, sharey=True)
+    points = toy2d.blobs()
+    cells, side = toy2d.grid(160), 160
+    colours = np.array([[*_rgb(c), 0.45] for c in (*PALETTE[:3], REJECTED)])
+    for axis, epsilon in zip(axes, epsilons, strict=True):
+        net = toy2d.trained(epsilon)
+        labels = net.predict(cells, batch_size=len(cells)).view(side, side).numpy()
+        axis.imshow(colours[labels], origin="lower", extent=(0, 1, 0, 1))
+        for label, marker in enumerate("o^s"):
+            mine = points.x[points.y == label].flatten(1).numpy()
+            axis.scatter(*mine.T, s=9, marker=marker, color=PALETTE[label], lw=0)
+        share = 100 * (labels == REJECT).mean()
+        axis.set(title=f"ε = {epsilon}: {share:.0f}% rejected", xlabel="x₁", aspect="equal")
+    axes[0].set_ylabel("x₂")
+    return figure
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
 
 
 def vra_curves(results: Mapping[str, Result], largest: float = 2.5) -> Figure:
@@ -220,7 +270,7 @@ def dog(radius: float = 36 / 255, steps: int = 25) -> Figure:
     dogs = [at for at, label in enumerate(photos.y.tolist()) if label in DOGS]
     at = next(k for k in dogs if int(model(photos.x[k : k + 1]).argmax()) == int(photos.y[k]))
     x = photos.x[at : at + 1]
-    car, length = _turned(model, x, photos.y[at : at + 1], torch.tensor([SPORTS_CAR]), steps)
+    car, length = turned(model, x, photos.y[at : at + 1], torch.tensor([SPORTS_CAR]), steps)
     with torch.no_grad():
         sure = [100 * float(model(point).softmax(1).max()) for point in (x, car)]
     kinds = (photos.kinds[at].replace("_", " "), "sports car")
@@ -241,21 +291,6 @@ def dog(radius: float = 36 / 255, steps: int = 25) -> Figure:
     says = [f"GloRo: “dog”, proved to {own:.2f}", f"noise of length {moved:.2f}", f"“{answer}”"]
     _noise(axes[1], x, attacked, says)
     return figure
-
-
-def _turned(model: Model, x: Tensor, y: Tensor, target: Tensor, steps: int) -> tuple[Tensor, float]:
-    """The first point of class `target` that descent finds in balls that grow by two fifths."""
-
-    def judge(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        margin = logits.gather(1, y[rows, None]) - logits.gather(1, target[rows, None])
-        return margin[:, 0], logits.argmax(1) == target[rows]
-
-    generator = torch.Generator().manual_seed(0)
-    for radius in 0.25 * 1.4 ** torch.arange(12):
-        point = descend(model, x, judge, radius[None], steps, 1, generator)
-        if int(model(point).argmax()) == int(target):
-            return point, float((point - x).norm())
-    raise ValueError("no noise was found that gets there")
 
 
 def _noise(axes: Sequence[Axes], x: Tensor, moved: Tensor, titles: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Moving figures of the chapter robustness/gloro: the plane, and one digit."""
+"""What moves in the chapter robustness/gloro: the plane, one digit, and images under attack."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ from torch import Tensor
 
 from thesis_repro.figures.moving import Moving
 from thesis_repro.robustness import GloroNet, attacks, certify, relaxed, toy2d
+from thesis_repro.robustness.outputs import Model
 
 SIDE = 72
 """Cells of the plane along one side."""
@@ -90,3 +91,18 @@ def of_digits(net: GloroNet, found: Attacked) -> Moving:
 def _hex(image: Tensor) -> str:
     """The pixels of one grey image, two hex digits each."""
     return bytes((255 * image.flatten().clamp(0, 1)).round().byte().tolist()).hex()
+
+
+def turned(model: Model, x: Tensor, y: Tensor, target: Tensor, steps: int) -> tuple[Tensor, float]:
+    """The first point of class `target` that descent finds in balls that grow by two fifths."""
+
+    def judge(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        margin = logits.gather(1, y[rows, None]) - logits.gather(1, target[rows, None])
+        return margin[:, 0], logits.argmax(1) == target[rows]
+
+    generator = torch.Generator().manual_seed(0)
+    for radius in 0.25 * 1.4 ** torch.arange(12):
+        point = attacks.descend(model, x, judge, radius[None], steps, 1, generator)
+        if int(model(point).argmax()) == int(target):
+            return point, float((point - x).norm())
+    raise ValueError("no noise was found that gets there")
