@@ -286,6 +286,7 @@ READ_WEIGHTS = {
     "certifiers.windows.together",
     "models.save",
     "models.write",
+    "own.check_fits",
     "forward.absolute_of",
     "rounding.classes_of",
     "rounding.dense_from",
