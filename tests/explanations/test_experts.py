@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from thesis_repro import nets
 from thesis_repro.explanations import experts, influence
 from thesis_repro.explanations.experts import Choice, Detector, Experts, keep, masked
+from thesis_repro.explanations.receptive import top_units
+from thesis_repro.weaknesses.bias.deep import HiddenLayer, unit_influence
 
 SHAPE = (1, 12, 12)
 
@@ -272,3 +274,40 @@ def test_a_compressed_net_is_judged_on_the_images_that_chose_nothing() -> None:
     choice, found = sides.compressed(1, "influence", 3, torch.Generator())
     kept = experts.keep(sides.choosing.influence(1), choice)
     assert found == sides.judging.detect(1, kept) != sides.choosing.detect(1, kept)
+
+
+def reads_tokens() -> tuple[nn.Sequential, Tensor, Tensor]:
+    """A net of 5 tokens of 8 numbers; its classes, and points of both."""
+    torch.manual_seed(0)
+    block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    net = nn.Sequential(nn.Linear(8, 8), block, nn.Flatten(), nn.Linear(40, 2)).eval()
+    return net, torch.rand(12, 5, 8), torch.arange(12) % 2
+
+
+@pytest.mark.parametrize("name", ["0", "1", "1.linear1"])
+def test_tokens_are_not_taken_for_units(name: str) -> None:
+    net, x, y = reads_tokens()
+    calls: list[Callable[[], Any]] = [
+        lambda: Experts(net, name, x, y),
+        lambda: HiddenLayer(net, name, x),
+        lambda: unit_influence(net, x, name),
+        lambda: top_units(net, x, name, influence.class_score(0)),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"last axis has the units: .* z.movedim") as error:
+            call()
+        assert "\n" not in str(error.value)
+
+
+def test_features_of_tokens_are_units_where_they_are_the_second_axis() -> None:
+    net, x, y = reads_tokens()
+    around = (lambda x: net[:2](x).movedim(-1, 1), lambda z: net[2:](z.movedim(1, -1)))
+    layer = Experts(net, around, x, y)
+    assert layer.units == 8
+    torch.testing.assert_close(layer.logits(), net(x))
+    kept = torch.arange(8) < 3
+    torch.testing.assert_close(layer.logits(kept), net[2:](net[:2](x) * kept))
+    found = influence.internal_influence(net, x, "1", influence.class_score(1), influence.point())
+    means = influence.per_unit(found.movedim(-1, 1), "mean")[y == 1].mean(0)
+    torch.testing.assert_close(layer.influence(1, over="mean"), means)
+    assert Experts(net, "2", x, y).units == 40

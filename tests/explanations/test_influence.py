@@ -345,7 +345,8 @@ def test_refusals() -> None:
     assert "class 4" in refusal(net, x, "1", influence.class_score(4), point())
     assert "one number per row" in refusal(net, x, "1", lambda y: y, point())
     assert "no rows" in refusal(net, x[:0], "1", q, point())
-    assert "batch_size" in refusal(net, x, "1", q, point(), batch_size=0)
+    for size in (0, 2.5, True, "8"):
+        assert "batch_size" in refusal(net, x, "1", q, point(), batch_size=size)
     assert "does not fit" in refusal(net, x, "1", q, line(torch.zeros(7)))
     assert "no unit 99" in refusal(net, x, "", influence.unit("3", 99), point())
     assert "size zero" in refusal(net, x, "1", q, influence.empirical(x[:0]))

@@ -9,6 +9,7 @@ from torch import nn
 
 from thesis_repro import nets
 from thesis_repro.robustness import GloroNet, certificate, certify, certifying, checker
+from thesis_repro.robustness.margins import Bound, from_logits
 
 
 def test_what_is_printed_of_a_certificate_is_about_its_points():
@@ -211,3 +212,13 @@ def test_what_is_written_into_a_bound_that_was_handed_out_changes_no_certificate
     after = certify(net, x.double())
     assert after.bound is before.bound  # which is kept all the same
     assert torch.equal(after.radius, before.radius)
+
+
+def test_at_equality_the_margin_decides_and_the_radius_may_be_epsilon_itself():
+    k, epsilon = 0.3703781726628943, 0.83466270169674
+    bound = Bound(k, torch.tensor([[0.0, k], [k, 0.0]], dtype=torch.float64), ())
+    gaps = epsilon * k * (1 + 2**-52 * torch.arange(-8, 24).double())
+    found = from_logits(torch.stack([gaps, torch.zeros_like(gaps)], 1), bound, epsilon)
+    assert torch.equal(found.certified, found.margin > 0) and 0 < found.certified.sum() < 32
+    radius = found.radius[found.certified]
+    assert (radius >= epsilon * (1 - 2**-51)).all() and (radius <= epsilon).any()

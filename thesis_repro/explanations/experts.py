@@ -36,7 +36,7 @@ from thesis_repro.explanations.influence import (
     point,
 )
 from thesis_repro.explanations.quantities import check_logits, class_index
-from thesis_repro.explanations.slicing import Cut, jvp, lengths
+from thesis_repro.explanations.slicing import Cut, Slice, jvp, lengths
 from thesis_repro.lab.checks import finite
 
 RANKINGS = ("influence", "activation", "gradient at the input", "random")
@@ -98,24 +98,28 @@ class Experts:
     Parameters
     ----------
     model : nn.Module in eval mode
-    slice : dotted name of the layer whose units are ranked and masked
+    slice : dotted name of the layer whose units are ranked and masked, or two callables (h, g).
+        Units lie along the second axis of its output. Where features come last, as of tokens (n,
+        tokens, features), h ends with ``z.movedim(-1, 1)`` and g begins with the way back
     x, y : (n, ...) images, (n,) int64 labels
 
     Raises
     ------
     ValueError
         As for ``internal_influence``, if x and y differ in length, y has no whole numbers >= 0, or
-        x or the activations are not finite.
+        x or the activations are not finite; on nn.Linear or a layer of a transformer that gives
+        tokens.
     """
 
-    def __init__(self, model: nn.Module, slice: str, x: Tensor, y: Tensor) -> None:
+    def __init__(self, model: nn.Module, slice: Slice, x: Tensor, y: Tensor) -> None:
         x = tensor("x", x, model)
         y = as_labels("y", y, x)
         finite("x", x)
         self.model, self.slice, self.x, self.y = model, slice, x, y
         self.cut = Cut(model, slice)
         self.z = self.cut.activations(x)
-        finite(f"the activations of {slice!r}", self.z)
+        self.cut.check_units(self.z)
+        finite(f"the activations of {self.cut.said}", self.z)
 
     @property
     def units(self) -> int:

@@ -37,7 +37,7 @@ from thesis_repro.explanations.quantities import (
     unit,
 )
 from thesis_repro.explanations.slicing import Cut, Slice
-from thesis_repro.lab.checks import finite
+from thesis_repro.lab.checks import finite, whole
 
 __all__ = [
     "Cut",
@@ -93,7 +93,8 @@ def internal_influence(
     Raises
     ------
     ValueError
-        On an unknown layer (close names are listed), a model in training mode, an in-place
+        On a batch size that is none, an unknown layer (close names are listed), a model in
+        training mode, an in-place
         activation, a quantity that does not depend on the slice, or a distribution of size zero;
         on a slice, quantity or distribution that is none; where inputs, quantity or gradients
         are not finite.
@@ -114,8 +115,7 @@ def internal_influence(
     >>> torch.equal(internal_influence(net, x, "", class_score(0), point())[0], net.weight[0])
     True
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size needs to be >= 1, got {batch_size}")
+    batch_size = whole("batch_size", batch_size)
     x = _instances(model, x)
     cut, wanted = Cut(model, slice), as_quantity(quantity)
     _check_distribution(distribution)
@@ -240,6 +240,9 @@ def _over_batches(
 
 def per_unit(influence: Tensor, over: str = "max") -> Tensor:
     """One number per unit: a feature map counts as one unit.
+
+    Units lie along the second axis. That of tokens (n, tokens, features) has the tokens: give
+    ``influence.movedim(-1, 1)`` for one number per feature.
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ from thesis_repro.explanations.distributions import Distribution, line, point
 from thesis_repro.explanations.influence import internal_influence, per_unit, unit
 from thesis_repro.explanations.modules import find
 from thesis_repro.explanations.quantities import Quantity, Score
+from thesis_repro.explanations.slicing import Cut
 from thesis_repro.lab.checks import finite
 
 
@@ -35,7 +36,8 @@ def top_units(
     Raises
     ------
     ValueError
-        If the layer has fewer units; else as for ``internal_influence``.
+        If the layer has fewer units, or is nn.Linear and gives tokens; else as for
+        ``internal_influence``.
 
     Examples
     --------
@@ -46,6 +48,7 @@ def top_units(
     """
     d = distribution or point()
     found = internal_influence(model, x, slice, quantity, d, multiply=multiply)
+    Cut(model, slice).check_units(found)
     scores = per_unit(found, "mean" if multiply else "max").mean(0)
     if not 1 <= k <= len(scores):
         raise ValueError(f"{k} top units are asked for, layer {slice!r} has {len(scores)}")

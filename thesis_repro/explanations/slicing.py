@@ -27,6 +27,8 @@ from thesis_repro.explanations.quantities import Quantity
 Part = Callable[[Tensor], Tensor]
 _AS_THEY_ARE = (torch.jit.ScriptModule, nn.DataParallel)
 """Modules whose parameters torch does not exchange for a pass."""
+FEATURES_LAST = (nn.Linear, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+"""Modules whose units lie along the last axis of what they give."""
 Slice = str | tuple[Part, Part]
 """A dotted module name (its output), "" for the input, or the pair of callables (h, g)."""
 
@@ -82,6 +84,22 @@ class Cut:
         self._check()
         with fitting(x), torch.no_grad():
             return torch.cat([self.h(part) for part in x.split(batch_size)])
+
+    def check_units(self, z: Tensor) -> None:
+        """Refuse activations whose units do not lie along the second axis, as those of tokens.
+
+        Raises
+        ------
+        ValueError
+            If z has more than two axes and the slice is a layer of `FEATURES_LAST`.
+        """
+        module = find(self.model, self.name) if isinstance(self.name, str) and self.name else None
+        if z.ndim > 2 and isinstance(module, FEATURES_LAST):
+            raise ValueError(
+                f"{self.said} ({type(module).__name__}) gives {tuple(z.shape)}, whose last axis "
+                f"has the units: they need to be the second axis, as the channels of a convolution "
+                f"are; give the slice as two callables (h, g), around z.movedim(-1, 1)"
+            )
 
     def h(self, x: Tensor) -> Tensor:
         """h(x) in one pass, with a graph where gradients are recorded."""

@@ -68,7 +68,8 @@ class Certificate:
         No point closer than this gets another label, neither in exact arithmetic nor as
         computed; 0 on a tie. It ends where the format might overflow.
     certified : (n,) bool
-        The radius exceeds epsilon.
+        The margin is positive: no point within epsilon gets another label. The radius, which is
+        rounded down, exceeds epsilon then but for last digits: where the two are equal it may not.
     margin : (n,) float64
         Min over i of y_j - y_i - epsilon K_ij - rounding of the pair; positive when certified.
     bound : Bound

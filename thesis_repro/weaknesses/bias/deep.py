@@ -35,7 +35,8 @@ def unit_influence(
     Raises
     ------
     ValueError
-        If the model has other than two classes, or as `internal_influence` does.
+        If the model has other than two classes, or as `internal_influence` does; on nn.Linear that
+        gives tokens.
 
     Examples
     --------
@@ -48,8 +49,9 @@ def unit_influence(
     x = _two_classes(model, x)
     found = internal_influence(
         model, x[:1], slice, comparative(1, 0), empirical([x]), batch_size=batch_size
-    )[0]
-    found = found.double().cpu()
+    )
+    Cut(model, slice).check_units(found)
+    found = found[0].double().cpu()
     return found.flatten(1).mean(1).numpy() if found.ndim > 1 else found.numpy()
 
 
@@ -79,7 +81,7 @@ class HiddenLayer:
     ------
     ValueError
         If the model has other than two classes or is in training mode, there is no such layer, or
-        an image or an activation is not finite.
+        an image or an activation is not finite; on nn.Linear that gives tokens.
 
     Examples
     --------
@@ -96,6 +98,7 @@ class HiddenLayer:
         self.cut = Cut(model, slice)
         self.x, self.batch_size = x, batch_size
         self.z = self.cut.activations(x, batch_size)
+        self.cut.check_units(self.z)
         finite(f"the activations of {slice!r}", self.z)
 
     @property
