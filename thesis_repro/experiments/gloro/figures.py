@@ -1,6 +1,5 @@
 """Figures of the chapter robustness/gloro."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
@@ -8,9 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from thesis_repro import data
@@ -69,7 +68,7 @@ def toy(epsilons: Sequence[float] = (0.03, 0.08, 0.14)) -> Figure:
     figure, axes = plt.subplots(1, len(epsilons), figsize=(9, 3.5), sharex=True, sharey=True)
     points = toy2d.blobs()
     cells, side = toy2d.grid(160), 160
-    colours = np.array([[*_rgb(c), 0.45] for c in (*PALETTE[:3], REJECTED)])
+    colours = np.array([to_rgba(c, 0.45) for c in (*PALETTE[:3], REJECTED)])
     for axis, epsilon in zip(axes, epsilons, strict=True):
         net = toy2d.trained(epsilon)
         labels = net.predict(cells, batch_size=len(cells)).view(side, side).numpy()
@@ -83,17 +82,13 @@ def toy(epsilons: Sequence[float] = (0.03, 0.08, 0.14)) -> Figure:
     return figure
 
 
-def _rgb(colour: str) -> tuple[float, ...]:
-    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-
-
 def vra_curves(results: Mapping[str, Result], largest: float = 2.5) -> Figure:
     """VRA over the radius, for each net; the radius at which its table certifies is marked."""
     if not results:
         return not_run()
     epsilons = np.linspace(0, largest, 251)
     figure, axis = plt.subplots(figsize=(7, 3.8))
-    styles = zip(PALETTE, itertools.cycle(("-", "--")), strict=False)
+    styles = zip(PALETTE, ("-", "--") * len(PALETTE), strict=False)
     for (title, result), (colour, style) in zip(results.items(), styles, strict=False):
         axis.plot(epsilons, vra(result, epsilons), style, color=colour, label=title)
         radius = float(Fraction(title.partition("radius ")[2].partition(",")[0]))
@@ -146,9 +141,7 @@ def schedules(histories: Mapping[str, Sequence[Mapping[str, float]]] | None = No
             axis.plot(epochs, values, line, color=colour, marker=marker, ms=3, label=name)
     titles = ("training loss", "K, proven", "VRA (% of test points)")
     for axis, title in zip(axes, titles, strict=True):
-        axis.set(xlabel="epoch", title=title)
-    for axis in axes:
-        axis.set(ylim=(0, None))
+        axis.set(xlabel="epoch", title=title, ylim=(0, None))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -181,8 +174,7 @@ def beyond(frame: Frame) -> Figure:
 def tails(results: Mapping[str, Result] | None = None, radius: str = "0.3") -> Figure:
     """The lower tail of the certified radii of the points that are right, by the loss.
 
-    Without `results` those of the table gloro-losses at the paper's scale are computed, or taken
-    from the store.
+    Without `results` those of gloro-losses at the paper's scale, from the store or computed.
     """
     results = gloro_losses.curves("paper", radius=radius) if results is None else results
     figure, axis = plt.subplots(figsize=(7, 3.8))
@@ -246,7 +238,7 @@ def frontier(frame: Frame) -> Figure:
     figure.legend(handles, names, loc="outside upper center", ncols=3)
     axis.set(xlabel="year of publication", ylabel="VRA at 36/255 (% of images)")
     axis.set(xlim=(min(told)[0] - 1.2, max(told)[0] + 0.3))
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.locator_params(axis="x", integer=True)
     return figure
 
 
