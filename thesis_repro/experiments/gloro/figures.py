@@ -161,10 +161,10 @@ def beyond(frame: Frame) -> Figure:
             ("", "steps of the recipe", BLUE, "o-", -0.015),
             (STEPS, STEPS, ORANGE, "s--", 0.015),
         ):
-            line = part[part["way"] == way].sort_values("times")
-            place = line["times"] + shift
-            axis.vlines(place, line["vra_low"], line["vra_high"], color=colour, lw=2, alpha=0.6)
-            axis.plot(place, line["vra"], line_style, color=colour, label=label)
+            if len(line := part[part["way"] == way].sort_values("times")):
+                place = line["times"] + shift
+                axis.vlines(place, line["vra_low"], line["vra_high"], color=colour, lw=2, alpha=0.6)
+                axis.plot(place, line["vra"], line_style, color=colour, label=label)
         axis.set(title=f"{dataset}, certified at {radius}", xlabel="radius of the loss, times that")
     axes[0, 0].set_ylabel("VRA (% of held-out images)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
