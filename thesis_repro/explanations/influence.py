@@ -94,10 +94,9 @@ def internal_influence(
     ------
     ValueError
         On a batch size that is none, an unknown layer (close names are listed), a model in
-        training mode, an in-place
-        activation, a quantity that does not depend on the slice, or a distribution of size zero;
-        on a slice, quantity or distribution that is none; where inputs, quantity or gradients
-        are not finite.
+        training mode, an in-place activation, a quantity that does not depend on the slice, or a
+        distribution of size zero; on a slice, quantity or distribution that is none; where
+        inputs, quantity or gradients are not finite.
 
     Warns
     -----
