@@ -141,3 +141,14 @@ def test_a_typed_value_is_found(text: str) -> None:
 )
 def test_what_has_a_source_or_is_no_measurement_passes(text: str) -> None:
     assert unsourced(text) == []
+
+
+def test_two_recorded_runs_of_a_table_have_names_of_their_own_on_a_page() -> None:
+    spec = tables.get("lipschitz-soundness").spec
+    fullest, small = (tables.recorded(spec.name, run) for run in records.runs(spec))
+    names = [
+        set(re.findall(r"^:name: (.+)$", tables.show(frame).data, re.MULTILINE))
+        for frame in (fullest, small)
+    ]
+    assert f"tab-{spec.name}-recorded" in names[0] and not names[0] & names[1]
+    assert f"tab-{spec.name}-recorded-{small.run}" in names[1]

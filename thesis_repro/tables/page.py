@@ -49,7 +49,7 @@ class Shown:
 def show(frame: Frame, quoted: bool, only: Sequence[str] = ()) -> Shown:
     """The frame as a numbered table; the run, all its rows and how to cite it in a fold."""
     stored = "seal" in frame.provenance or "sha256" in frame.provenance
-    name = f"tab-{frame.spec.name}-{'recorded' if stored else 'live'}"
+    name = f"tab-{frame.spec.name}-{_kind(frame) if stored else 'live'}"
     ran = f"Recorded run {frame.run}." if stored else f"This run, {frame.run}."
     caption = frame.spec.caption
     whole = sheet.of_frame(frame, quoted)
@@ -74,6 +74,12 @@ def show(frame: Frame, quoted: bool, only: Sequence[str] = ()) -> Shown:
         "\n".join([*shown, _fold(label, "\n".join(inside))]),
         "".join([*html, _details(label, "".join(inside_html))]),
     )
+
+
+def _kind(frame: Frame) -> str:
+    """The fullest run of a table is its record; another one, which may stand beside, says which."""
+    fullest = records.runs(frame.spec)[:1]
+    return "recorded" if fullest in ([], [frame.run]) else f"recorded-{frame.run}"
 
 
 def _in_sight(frame: Frame, whole: Sheet, quoted: bool, only: Sequence[str]) -> Sheet | None:
