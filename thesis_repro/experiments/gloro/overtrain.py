@@ -211,7 +211,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
     return [
         Condition(
             "training for 1.5 times the radius verifies more points than training for the radius",
-            "at every radius, interval above 0",
+            "at every radius that was run, interval above 0",
             measured(swept, "gain"),
             changed(swept, "gain"),
         ),
@@ -223,7 +223,7 @@ def conditions(frame: pd.DataFrame) -> list[Condition]:
         ),
         Condition(
             "at twice the radius, twice the steps verify more points",
-            "at every radius, interval above 0",
+            "at every radius that was run, interval above 0",
             measured(more, "way"),
             changed(more, "way"),
         ),
