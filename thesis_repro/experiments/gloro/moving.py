@@ -94,7 +94,23 @@ def _hex(image: Tensor) -> str:
 
 
 def turned(model: Model, x: Tensor, y: Tensor, target: Tensor, steps: int) -> tuple[Tensor, float]:
-    """The first point of class `target` that descent finds in balls that grow by two fifths."""
+    """The first point of class `target` that descent finds in balls that grow by two fifths.
+
+    Parameters
+    ----------
+    model : images to logits (n, classes)
+    x, y, target : (1, channels, height, width) in [0, 1]; (1,) int64, its label and the aim
+    steps : of each descent
+
+    Returns
+    -------
+    The point, as x, and its L2 distance from x.
+
+    Raises
+    ------
+    ValueError
+        If no ball up to the largest has one.
+    """
 
     def judge(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         margin = logits.gather(1, y[rows, None]) - logits.gather(1, target[rows, None])
